@@ -1,0 +1,108 @@
+//! Text that came from a stranger, made safe to store, print and forward.
+//!
+//! Control characters (C0, DEL, C1), bidirectional overrides and line separators are removed,
+//! invalid UTF-8 is replaced, and the length is capped in characters, never inside one.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::Serialize;
+
+/// Cap of identifiers (actor, target, organization), in characters (RFC 5321 section 4.5.3.1).
+pub const IDENTIFIER: usize = 254;
+/// Cap of a user agent, in characters.
+pub const USER_AGENT: usize = 512;
+/// Cap of everything else, in characters.
+pub const OTHER: usize = 256;
+
+/// A cleaned, capped string.
+#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct Text(Cow<'static, str>);
+
+impl Text {
+    /// A constant of our own: trusted as it is.
+    pub const fn fixed(value: &'static str) -> Text {
+        Text(Cow::Borrowed(value))
+    }
+
+    /// An identifier: surrounding white space is dropped; `None` if nothing is left.
+    pub fn identifier(value: &str) -> Option<Text> {
+        Text::capped(value.trim(), IDENTIFIER)
+    }
+
+    /// A user agent; `None` if nothing is left.
+    pub fn user_agent(value: &[u8]) -> Option<Text> {
+        Text::capped(&String::from_utf8_lossy(value), USER_AGENT)
+    }
+
+    /// Any other text; `None` if nothing is left.
+    pub fn other(value: &str) -> Option<Text> {
+        Text::capped(value, OTHER)
+    }
+
+    /// Any other text given as bytes; `None` if nothing is left.
+    pub fn other_bytes(value: &[u8]) -> Option<Text> {
+        Text::capped(&String::from_utf8_lossy(value), OTHER)
+    }
+
+    /// At most `cap` characters of `value` without control characters; `None` if nothing is left.
+    pub fn capped(value: &str, cap: usize) -> Option<Text> {
+        // The scan is bounded too: a megabyte of control characters is not walked to its end.
+        let clean: String = value.chars().take(cap.saturating_mul(4)).filter(|c| !is_unsafe(*c)).take(cap).collect();
+        if clean.is_empty() { None } else { Some(Text(Cow::Owned(clean))) }
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// Characters that could forge a line, a colour or a reading direction in somebody's log.
+fn is_unsafe(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl AsRef<str> for Text {
+    fn as_ref(&self) -> &str {
+        &self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn control_characters_and_reading_direction_are_removed() {
+        let text = Text::other("a\r\n\u{1b}[31mb\u{202e}c\u{2028}d\u{85}").map(|t| t.to_string());
+        assert_eq!(text.as_deref(), Some("a[31mbcd"));
+    }
+
+    #[test]
+    fn length_is_capped_in_characters_and_nothing_stays_nothing() {
+        assert_eq!(Text::capped(&"ü".repeat(10), 3).map(|t| t.to_string()).as_deref(), Some("üüü"));
+        assert_eq!(Text::other("\r\n"), None);
+        assert_eq!(Text::identifier("  \t "), None);
+    }
+
+    #[test]
+    fn invalid_utf8_is_replaced() {
+        let text = Text::user_agent(b"a\xffb").map(|t| t.to_string());
+        assert_eq!(text.as_deref(), Some("a\u{fffd}b"));
+    }
+}

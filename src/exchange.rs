@@ -1,0 +1,115 @@
+//! One request and its response, as capture saw them.
+//!
+//! This is the only place where raw bodies exist, and only as bounded prefixes. An exchange is
+//! made on a traffic thread, handed to the pipeline, read there and dropped; it is never logged,
+//! stored or printed, and its `Debug` shows sizes, not contents.
+
+use std::fmt;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode, Uri};
+use serde::Serialize;
+
+use crate::event::Timestamp;
+
+/// One request and its response.
+pub struct Exchange {
+    /// When the request's head had arrived.
+    pub began: Timestamp,
+    /// When the response's head had arrived; `began` plus the wait if none came.
+    pub answered: Timestamp,
+    /// From the request's head to the end of the answer.
+    pub duration: Duration,
+    /// The client's address, decided once.
+    pub client_ip: IpAddr,
+    /// `http` or `https`, as the client sees it.
+    pub scheme: &'static str,
+    /// `x-request-id`, kept or made.
+    pub request_id: String,
+    /// The request.
+    pub request: Request,
+    /// The response; `None` if none came.
+    pub response: Option<Response>,
+    /// How it ended.
+    pub ended: Ended,
+}
+
+/// What was asked.
+pub struct Request {
+    /// Method as sent.
+    pub method: Method,
+    /// Target as sent (path and query).
+    pub uri: Uri,
+    /// `Host` without the port, lower case; empty if none was sent.
+    pub host: String,
+    /// All headers as sent by the client.
+    pub headers: HeaderMap,
+    /// The kept prefix of the body.
+    pub body: Kept,
+}
+
+/// What was answered.
+pub struct Response {
+    /// Status code.
+    pub status: StatusCode,
+    /// All headers as sent by the application.
+    pub headers: HeaderMap,
+    /// The kept prefix of the body, as sent (maybe compressed).
+    pub body: Kept,
+}
+
+/// A bounded copy of the beginning of a body.
+#[derive(Clone, Default)]
+pub struct Kept {
+    /// The copy; empty if nobody asked for it.
+    pub bytes: Bytes,
+    /// True if the body had more bytes than were kept, or did not arrive to its end.
+    pub cut: bool,
+    /// True if the body was asked for; then empty `bytes` mean an empty body.
+    pub asked: bool,
+}
+
+/// How an exchange ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Ended {
+    /// The answer was sent to its end.
+    Complete,
+    /// The client left before the end of the answer.
+    ClientGone,
+    /// The application failed before the end of its answer, or never answered.
+    UpstreamFailed,
+    /// The client's request body broke off.
+    RequestCut,
+}
+
+impl Ended {
+    /// The word used in events and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Ended::Complete => "complete",
+            Ended::ClientGone => "client_gone",
+            Ended::UpstreamFailed => "upstream_failed",
+            Ended::RequestCut => "request_cut",
+        }
+    }
+}
+
+impl fmt::Debug for Exchange {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exchange")
+            .field("method", &self.request.method)
+            .field("path", &self.request.uri.path())
+            .field("status", &self.response.as_ref().map(|r| r.status.as_u16()))
+            .field("ended", &self.ended)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Kept").field("len", &self.bytes.len()).field("cut", &self.cut).finish()
+    }
+}

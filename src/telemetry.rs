@@ -1,0 +1,331 @@
+//! What authtap says about itself: its log, and every metric with its unit and meaning.
+//!
+//! Traffic threads touch only [`Traffic`], a block of atomics of their own that the scrape adds
+//! up; nothing on the request path takes a lock. Everything else counts through `prometheus-client`.
+
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::registry::{Registry, Unit};
+use tracing_subscriber::EnvFilter;
+
+/// Upper bounds of the latency histogram, in microseconds; the last bucket has no bound.
+const LATENCY_BOUNDS_US: [u64; 14] =
+    [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 50_000, 100_000, 250_000, 1_000_000, 5_000_000, 30_000_000];
+
+/// Why an event or exchange was lost. Each is a label of `authtap_events_dropped_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Drop {
+    /// The queue between traffic and pipeline was full.
+    QueueFull,
+    /// A rule, extractor or enricher panicked.
+    Panic,
+    /// A sink had not read it when the spool had to give it up.
+    SpoolFull,
+    /// The receiver refused it for good.
+    Refused,
+    /// The program ended before a sink had taken it.
+    Shutdown,
+}
+
+impl Drop {
+    /// The label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Drop::QueueFull => "queue_full",
+            Drop::Panic => "panic",
+            Drop::SpoolFull => "spool_full",
+            Drop::Refused => "refused",
+            Drop::Shutdown => "shutdown",
+        }
+    }
+}
+
+/// Counters of one traffic thread.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    status: [AtomicU64; 6],
+    latency: [AtomicU64; LATENCY_BOUNDS_US.len() + 1],
+    latency_sum_us: AtomicU64,
+    upstream_errors: [AtomicU64; UpstreamError::ALL.len()],
+    /// Connections accepted.
+    pub accepted: AtomicU64,
+    /// Connections open now.
+    pub open: AtomicI64,
+    /// Upgraded tunnels open now.
+    pub tunnels: AtomicI64,
+    /// Exchanges handed to the pipeline.
+    pub captured: AtomicU64,
+    /// Exchanges lost because the queue was full.
+    pub queue_full: AtomicU64,
+    /// Requests refused by a limit or because they could not be read.
+    pub refused: AtomicU64,
+}
+
+/// How the application failed. Each is a label of `authtap_upstream_errors_total`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UpstreamError {
+    /// No connection could be made.
+    Connect,
+    /// No answer within the time allowed.
+    Timeout,
+    /// The connection broke before an answer.
+    Closed,
+    /// The answer could not be read as HTTP.
+    Invalid,
+}
+
+impl UpstreamError {
+    const ALL: [UpstreamError; 4] =
+        [UpstreamError::Connect, UpstreamError::Timeout, UpstreamError::Closed, UpstreamError::Invalid];
+
+    /// The label.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            UpstreamError::Connect => "connect",
+            UpstreamError::Timeout => "timeout",
+            UpstreamError::Closed => "closed",
+            UpstreamError::Invalid => "invalid",
+        }
+    }
+}
+
+impl Traffic {
+    /// Counts one answered request.
+    pub fn request(&self, status: u16, took: Duration) {
+        let class = usize::from(status / 100).min(5);
+        self.status[class].fetch_add(1, Relaxed);
+        let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
+        let bucket = LATENCY_BOUNDS_US.partition_point(|bound| *bound < us);
+        self.latency[bucket].fetch_add(1, Relaxed);
+        self.latency_sum_us.fetch_add(us, Relaxed);
+    }
+
+    /// Counts one failure of the application.
+    pub fn upstream_error(&self, error: UpstreamError) {
+        self.upstream_errors[error as usize].fetch_add(1, Relaxed);
+    }
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct EventLabels {
+    event_type: String,
+    outcome: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ReasonLabel {
+    reason: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct ResultLabel {
+    result: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct SinkLabel {
+    sink: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct SinkResult {
+    sink: String,
+    result: String,
+}
+
+/// Every metric of the program.
+pub struct Metrics {
+    registry: Registry,
+    traffic: Arc<Mutex<Vec<Arc<Traffic>>>>,
+    events: Family<EventLabels, Counter>,
+    dropped: Family<ReasonLabel, Counter>,
+    reloads: Family<ResultLabel, Counter>,
+    sink_events: Family<SinkResult, Counter>,
+    sink_lag: Family<SinkLabel, Gauge>,
+    /// 1 if the configuration in force is the one on disk, 0 if that one was refused.
+    pub config_current: Gauge,
+    /// Sessions remembered now.
+    pub sessions: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Metrics::new()
+    }
+}
+
+impl Metrics {
+    /// All metrics at zero.
+    pub fn new() -> Metrics {
+        let mut registry = Registry::with_prefix("authtap");
+        let traffic: Arc<Mutex<Vec<Arc<Traffic>>>> = Arc::default();
+        registry.register_collector(Box::new(TrafficCollector(traffic.clone())));
+        let metrics = Metrics {
+            traffic,
+            events: Family::default(),
+            dropped: Family::default(),
+            reloads: Family::default(),
+            sink_events: Family::default(),
+            sink_lag: Family::default(),
+            config_current: Gauge::default(),
+            sessions: Gauge::default(),
+            registry: Registry::default(),
+        };
+        registry.register("events", "events emitted, by type and outcome", metrics.events.clone());
+        registry.register("events_dropped", "events or exchanges lost, by reason", metrics.dropped.clone());
+        registry.register("config_reloads", "reloads of the configuration, by result", metrics.reloads.clone());
+        registry.register("sink_events", "events a sink has dealt with, by result", metrics.sink_events.clone());
+        registry.register("sink_lag_events", "events waiting for a sink", metrics.sink_lag.clone());
+        registry.register(
+            "config_current",
+            "1 if the configuration in force is the one on disk, 0 if that one was refused",
+            metrics.config_current.clone(),
+        );
+        registry.register("sessions", "sessions remembered now", metrics.sessions.clone());
+        // Every reason is shown from the start, so that an alert on it has a series to watch.
+        for reason in [Drop::Panic, Drop::SpoolFull, Drop::Refused, Drop::Shutdown] {
+            let _ = metrics.dropped.get_or_create(&ReasonLabel { reason: reason.as_str().into() });
+        }
+        metrics.config_current.set(1);
+        Metrics { registry, ..metrics }
+    }
+
+    /// A block of counters for one more traffic thread.
+    pub fn add_traffic(&self) -> Arc<Traffic> {
+        let block = Arc::<Traffic>::default();
+        self.traffic.lock().unwrap_or_else(PoisonError::into_inner).push(block.clone());
+        block
+    }
+
+    /// Counts one emitted event. Types come from the configuration, so their number is bounded.
+    pub fn event(&self, event_type: &str, outcome: &str) {
+        let labels = EventLabels { event_type: event_type.into(), outcome: outcome.into() };
+        self.events.get_or_create(&labels).inc();
+    }
+
+    /// Counts lost events.
+    pub fn dropped(&self, reason: Drop, count: u64) {
+        self.dropped.get_or_create(&ReasonLabel { reason: reason.as_str().into() }).inc_by(count);
+    }
+
+    /// How many were lost for a reason, not counting the traffic threads' own.
+    pub fn dropped_so_far(&self, reason: Drop) -> u64 {
+        self.dropped.get_or_create(&ReasonLabel { reason: reason.as_str().into() }).get()
+    }
+
+    /// Counts a reload.
+    pub fn reload(&self, good: bool) {
+        let result = if good { "applied" } else { "refused" };
+        self.reloads.get_or_create(&ResultLabel { result: result.into() }).inc();
+        self.config_current.set(i64::from(good));
+    }
+
+    /// Counts what a sink did with events: `delivered`, `retried`, `refused`, `skipped`.
+    pub fn sink(&self, sink: &str, result: &'static str, count: u64) {
+        let labels = SinkResult { sink: sink.into(), result: result.into() };
+        self.sink_events.get_or_create(&labels).inc_by(count);
+    }
+
+    /// States how many events wait for a sink.
+    pub fn sink_lag(&self, sink: &str, events: u64) {
+        let lag = i64::try_from(events).unwrap_or(i64::MAX);
+        self.sink_lag.get_or_create(&SinkLabel { sink: sink.into() }).set(lag);
+    }
+
+    /// All metrics in the OpenMetrics text format, which Prometheus reads.
+    pub fn render(&self) -> String {
+        let mut out = String::new();
+        // Writing to a String cannot fail.
+        let _ = prometheus_client::encoding::text::encode(&mut out, &self.registry);
+        out
+    }
+}
+
+/// Adds the traffic threads' blocks up at each scrape.
+#[derive(Debug)]
+struct TrafficCollector(Arc<Mutex<Vec<Arc<Traffic>>>>);
+
+impl Collector for TrafficCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let blocks = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let sum = |of: &dyn Fn(&Traffic) -> u64| blocks.iter().map(|b| of(b)).sum::<u64>();
+        let level = |of: &dyn Fn(&Traffic) -> i64| blocks.iter().map(|b| of(b)).sum::<i64>();
+
+        let requests = ConstCounter::new(0u64);
+        let mut family = encoder.encode_descriptor(
+            "http_requests",
+            "requests answered, by class of status",
+            None,
+            requests.metric_type(),
+        )?;
+        for (class, name) in ["other", "1xx", "2xx", "3xx", "4xx", "5xx"].into_iter().enumerate() {
+            let count = ConstCounter::new(sum(&|b| b.status[class].load(Relaxed)));
+            count.encode(family.encode_family(&[("status", name)])?)?;
+        }
+
+        let mut buckets = Vec::with_capacity(LATENCY_BOUNDS_US.len() + 1);
+        for (i, bound) in LATENCY_BOUNDS_US.iter().map(|us| *us as f64 / 1e6).chain([f64::MAX]).enumerate() {
+            buckets.push((bound, sum(&|b| b.latency[i].load(Relaxed))));
+        }
+        let count = buckets.iter().map(|(_, n)| n).sum::<u64>();
+        let total_us = sum(&|b| b.latency_sum_us.load(Relaxed));
+        let mut histogram = encoder.encode_descriptor(
+            "http_request_duration",
+            "from the request's head to the end of the answer",
+            Some(&Unit::Seconds),
+            prometheus_client::metrics::MetricType::Histogram,
+        )?;
+        histogram.encode_histogram::<[(&str, &str); 0]>(total_us as f64 / 1e6, count, &buckets, None)?;
+
+        let mut family = encoder.encode_descriptor(
+            "upstream_errors",
+            "failures of the application, by kind",
+            None,
+            requests.metric_type(),
+        )?;
+        for error in UpstreamError::ALL {
+            let count = ConstCounter::new(sum(&|b| b.upstream_errors[error as usize].load(Relaxed)));
+            count.encode(family.encode_family(&[("reason", error.as_str())])?)?;
+        }
+
+        for (name, help, value) in [
+            ("connections_accepted", "connections accepted", sum(&|b| b.accepted.load(Relaxed))),
+            ("exchanges_captured", "exchanges handed to the pipeline", sum(&|b| b.captured.load(Relaxed))),
+            ("exchanges_dropped", "exchanges lost because the queue was full", sum(&|b| b.queue_full.load(Relaxed))),
+            ("requests_refused", "requests refused by a limit or unreadable", sum(&|b| b.refused.load(Relaxed))),
+        ] {
+            let counter = ConstCounter::new(value);
+            counter.encode(encoder.encode_descriptor(name, help, None, counter.metric_type())?)?;
+        }
+        for (name, help, value) in [
+            ("connections_open", "connections open now", level(&|b| b.open.load(Relaxed))),
+            ("tunnels_open", "upgraded tunnels (WebSocket) open now", level(&|b| b.tunnels.load(Relaxed))),
+        ] {
+            let gauge = ConstGauge::new(value);
+            gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        Ok(())
+    }
+}
+
+/// Starts the program's log on standard error: `AUTHTAP_LOG` filters it (`info` if unset),
+/// JSON lines where standard error is no terminal and `AUTHTAP_LOG_FORMAT=json`.
+pub fn start_log() {
+    let filter = EnvFilter::try_from_env("AUTHTAP_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
+    let json = std::env::var("AUTHTAP_LOG_FORMAT").is_ok_and(|f| f == "json");
+    let colour = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(colour);
+    // A second start (a test, an embedding program) keeps the first log.
+    let _ = if json { builder.json().try_init() } else { builder.try_init() };
+}
