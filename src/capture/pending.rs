@@ -1,0 +1,184 @@
+//! An exchange in the making.
+//!
+//! [`Pending`] is the guard of one exchange: whatever its ending (sent to the end, client gone,
+//! application gone, task dropped), dropping it hands the exchange over with how it ended. The
+//! request's body may still be arriving when the answer is complete, so its copy is shared between
+//! the guard and the body that goes by, on one thread.
+
+use std::cell::RefCell;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, StatusCode, Uri};
+
+use super::CaptureConfig;
+use super::queue::{Captured, Queue};
+use super::tee::Copier;
+use crate::event::Timestamp;
+use crate::exchange::{Ended, Exchange, Kept, Request, Response};
+use crate::rules::facts::Facts;
+use crate::rules::{Candidates, RuleSet};
+use crate::telemetry::Traffic;
+
+/// The head of a request, as capture is asked about it.
+pub struct Head<'a> {
+    /// Method.
+    pub method: &'a Method,
+    /// Target as sent.
+    pub uri: &'a Uri,
+    /// Host without port, lower case.
+    pub host: &'a str,
+    /// Headers as sent by the client.
+    pub headers: &'a HeaderMap,
+    /// The client, decided once.
+    pub client_ip: IpAddr,
+    /// `http` or `https`.
+    pub scheme: &'static str,
+}
+
+/// The copy of a request's body while it arrives.
+pub type RequestCopy = Rc<RefCell<Copier>>;
+
+/// One exchange in the making; hands itself over when dropped.
+pub struct Pending {
+    inner: Option<Box<Inner>>,
+}
+
+struct Inner {
+    started: Instant,
+    began: Timestamp,
+    answered: Option<Timestamp>,
+    client_ip: IpAddr,
+    scheme: &'static str,
+    request_id: String,
+    method: Method,
+    uri: Uri,
+    host: String,
+    headers: HeaderMap,
+    request_copy: Option<RequestCopy>,
+    response: Option<(StatusCode, HeaderMap)>,
+    response_copy: Option<Copier>,
+    response_limit: usize,
+    ended: Ended,
+    candidates: Candidates,
+    rules: Arc<RuleSet>,
+    queue: Queue,
+    stats: Arc<Traffic>,
+}
+
+impl Pending {
+    /// A guard if a route may be about this request; `None`, without an allocation, if none is.
+    pub fn begin(config: &CaptureConfig, head: &Head<'_>, queue: &Queue, stats: &Arc<Traffic>) -> Option<Pending> {
+        let facts = Facts::of_request(head.method, head.uri, head.host, head.headers);
+        let candidates = config.rules.candidates(&facts)?;
+        let request_copy =
+            candidates.wants_request_body.then(|| Rc::new(RefCell::new(Copier::new(config.limits.request_body))));
+        Some(Pending {
+            inner: Some(Box::new(Inner {
+                started: Instant::now(),
+                began: Timestamp::now(),
+                answered: None,
+                client_ip: head.client_ip,
+                scheme: head.scheme,
+                request_id: String::new(),
+                method: head.method.clone(),
+                uri: head.uri.clone(),
+                host: head.host.to_owned(),
+                headers: head.headers.clone(),
+                request_copy,
+                response: None,
+                response_copy: None,
+                response_limit: config.limits.response_body,
+                ended: Ended::ClientGone,
+                candidates,
+                rules: config.rules.clone(),
+                queue: queue.clone(),
+                stats: stats.clone(),
+            })),
+        })
+    }
+
+    /// Notes the request id that goes to the application.
+    pub fn request_id(&mut self, id: &str) {
+        if let Some(inner) = &mut self.inner {
+            id.clone_into(&mut inner.request_id);
+        }
+    }
+
+    /// The copy that the request's body has to feed, if anybody needs it.
+    pub fn request_copy(&self) -> Option<RequestCopy> {
+        self.inner.as_ref()?.request_copy.clone()
+    }
+
+    /// The answer's head is there; decides whether its body is kept.
+    pub fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
+        let Some(inner) = &mut self.inner else { return };
+        inner.answered = Some(Timestamp::now());
+        let mut facts = Facts::of_request(&inner.method, &inner.uri, &inner.host, &inner.headers);
+        facts.response = Some((status, headers));
+        if inner.rules.wants_answer(&inner.candidates, &facts) {
+            inner.response_copy = Some(Copier::new(inner.response_limit));
+        }
+        inner.response = Some((status, headers.clone()));
+    }
+
+    /// Data of the answer's body goes by.
+    pub fn see(&mut self, data: &Bytes) {
+        if let Some(copy) = self.inner.as_mut().and_then(|i| i.response_copy.as_mut()) {
+            copy.see(data);
+        }
+    }
+
+    /// The exchange ended; hands it over now.
+    pub fn finish(&mut self, ended: Ended) {
+        if let Some(mut inner) = self.inner.take() {
+            inner.ended = ended;
+            inner.hand_over();
+        }
+    }
+}
+
+impl Drop for Pending {
+    fn drop(&mut self) {
+        if let Some(inner) = self.inner.take() {
+            inner.hand_over();
+        }
+    }
+}
+
+impl Inner {
+    fn hand_over(mut self: Box<Self>) {
+        if self.ended == Ended::Complete
+            && let Some(copy) = &mut self.response_copy
+        {
+            copy.end();
+        }
+        let duration = self.started.elapsed();
+        let request_body = self.request_copy.take().map_or_else(Kept::default, |copy| match copy.try_borrow_mut() {
+            Ok(mut copy) => copy.kept(),
+            Err(_) => Kept::default(),
+        });
+        let response_body = self.response_copy.take().map_or_else(Kept::default, |mut copy| copy.kept());
+        let exchange = Exchange {
+            began: self.began,
+            answered: self.answered.unwrap_or_else(Timestamp::now),
+            duration,
+            client_ip: self.client_ip,
+            scheme: self.scheme,
+            request_id: self.request_id,
+            request: Request {
+                method: self.method,
+                uri: self.uri,
+                host: self.host,
+                headers: self.headers,
+                body: request_body,
+            },
+            response: self.response.map(|(status, headers)| Response { status, headers, body: response_body }),
+            ended: self.ended,
+        };
+        self.queue.offer(Captured { exchange, candidates: self.candidates, rules: self.rules }, &self.stats);
+    }
+}

@@ -1,0 +1,152 @@
+//! The command line: types only. Every flag has an `AUTHTAP_…` variable and overrides the file.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
+
+/// A reverse-proxy sidecar that turns the logins of an application nobody can change into security events.
+#[derive(Debug, Parser)]
+#[command(name = "authtap", version, max_term_width = 100, after_help = "Exit codes: 0 done, 1 failed at run time, 2 wrong usage or configuration, 3 a check or test found a difference.\nFirst steps: authtap demo")]
+pub struct Cli {
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the proxy
+    Run(Run),
+    /// Thirty-second tour: a small legacy application behind the proxy, with live events
+    Demo(Demo),
+    /// Check a configuration: every problem at once, with its place and a hint
+    Check(Check),
+    /// Follow the events of a running proxy
+    Tail(Tail),
+    /// Print a JSON Schema
+    Schema(Schema),
+    /// Print shell completions
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
+}
+
+/// `authtap run`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Run {
+    /// Configuration file; without it, ./routes.yaml if there is one
+    #[arg(short, long, env = "AUTHTAP_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where clients come in, HOST:PORT
+    #[arg(short, long, env = "AUTHTAP_LISTEN", value_name = "ADDR")]
+    pub listen: Option<String>,
+    /// The application: http://HOST:PORT or unix:/run/app.sock
+    #[arg(short, long, env = "AUTHTAP_UPSTREAM", value_name = "URL")]
+    pub upstream: Option<String>,
+    /// Where the admin listener listens, HOST:PORT, or off
+    #[arg(long, env = "AUTHTAP_ADMIN", value_name = "ADDR")]
+    pub admin: Option<String>,
+    /// Folder for what must outlive the process
+    #[arg(long, env = "AUTHTAP_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Recognise logins without routes (only `off` is built so far)
+    #[arg(long, env = "AUTHTAP_AUTO", value_name = "on|off")]
+    pub auto: Option<Switch>,
+    /// Traffic threads; the default is one a core
+    #[arg(long, env = "AUTHTAP_WORKERS", value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub workers: Option<u16>,
+}
+
+/// On or off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Switch {
+    /// On.
+    On,
+    /// Off.
+    Off,
+}
+
+/// `authtap demo`.
+#[derive(Args, Debug)]
+pub struct Demo {
+    /// Play a scripted visitor, print the events, and exit 0 only if each came out right
+    #[arg(long)]
+    pub drive: bool,
+    /// Where the demo listens, HOST:PORT; the default is a free port on loopback
+    #[arg(short, long, value_name = "ADDR")]
+    pub listen: Option<String>,
+    /// Print events as JSON lines
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `authtap check`.
+#[derive(Args, Debug)]
+pub struct Check {
+    /// Configuration file
+    #[arg(env = "AUTHTAP_CONFIG", default_value = "routes.yaml", value_name = "FILE")]
+    pub file: PathBuf,
+    /// Also try the upstream, the sinks and the databases
+    #[arg(long)]
+    pub connect: bool,
+    /// Print problems as JSON lines
+    #[arg(long)]
+    pub json: bool,
+    /// Treat warnings as errors
+    #[arg(long)]
+    pub strict: bool,
+}
+
+/// `authtap tail`.
+#[derive(Args, Debug)]
+pub struct Tail {
+    /// The admin listener of the running proxy, HOST:PORT or URL
+    #[arg(long, env = "AUTHTAP_ADMIN", default_value = crate::config::settings::DEFAULT_ADMIN, value_name = "ADDR")]
+    pub admin: String,
+    /// Environment variable that holds the admin token
+    #[arg(long, default_value = "AUTHTAP_ADMIN_TOKEN", value_name = "NAME")]
+    pub token_env: String,
+    /// Only these types; `*` stands for any run of characters, commas separate
+    #[arg(long = "type", value_name = "GLOB")]
+    pub event_type: Option<String>,
+    /// Only this actor (id, login or address)
+    #[arg(long, value_name = "X")]
+    pub actor: Option<String>,
+    /// Only clients in this range
+    #[arg(long, value_name = "CIDR")]
+    pub ip: Option<String>,
+    /// Only these outcomes
+    #[arg(long, value_name = "OUTCOME")]
+    pub outcome: Option<String>,
+    /// Begin with what happened since: 10m, 2h, or an RFC 3339 time
+    #[arg(long, value_name = "T")]
+    pub since: Option<String>,
+    /// Stop after so many events
+    #[arg(short = 'n', long, value_name = "N")]
+    pub limit: Option<u64>,
+    /// Print JSON lines
+    #[arg(long)]
+    pub json: bool,
+    /// Fail at once if no proxy runs, instead of waiting for one
+    #[arg(long)]
+    pub no_wait: bool,
+}
+
+/// `authtap schema`.
+#[derive(Args, Debug)]
+pub struct Schema {
+    /// Of what
+    pub of: SchemaOf,
+}
+
+/// What there is a schema of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum SchemaOf {
+    /// routes.yaml
+    Config,
+    /// One event
+    Event,
+}

@@ -1,0 +1,200 @@
+//! The whole file, checked: one field a key, each read by the part it configures.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::node::{Map, Node};
+use super::problem::Problems;
+use super::shape::{Field, Kind};
+use crate::capture::{self, Limits};
+use crate::enrich::{self, EnrichPlan};
+use crate::proxy::client_ip::{self, ClientIp};
+use crate::proxy::forwarded::{self, Policy};
+use crate::proxy::upstream::{self, Address, Timeouts};
+use crate::rules::{RuleSet, route};
+use crate::session::{self, SessionConfig};
+use crate::sinks::{self, SinkSpec};
+
+/// Where the proxy listens without `listen:`.
+pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
+/// Where the admin listener listens without `admin:`.
+pub const DEFAULT_ADMIN: &str = "127.0.0.1:9977";
+
+const LISTEN: &[Field] = &[Field::required("address", Kind::Str, "HOST:PORT")];
+
+const ADMIN: &[Field] = &[
+    Field::new("listen", Kind::Str, DEFAULT_ADMIN, "HOST:PORT of /healthz, /readyz, /metrics, /events, /config and /reload"),
+    Field::new("token_env", Kind::Str, "", "environment variable that holds the bearer token; demanded off loopback"),
+];
+
+/// The keys of the file.
+pub const FIELDS: &[Field] = &[
+    Field::required("version", Kind::Int(1, 1), "the version of this format: 1"),
+    Field::new("listen", Kind::OneOrList(&Kind::Any(&[Kind::Str, Kind::Map(LISTEN)])), DEFAULT_LISTEN, "where clients come in, HOST:PORT, or several"),
+    Field::new("upstream", Kind::Str, "", "the application: http://HOST:PORT or unix:/run/app.sock"),
+    Field::new("workers", Kind::Any(&[Kind::Word(&["auto"]), Kind::Int(1, 256)]), "auto", "traffic threads; auto is one a core"),
+    Field::new("client_ip", Kind::Map(client_ip::FIELDS), "", "whom to believe about the client's address"),
+    Field::new("forwarded", forwarded::KIND, "append", "what the application is told about the client"),
+    Field::new("timeouts", Kind::Map(upstream::TIMEOUT_FIELDS), "", "times allowed"),
+    Field::new("auto", Kind::Word(&["off"]), "off", "recognise logins without routes: not built yet, so off is the only value"),
+    Field::new("session", Kind::Map(session::FIELDS), "", "where the application's sessions are carried, so that later events know their actor"),
+    Field::new("capture", Kind::Map(capture::FIELDS), "", "how much of a body is copied for the rules"),
+    Field::new("geoip", enrich::GEOIP_KIND, "the built-in country database", "GeoIP databases (MaxMind format), or off"),
+    Field::new("user_agent", enrich::USER_AGENT_KIND, "on", "reading of user agents, or off"),
+    Field::new("admin", Kind::Any(&[Kind::Word(&["off"]), Kind::Map(ADMIN)]), "", "the admin listener, or off"),
+    Field::new("data", Kind::Str, "authtap-data", "folder for what must outlive the process"),
+    Field::new("routes", Kind::List(&Kind::Map(route::FIELDS)), "[]", "what to look for, in order: the first route that matches decides"),
+    Field::new("sinks", Kind::List(&sinks::KIND), "[{ type: stdout }]", "where events go"),
+];
+
+/// A checked configuration. Nothing in it has touched the world yet.
+#[derive(Debug)]
+pub struct Config {
+    /// Where clients come in.
+    pub listen: Vec<SocketAddr>,
+    /// The application, unless only the command line names it.
+    pub upstream: Option<Address>,
+    /// Traffic threads; `None` is one a core.
+    pub workers: Option<usize>,
+    /// Whom to believe about the client's address.
+    pub client_ip: ClientIp,
+    /// What the application is told about the client.
+    pub forwarded: Policy,
+    /// Times allowed.
+    pub timeouts: Timeouts,
+    /// Where sessions are carried.
+    pub session: SessionConfig,
+    /// How much of a body is copied.
+    pub capture: Limits,
+    /// What is added to events.
+    pub enrich: EnrichPlan,
+    /// The admin listener; `None` is off.
+    pub admin: Option<Admin>,
+    /// Folder for what must outlive the process.
+    pub data: PathBuf,
+    /// What to look for.
+    pub rules: Arc<RuleSet>,
+    /// Where events go.
+    pub sinks: Vec<SinkSpec>,
+    /// Relative paths in the file are relative to this folder.
+    pub base: PathBuf,
+}
+
+/// The admin listener.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// Where.
+    pub listen: SocketAddr,
+    /// The variable that holds the token.
+    pub token_env: Option<String>,
+}
+
+/// Reads and checks a file's text. `file` is its name for messages.
+pub fn check(file: &str, source: &str) -> (Option<Config>, Problems) {
+    let mut problems = Problems::new(file, source);
+    let config = Node::parse(source, &mut problems).and_then(|root| checked(&root, file, &mut problems));
+    let config = config.filter(|_| !problems.has_errors());
+    (config, problems)
+}
+
+fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
+    let map = root.map(FIELDS, problems)?;
+    map.int("version", 1..=1, problems);
+    map.one_of("auto", &["off", "false", "no"], problems);
+    let session = SessionConfig::check(map.get("session"), problems);
+    let routes = map.items("routes");
+    let rules = RuleSet::check(routes, &session.cookies, problems);
+    let sinks = match map.get("sinks") {
+        Some(at) => sinks::check_all(at, problems),
+        None => sinks::default_sinks(),
+    };
+    let base = Path::new(file).parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    Some(Config {
+        listen: listen(&map, problems),
+        upstream: upstream(&map, problems),
+        workers: workers(&map, problems),
+        client_ip: ClientIp::check(map.get("client_ip"), problems)?,
+        forwarded: Policy::check(map.get("forwarded"), problems)?,
+        timeouts: Timeouts::check(map.get("timeouts"), problems),
+        session,
+        capture: Limits::check(map.get("capture"), problems),
+        enrich: enrich::check(map.get("geoip"), map.get("user_agent"), problems)?,
+        admin: admin(&map, problems),
+        data: map.str("data", problems).unwrap_or("authtap-data").into(),
+        rules: Arc::new(rules),
+        sinks,
+        base: base.to_owned(),
+    })
+}
+
+fn address(node: &Node, problems: &mut Problems) -> Option<SocketAddr> {
+    let text = node.str(problems)?;
+    match parse_listen(text) {
+        Ok(address) => Some(address),
+        Err(why) => {
+            problems.error_hint(node, why, "write HOST:PORT, for example 0.0.0.0:8080, [::]:8080 or localhost:8080");
+            None
+        }
+    }
+}
+
+/// Reads HOST:PORT; the host may be an address, `localhost`, `*` or nothing (every address).
+pub fn parse_listen(text: &str) -> Result<SocketAddr, String> {
+    let full = match text.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => match text.strip_prefix("*:").or(text.strip_prefix(':')) {
+            Some(port) => format!("0.0.0.0:{port}"),
+            None => text.to_owned(),
+        },
+    };
+    full.parse().map_err(|_| format!("`{text}` is not an address to listen on"))
+}
+
+fn listen(map: &Map<'_>, problems: &mut Problems) -> Vec<SocketAddr> {
+    if map.get("listen").is_none() {
+        return parse_listen(DEFAULT_LISTEN).into_iter().collect();
+    }
+    let items = map.items("listen").iter();
+    items
+        .filter_map(|item| match item.scalar() {
+            Some(_) => address(item, problems),
+            None => {
+                let inner = item.map(LISTEN, problems)?;
+                address(inner.get("address")?, problems)
+            }
+        })
+        .collect()
+}
+
+fn upstream(map: &Map<'_>, problems: &mut Problems) -> Option<Address> {
+    let node = map.get("upstream")?;
+    match Address::parse(node.str(problems)?) {
+        Ok(address) => Some(address),
+        Err(why) => {
+            problems.error(node, why);
+            None
+        }
+    }
+}
+
+fn workers(map: &Map<'_>, problems: &mut Problems) -> Option<usize> {
+    let node = map.get("workers")?;
+    if node.scalar() == Some("auto") {
+        return None;
+    }
+    node.int(1..=256, problems).and_then(|n| usize::try_from(n).ok())
+}
+
+fn admin(map: &Map<'_>, problems: &mut Problems) -> Option<Admin> {
+    let default = parse_listen(DEFAULT_ADMIN).ok()?;
+    let Some(node) = map.get("admin") else { return Some(Admin { listen: default, token_env: None }) };
+    if matches!(node.scalar(), Some("off" | "false" | "no")) {
+        return None;
+    }
+    let inner = node.map(ADMIN, problems)?;
+    Some(Admin {
+        listen: inner.get("listen").and_then(|n| address(n, problems)).unwrap_or(default),
+        token_env: inner.str("token_env", problems).map(str::to_owned),
+    })
+}

@@ -1,0 +1,156 @@
+//! The bodies that go through: forwarded frame by frame, watched, never held back.
+
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+
+use super::upstream::Lease;
+use crate::capture::pending::{Pending, RequestCopy};
+use crate::exchange::Ended;
+
+/// A request's body on its way to the application.
+pub struct RequestBody {
+    inner: Option<Incoming>,
+    copy: Option<RequestCopy>,
+}
+
+impl RequestBody {
+    /// Forwards `inner`, feeding `copy` if there is one.
+    pub fn new(inner: Incoming, copy: Option<RequestCopy>) -> RequestBody {
+        let body = RequestBody { inner: Some(inner), copy };
+        if body.is_end_stream() {
+            body.note(|copy| copy.end());
+        }
+        body
+    }
+
+    /// No body.
+    pub fn empty() -> RequestBody {
+        RequestBody { inner: None, copy: None }
+    }
+
+    fn note(&self, what: impl FnOnce(&mut crate::capture::tee::Copier)) {
+        // Only this body and the guard, at its very end, borrow the copy, both on one thread.
+        if let Some(mut copy) = self.copy.as_ref().and_then(|c| c.try_borrow_mut().ok()) {
+            what(&mut copy);
+        }
+    }
+}
+
+impl Body for RequestBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
+        let frame = ready!(Pin::new(inner).poll_frame(cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                if let Some(data) = frame.data_ref() {
+                    self.note(|copy| copy.see(data));
+                }
+                if self.is_end_stream() {
+                    self.note(|copy| copy.end());
+                }
+            }
+            None => self.note(|copy| copy.end()),
+            Some(Err(_)) => self.note(|copy| copy.broke = true),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.as_ref().is_none_or(Incoming::is_end_stream)
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.as_ref().map_or(SizeHint::with_exact(0), Incoming::size_hint)
+    }
+}
+
+/// An answer's body on its way to the client.
+pub enum ResponseBody {
+    /// The application's.
+    Upstream {
+        /// The body itself.
+        inner: Incoming,
+        /// The connection it comes from; goes back to the pool at the end of the body.
+        lease: Option<Lease>,
+        /// The exchange in the making, if it is captured.
+        pending: Option<Pending>,
+    },
+    /// One of our own.
+    Own(Option<Bytes>),
+}
+
+impl ResponseBody {
+    /// Forwards the application's answer.
+    pub fn upstream(inner: Incoming, lease: Lease, pending: Option<Pending>) -> ResponseBody {
+        let mut body = ResponseBody::Upstream { inner, lease: Some(lease), pending };
+        if body.is_end_stream() {
+            body.finish(Ended::Complete);
+        }
+        body
+    }
+
+    fn finish(&mut self, ended: Ended) {
+        let ResponseBody::Upstream { lease, pending, .. } = self else { return };
+        if let Some(lease) = lease.take()
+            && ended == Ended::Complete
+        {
+            lease.give_back();
+        }
+        if let Some(mut pending) = pending.take() {
+            pending.finish(ended);
+        }
+    }
+}
+
+impl Body for ResponseBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let (frame, over) = match &mut *self {
+            ResponseBody::Own(data) => return Poll::Ready(data.take().map(|d| Ok(Frame::data(d)))),
+            ResponseBody::Upstream { inner, pending, .. } => {
+                let frame = ready!(Pin::new(&mut *inner).poll_frame(cx));
+                if let (Some(Ok(frame)), Some(pending)) = (&frame, pending)
+                    && let Some(data) = frame.data_ref()
+                {
+                    pending.see(data);
+                }
+                (frame, inner.is_end_stream())
+            }
+        };
+        match &frame {
+            Some(Ok(_)) if !over => {}
+            Some(Ok(_)) | None => self.finish(Ended::Complete),
+            Some(Err(_)) => self.finish(Ended::UpstreamFailed),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            ResponseBody::Own(data) => data.is_none(),
+            ResponseBody::Upstream { inner, .. } => inner.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            ResponseBody::Own(data) => SizeHint::with_exact(data.as_ref().map_or(0, |d| d.len() as u64)),
+            ResponseBody::Upstream { inner, .. } => inner.size_hint(),
+        }
+    }
+}
+
+impl From<Bytes> for ResponseBody {
+    fn from(data: Bytes) -> Self {
+        ResponseBody::Own((!data.is_empty()).then_some(data))
+    }
+}

@@ -1,0 +1,229 @@
+//! Listening and serving: one thread of traffic.
+//!
+//! Every traffic thread runs a single-threaded runtime with a listener of its own on the shared
+//! port (`SO_REUSEPORT`) and its own connections to the application, so that nothing on a
+//! request's way is shared or locked.
+
+use std::cell::Cell;
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{Notify, watch};
+
+use super::forwarded::Peer;
+use super::handler::{Connection, Live, Shared, handle};
+use super::upstream::Pool;
+use crate::capture::queue::Queue;
+use crate::telemetry::Traffic;
+
+/// How many connections may wait to be accepted.
+const BACKLOG: i32 = 4096;
+/// The most bytes of a request's head (line and headers): more is answered 431.
+const MAX_HEAD_BYTES: usize = 64 << 10;
+/// The most headers of a request: more is answered 431.
+const MAX_HEADERS: usize = 200;
+
+/// Binds one address once a thread. The first bind is made alone, so that a port that is in use is
+/// an error even where the other one shares ports too.
+pub fn bind(address: SocketAddr, threads: usize) -> io::Result<Vec<StdListener>> {
+    let alone = socket(address, false)?;
+    let address = alone.local_addr()?.as_socket().unwrap_or(address);
+    if threads == 1 {
+        alone.listen(BACKLOG)?;
+        return Ok(vec![alone.into()]);
+    }
+    drop(alone);
+    (0..threads)
+        .map(|_| {
+            let socket = socket(address, true)?;
+            socket.listen(BACKLOG)?;
+            Ok(socket.into())
+        })
+        .collect()
+}
+
+fn socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    // A restart must not wait for the old connections' TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    Ok(socket)
+}
+
+/// What one traffic thread is given.
+pub struct Thread {
+    /// Its listeners, one an address.
+    pub listeners: Vec<StdListener>,
+    /// The configuration in force.
+    pub live: Arc<ArcSwap<Live>>,
+    /// The way to the pipeline.
+    pub queue: Queue,
+    /// Its counters.
+    pub stats: Arc<Traffic>,
+    /// Turns true when it is time to stop.
+    pub stop: watch::Receiver<bool>,
+}
+
+impl Thread {
+    /// Serves until told to stop and the connections have ended or the deadline has passed.
+    pub fn run(self) -> io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let local = tokio::task::LocalSet::new();
+        local.block_on(&runtime, self.serve())
+    }
+
+    async fn serve(self) -> io::Result<()> {
+        let live = self.live.load();
+        let pool = Pool::new(live.upstream.clone(), self.stats.clone());
+        drop(live);
+        let shared = Rc::new(Shared { pool: pool.clone(), queue: self.queue, stats: self.stats });
+        let open = Rc::new(Open::default());
+        let mut accepting = Vec::new();
+        for listener in self.listeners {
+            let acceptor = Acceptor {
+                listener: TcpListener::from_std(listener)?,
+                live: self.live.clone(),
+                shared: shared.clone(),
+                open: open.clone(),
+                stop: self.stop.clone(),
+            };
+            accepting.push(tokio::task::spawn_local(acceptor.run()));
+        }
+        let sweeper = tokio::task::spawn_local(sweep(pool, self.live.clone()));
+        for accepting in accepting {
+            // A panic of the accept loop itself: nothing is served any more on that listener.
+            accepting.await.map_err(io::Error::other)?;
+        }
+        let deadline = self.live.load().timeouts.drain;
+        let _ = tokio::time::timeout(deadline, open.none()).await;
+        sweeper.abort();
+        Ok(())
+    }
+}
+
+async fn sweep(pool: Rc<Pool>, live: Arc<ArcSwap<Live>>) {
+    loop {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        pool.sweep(live.load().timeouts.upstream_idle);
+    }
+}
+
+/// How many connections are open on this thread.
+#[derive(Default)]
+struct Open {
+    count: Cell<usize>,
+    ended: Notify,
+}
+
+impl Open {
+    async fn none(&self) {
+        while self.count.get() > 0 {
+            self.ended.notified().await;
+        }
+    }
+}
+
+/// Counts one connection while it lives.
+struct Opened {
+    open: Rc<Open>,
+    stats: Arc<Traffic>,
+}
+
+impl Opened {
+    fn new(open: &Rc<Open>, stats: &Arc<Traffic>) -> Opened {
+        open.count.set(open.count.get() + 1);
+        stats.open.fetch_add(1, Relaxed);
+        stats.accepted.fetch_add(1, Relaxed);
+        Opened { open: open.clone(), stats: stats.clone() }
+    }
+}
+
+impl Drop for Opened {
+    fn drop(&mut self) {
+        self.open.count.set(self.open.count.get() - 1);
+        self.stats.open.fetch_sub(1, Relaxed);
+        self.open.ended.notify_one();
+    }
+}
+
+struct Acceptor {
+    listener: TcpListener,
+    live: Arc<ArcSwap<Live>>,
+    shared: Rc<Shared>,
+    open: Rc<Open>,
+    stop: watch::Receiver<bool>,
+}
+
+impl Acceptor {
+    async fn run(mut self) {
+        loop {
+            let accepted = tokio::select! {
+                biased;
+                // An error means that whoever could tell us to stop is gone: stop.
+                _ = self.stop.wait_for(|stop| *stop) => return,
+                accepted = self.listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.spawn(stream, peer),
+                Err(error) => {
+                    // Out of descriptors, mostly: wait for some to be given back.
+                    tracing::warn!("cannot accept a connection: {error}");
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    fn spawn(&self, stream: TcpStream, peer: SocketAddr) {
+        let _ = stream.set_nodelay(true);
+        let (live, shared, mut stop) = (self.live.clone(), self.shared.clone(), self.stop.clone());
+        let opened = Opened::new(&self.open, &self.shared.stats);
+        tokio::task::spawn_local(async move {
+            let _opened = opened;
+            let header_timeout = live.load().timeouts.header;
+            let connection = Rc::new(Connection { peer: Peer::new(Some(peer.ip())), scheme: "http" });
+            let service = service_fn(move |request| {
+                let (live, shared, connection) = (live.clone(), shared.clone(), connection.clone());
+                async move {
+                    let live = live.load();
+                    Ok::<_, std::convert::Infallible>(handle(&shared, &live, &connection, request).await)
+                }
+            });
+            let serving = http1::Builder::new()
+                .timer(TokioTimer::new())
+                .header_read_timeout(header_timeout)
+                .max_buf_size(MAX_HEAD_BYTES)
+                .max_headers(MAX_HEADERS)
+                .preserve_header_case(true)
+                .auto_date_header(false)
+                .half_close(true)
+                .serve_connection(TokioIo::new(stream), service)
+                .with_upgrades();
+            tokio::pin!(serving);
+            let served = tokio::select! {
+                served = serving.as_mut() => served,
+                _ = stop.wait_for(|stop| *stop) => {
+                    serving.as_mut().graceful_shutdown();
+                    serving.await
+                }
+            };
+            if let Err(error) = served {
+                tracing::debug!("connection ended: {error}");
+            }
+        });
+    }
+}

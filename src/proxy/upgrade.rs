@@ -1,0 +1,25 @@
+//! Tunnels: what follows a `101 Switching Protocols` (RFC 9110 section 7.8), WebSocket above all.
+//!
+//! Bytes are passed on both ways until both sides have ended; nothing of them is captured.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use hyper::upgrade::OnUpgrade;
+use hyper_util::rt::TokioIo;
+
+use crate::telemetry::Traffic;
+
+/// Connects the two sides as soon as both have switched, on a task of its own.
+pub fn tunnel(client: OnUpgrade, application: OnUpgrade, stats: Arc<Traffic>) {
+    tokio::task::spawn_local(async move {
+        let (Ok(client), Ok(application)) = tokio::join!(client, application) else {
+            tracing::debug!("a tunnel was agreed upon, but one side went away");
+            return;
+        };
+        stats.tunnels.fetch_add(1, Relaxed);
+        // Either side's end, or its failure, is the tunnel's ordinary end.
+        let _ = tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(application)).await;
+        stats.tunnels.fetch_sub(1, Relaxed);
+    });
+}

@@ -1,0 +1,125 @@
+//! From a decision to the event: what its sources find, cleaned and capped.
+
+use super::Decision;
+use super::facts::Facts;
+use super::path::PathPattern;
+use super::source::{Source, is_secret_name};
+use crate::event::{
+    Actor, Event, EventId, Metadata, Mode, Organization, Request, SCHEMA_VERSION, Source as EventSource, Target, Text,
+};
+use crate::exchange::{Ended, Exchange};
+
+/// The primary event of a decision, before enrichment. `event_type` is the first of its types.
+pub fn event(decision: &Decision<'_>, facts: &Facts<'_>, exchange: &Exchange) -> Option<Event> {
+    let route = decision.route;
+    let first = |sources: &[Source]| sources.iter().find_map(|s| s.read(facts, &route.paths));
+    let identifier = |sources: &[Source]| first(sources).and_then(|v| Text::identifier(&v));
+    let actor = Actor {
+        id: identifier(&route.actor.id),
+        email: identifier(&route.actor.email),
+        login: identifier(&route.actor.login),
+        kind: route.actor.kind.clone(),
+    };
+    let target = route.target.as_ref().map(|t| Target {
+        kind: t.kind.clone(),
+        id: identifier(&t.id),
+        email: identifier(&t.email),
+    });
+    let text = |source: &Option<Source>| {
+        source.as_ref().and_then(|s| s.read(facts, &route.paths)).and_then(|v| Text::other(&v))
+    };
+    let fields = route.fields.iter().filter_map(|(name, from)| {
+        let value = first(from).and_then(|v| Text::other(&v))?;
+        Some((name.clone(), value))
+    });
+    Some(Event {
+        schema_version: SCHEMA_VERSION,
+        id: EventId::new(),
+        event_type: decision.types.first()?.clone(),
+        timestamp: exchange.answered,
+        outcome: decision.outcome,
+        reason: decision.reason.clone(),
+        actor,
+        target: target.filter(|t| !t.is_empty()),
+        organization: identifier(&route.organization).map(|id| Organization { id }),
+        metadata: Metadata {
+            ip_address: exchange.client_ip,
+            user_agent: facts.headers.get(http::header::USER_AGENT).and_then(|v| Text::user_agent(v.as_bytes())),
+            method: text(&route.method),
+            provider: text(&route.provider),
+            session_id: None,
+            geo: None,
+            network: None,
+            client: None,
+            request: request(facts, exchange, &route.paths),
+            fields: fields.collect(),
+        },
+        source: EventSource {
+            route: Some(route.id.clone()),
+            rule: Some(decision.rule.clone()),
+            preset: None,
+            mode: Mode::Routes,
+            confidence: 1.0,
+        },
+    })
+}
+
+fn request(facts: &Facts<'_>, exchange: &Exchange, paths: &[PathPattern]) -> Request {
+    Request {
+        id: Text::other(&exchange.request_id).unwrap_or(Text::fixed("-")),
+        method: Text::other(facts.method.as_str()).unwrap_or(Text::fixed("-")),
+        host: Text::other(facts.host),
+        path: Text::other(&shown_path(&facts.path, paths)).unwrap_or(Text::fixed("/")),
+        status: exchange.response.as_ref().map(|r| r.status.as_u16()),
+        duration_ms: (exchange.duration.as_secs_f64() * 10_000.0).round() / 10.0,
+        ended: (exchange.ended != Ended::Complete).then_some(exchange.ended),
+        trace_id: trace_id(facts),
+    }
+}
+
+/// The path as an event shows it: parameters with the name of a secret, and segments long and
+/// mixed enough to be a token (a reset link, a confirmation key), are replaced.
+pub fn shown_path(path: &str, patterns: &[PathPattern]) -> String {
+    let mut hidden: Vec<&str> = Vec::new();
+    for pattern in patterns.iter().filter(|p| p.matches(path)) {
+        for name in pattern.parameters() {
+            if is_secret_name(name, false) || name == "key" || name == "hash" {
+                hidden.extend(pattern.parameter(path, name));
+            }
+        }
+    }
+    let shown = path.split('/').map(|segment| {
+        let secret = hidden.contains(&segment) || looks_like_a_token(segment);
+        if secret { "***" } else { segment }
+    });
+    shown.collect::<Vec<_>>().join("/")
+}
+
+/// Sixteen or more characters with letters and digits, or thirty-two or more of anything without
+/// a word break.
+fn looks_like_a_token(segment: &str) -> bool {
+    let letters = segment.bytes().any(|b| b.is_ascii_alphabetic());
+    let digits = segment.bytes().any(|b| b.is_ascii_digit());
+    let breaks = segment.bytes().filter(|b| matches!(b, b'-' | b'_' | b'.')).count();
+    (segment.len() >= 16 && letters && digits) || (segment.len() >= 32 && breaks < segment.len() / 12)
+}
+
+/// The trace id of `traceparent` (W3C Trace Context section 3.2.2).
+fn trace_id(facts: &Facts<'_>) -> Option<Text> {
+    let value = facts.headers.get("traceparent")?.to_str().ok()?;
+    crate::proxy::request_id::trace_id(value).and_then(Text::other)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tokens_in_a_path_are_not_shown_and_words_are() {
+        assert_eq!(shown_path("/reset/c0ffee1234567890abcdef/", &[]), "/reset/***/");
+        assert_eq!(shown_path("/confirm-email/MTA:1uKx9Y:Zm9vYmFyYmF6/", &[]), "/confirm-email/***/");
+        assert_eq!(shown_path("/admin/auth/user/6/change/", &[]), "/admin/auth/user/6/change/");
+        assert_eq!(shown_path("/accounts/password/reset/key/2-set-password/", &[]), "/accounts/password/reset/key/2-set-password/");
+        assert_eq!(shown_path("/two-factor-authentication-settings", &[]), "/two-factor-authentication-settings");
+    }
+}

@@ -1,0 +1,198 @@
+//! What is known of an exchange at some moment, as conditions and sources read it.
+//!
+//! The same conditions are asked three times: when the request's head is there, when the answer's
+//! head is there, and when everything is. What is not known yet answers "open", so that the early
+//! questions can only ever say "needed" or "not needed", never something else than the last one.
+
+use std::borrow::Cow;
+use std::cell::OnceCell;
+
+use http::{HeaderMap, Method, StatusCode, Uri, header};
+use serde_json::Value;
+
+use super::path::compared;
+use crate::body::form::Fields;
+use crate::body::{encoding, form, json, multipart};
+use crate::exchange::{Exchange, Kept};
+
+/// Yes, no, or open (`None`): not decidable from what is known.
+pub type Truth = Option<bool>;
+
+/// The most bytes a decoded body may have, whatever was kept of it compressed.
+const DECODED_CAP: usize = 1 << 20;
+
+/// What is known of an exchange.
+pub struct Facts<'a> {
+    /// Method.
+    pub method: &'a Method,
+    /// Target as sent.
+    pub uri: &'a Uri,
+    /// Path in its compared form.
+    pub path: Cow<'a, str>,
+    /// Host without port, lower case.
+    pub host: &'a str,
+    /// Request headers.
+    pub headers: &'a HeaderMap,
+    /// Status and headers of the answer, once there is one.
+    pub response: Option<(StatusCode, &'a HeaderMap)>,
+    /// Bodies, once everything is there.
+    pub bodies: Option<Bodies<'a>>,
+    /// Whether the request's session has an actor, once that was looked up.
+    pub session_known: Truth,
+    query: OnceCell<Fields>,
+}
+
+/// Both bodies, read when somebody asks.
+pub struct Bodies<'a> {
+    /// The request's.
+    pub request: BodyFacts<'a>,
+    /// The answer's, if one came.
+    pub response: Option<BodyFacts<'a>>,
+}
+
+/// One kept body, decoded and parsed at most once.
+pub struct BodyFacts<'a> {
+    kept: &'a Kept,
+    headers: &'a HeaderMap,
+    decoded: OnceCell<(Cow<'a, [u8]>, bool)>,
+    fields: OnceCell<Option<Fields>>,
+    json: OnceCell<Option<Value>>,
+}
+
+impl<'a> Facts<'a> {
+    /// What the head of a request says.
+    pub fn of_request(method: &'a Method, uri: &'a Uri, host: &'a str, headers: &'a HeaderMap) -> Facts<'a> {
+        Facts {
+            method,
+            uri,
+            path: compared(uri.path()),
+            host,
+            headers,
+            response: None,
+            bodies: None,
+            session_known: None,
+            query: OnceCell::new(),
+        }
+    }
+
+    /// What a whole exchange says.
+    pub fn of_exchange(exchange: &'a Exchange) -> Facts<'a> {
+        let request = &exchange.request;
+        let mut facts = Facts::of_request(&request.method, &request.uri, &request.host, &request.headers);
+        facts.response = exchange.response.as_ref().map(|r| (r.status, &r.headers));
+        facts.bodies = Some(Bodies {
+            request: BodyFacts::new(&request.body, &request.headers),
+            response: exchange.response.as_ref().map(|r| BodyFacts::new(&r.body, &r.headers)),
+        });
+        facts
+    }
+
+    /// The fields of the query.
+    pub fn query(&self) -> &Fields {
+        self.query.get_or_init(|| form::parse(self.uri.query().unwrap_or_default().as_bytes(), false))
+    }
+
+    /// The answer's body, once known.
+    pub fn response_body(&self) -> Option<&BodyFacts<'a>> {
+        self.bodies.as_ref()?.response.as_ref()
+    }
+
+    /// The request's body, once known.
+    pub fn request_body(&self) -> Option<&BodyFacts<'a>> {
+        self.bodies.as_ref().map(|b| &b.request)
+    }
+}
+
+impl<'a> BodyFacts<'a> {
+    fn new(kept: &'a Kept, headers: &'a HeaderMap) -> BodyFacts<'a> {
+        BodyFacts {
+            kept,
+            headers,
+            decoded: OnceCell::new(),
+            fields: OnceCell::new(),
+            json: OnceCell::new(),
+        }
+    }
+
+    /// The body without its content codings.
+    pub fn decoded(&self) -> &[u8] {
+        &self.unpacked().0
+    }
+
+    /// True if there was more than is known.
+    pub fn cut(&self) -> bool {
+        self.unpacked().1
+    }
+
+    fn unpacked(&self) -> &(Cow<'a, [u8]>, bool) {
+        self.decoded.get_or_init(|| {
+            let decoded = encoding::decode(&self.kept.bytes, self.headers, DECODED_CAP);
+            let cut = self.kept.cut || decoded.cut || decoded.failed.is_some() || !self.kept.asked;
+            (decoded.bytes, cut)
+        })
+    }
+
+    /// The body as text.
+    pub fn text(&self) -> Cow<'_, str> {
+        encoding::text(self.decoded(), self.headers.get(header::CONTENT_TYPE))
+    }
+
+    /// The fields of a form, urlencoded or multipart; `None` if the body is no form.
+    pub fn fields(&self) -> Option<&Fields> {
+        self.fields
+            .get_or_init(|| {
+                let content_type = self.headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
+                let essence = content_type.split(';').next().unwrap_or_default().trim();
+                if essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
+                    Some(form::parse(self.decoded(), self.cut()))
+                } else if essence.eq_ignore_ascii_case("multipart/form-data") {
+                    multipart::parse(self.decoded(), content_type)
+                } else {
+                    None
+                }
+            })
+            .as_ref()
+    }
+
+    /// The body as JSON; `None` if it is not JSON or was cut.
+    pub fn json(&self) -> Option<&Value> {
+        self.json.get_or_init(|| if self.cut() { None } else { json::parse(self.decoded()) }).as_ref()
+    }
+}
+
+/// The values a JSON pointer (RFC 6901) selects; a segment `*` stands for every element or member.
+pub fn select<'v>(value: &'v Value, pointer: &str) -> Vec<&'v Value> {
+    let mut found = vec![value];
+    for segment in pointer.split('/').skip(1) {
+        let mut next = Vec::new();
+        for value in found {
+            match (segment, value) {
+                ("*", Value::Array(items)) => next.extend(items.iter()),
+                ("*", Value::Object(members)) => next.extend(members.values()),
+                _ => {
+                    let one = format!("/{segment}");
+                    next.extend(value.pointer(&one));
+                }
+            }
+        }
+        // A wildcard over a huge array is not walked further than this.
+        next.truncate(1000);
+        found = next;
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_in_a_pointer_selects_every_element() {
+        let value = serde_json::json!({"flows": [{"id": "a"}, {"id": "b"}], "x/y": 1});
+        let ids: Vec<_> = select(&value, "/flows/*/id").into_iter().filter_map(Value::as_str).collect();
+        assert_eq!(ids, ["a", "b"]);
+        assert_eq!(select(&value, "/x~1y").len(), 1);
+        assert_eq!(select(&value, "").len(), 1);
+        assert!(select(&value, "/flows/9/id").is_empty());
+    }
+}

@@ -1,0 +1,436 @@
+//! One entry of `routes:`, checked and compiled.
+
+use super::condition::{self, Condition, Needs};
+use super::path::PathPattern;
+use super::source::{Secrets, Source};
+use crate::config::node::{Node, Value, suggest};
+use crate::config::problem::Problems;
+use crate::config::shape::{Field, Kind};
+use crate::event::kind::VOCABULARY;
+use crate::event::{EventType, Outcome, Text};
+
+const OUTCOMES: &[&str] = &["success", "failure", "challenge", "requested", "rejected", "unknown", "ignore"];
+const SOURCES: Kind = Kind::OneOrList(&Kind::Str);
+
+const ACTOR: &[Field] = &[
+    Field::new("id", SOURCES, "", "the application's immutable id; the first source with a value wins"),
+    Field::new("login", SOURCES, "", "what was typed into the user field"),
+    Field::new("email", SOURCES, "", "an address"),
+    Field::new("type", Kind::Str, "", "user, service, admin, …"),
+];
+
+const TARGET: &[Field] = &[
+    Field::new("type", Kind::Str, "", "user, api_key, team, …"),
+    Field::new("id", SOURCES, "", "whom or what it was done to"),
+    Field::new("email", SOURCES, "", "its address"),
+];
+
+const SESSION: &[Field] = &[Field::new(
+    "token",
+    SOURCES,
+    "",
+    "where a successful answer hands out a token that later requests carry; kept only as a keyed hash",
+)];
+
+const EMIT: &[Field] = &[
+    Field::new("success", Kind::Str, "", "event type of this outcome"),
+    Field::new("failure", Kind::Str, "", "event type of this outcome"),
+    Field::new("challenge", Kind::Str, "", "event type of this outcome"),
+    Field::new("requested", Kind::Str, "", "event type of this outcome"),
+    Field::new("rejected", Kind::Str, "", "event type of this outcome"),
+    Field::new("unknown", Kind::Str, "", "event type of this outcome"),
+];
+
+const RULE: &[Field] = &[
+    Field::new("name", Kind::Str, "rule-N", "what `source.rule` of the event says"),
+    Field::new("when", condition::CONDITION, "always", "what must hold for this rule to decide"),
+    Field::required("outcome", Kind::Word(OUTCOMES), "what it decides: success, failure, challenge, requested, rejected, unknown or ignore"),
+    Field::new("reason", Kind::Str, "", "one word why"),
+    Field::new("emit", Kind::Str, "", "event type, instead of what the route's `emit` says"),
+    Field::new("also", Kind::OneOrList(&Kind::Str), "", "further event types of the same exchange"),
+];
+
+/// The keys of a route.
+pub const FIELDS: &[Field] = &[
+    Field::required("id", Kind::Str, "a name of your choice, unique in the file"),
+    Field::required("match", Kind::Map(condition::MATCH), "which requests the route is about, for example { method: POST, path: /login }"),
+    Field::new("actor", Kind::Map(ACTOR), "", "who did it"),
+    Field::new("target", Kind::Map(TARGET), "", "whom or what it was done to"),
+    Field::new("organization", SOURCES, "", "the tenant"),
+    Field::new("method", Kind::Str, "", "how the person proved themselves: password, sso, mfa, … or a source"),
+    Field::new("provider", Kind::Str, "", "the identity provider, or a source"),
+    Field::new("fields", Kind::Dict(&SOURCES), "", "further values to keep, at most 32"),
+    Field::new("session", Kind::Map(SESSION), "", "tokens this route hands out"),
+    Field::new("rules", Kind::List(&Kind::Map(RULE)), "", "tried in order; the first that holds decides"),
+    Field::new("default", Kind::Word(OUTCOMES), "unknown", "the outcome if no rule holds"),
+    Field::new("when", condition::CONDITION, "status 2xx or 3xx", "short form without `rules`: success when this holds, else ignore"),
+    Field::new("outcome", Kind::Word(OUTCOMES), "success", "short form: another outcome than success"),
+    Field::required("emit", Kind::Any(&[Kind::Str, Kind::Map(EMIT)]), "the event type, or one for each outcome"),
+    Field::new("also", Kind::OneOrList(&Kind::Str), "", "further event types on success"),
+];
+
+/// A compiled route.
+#[derive(Debug)]
+pub struct Route {
+    /// Its name.
+    pub id: Text,
+    /// The path patterns, apart so that the index can use them; empty means any path.
+    pub paths: Vec<PathPattern>,
+    /// All demands on the request, cheapest first (the paths among them).
+    pub demands: Vec<Condition>,
+    /// Who did it.
+    pub actor: ActorSources,
+    /// Whom or what it was done to.
+    pub target: Option<TargetSources>,
+    /// The tenant.
+    pub organization: Vec<Source>,
+    /// How the person proved themselves.
+    pub method: Option<Source>,
+    /// The identity provider.
+    pub provider: Option<Source>,
+    /// Further values.
+    pub fields: Vec<(Text, Vec<Source>)>,
+    /// Tokens that a success hands out.
+    pub tokens: Vec<Source>,
+    /// The rules in order.
+    pub rules: Vec<Rule>,
+    /// The outcome if none holds.
+    pub default: Outcome,
+    /// Event types by outcome.
+    pub emit: Vec<(Outcome, EventType)>,
+    /// Which bodies the demands read.
+    pub demand_needs: Needs,
+    /// Which bodies the sources read.
+    pub source_needs: Needs,
+    /// Which bodies the rules may read.
+    pub rule_needs: Needs,
+}
+
+/// Sources of an actor.
+#[derive(Debug, Default)]
+pub struct ActorSources {
+    /// Immutable id.
+    pub id: Vec<Source>,
+    /// What was typed.
+    pub login: Vec<Source>,
+    /// Address.
+    pub email: Vec<Source>,
+    /// Kind.
+    pub kind: Option<Text>,
+}
+
+/// Sources of a target.
+#[derive(Debug, Default)]
+pub struct TargetSources {
+    /// Kind.
+    pub kind: Option<Text>,
+    /// Id.
+    pub id: Vec<Source>,
+    /// Address.
+    pub email: Vec<Source>,
+}
+
+/// One rule.
+#[derive(Debug)]
+pub struct Rule {
+    /// Its name.
+    pub name: Text,
+    /// What must hold; `None` holds always.
+    pub when: Option<Condition>,
+    /// What it decides.
+    pub outcome: Outcome,
+    /// Why.
+    pub reason: Option<Text>,
+    /// Event type instead of the route's.
+    pub emit: Option<EventType>,
+    /// Further event types.
+    pub also: Vec<EventType>,
+}
+
+impl Route {
+    /// Reads one entry of `routes:`. `cookies` are the names of session cookies.
+    pub fn check(node: &Node, cookies: &[String], problems: &mut Problems) -> Option<Route> {
+        let map = node.map(FIELDS, problems)?;
+        let id = map.str("id", problems).and_then(Text::identifier);
+        let demands = map.get("match").and_then(|n| Condition::check_match(n, problems)).unwrap_or_default();
+        let paths: Vec<PathPattern> = demands
+            .iter()
+            .find_map(|d| if let Condition::Path(paths) = d { Some(paths.clone()) } else { None })
+            .unwrap_or_default();
+        let parameters: Vec<&str> = paths.iter().flat_map(PathPattern::parameters).collect();
+
+        let mut used: Vec<(Source, &Node)> = Vec::new();
+        let mut actor = ActorSources::default();
+        if let Some(inner) = map.get("actor").and_then(|n| n.map(ACTOR, problems)) {
+            actor.id = sources(inner.get("id"), &mut used, problems);
+            actor.login = sources(inner.get("login"), &mut used, problems);
+            actor.email = sources(inner.get("email"), &mut used, problems);
+            actor.kind = inner.str("type", problems).and_then(Text::other);
+        }
+        let target = map.get("target").and_then(|n| n.map(TARGET, problems)).map(|inner| TargetSources {
+            kind: inner.str("type", problems).and_then(Text::other),
+            id: sources(inner.get("id"), &mut used, problems),
+            email: sources(inner.get("email"), &mut used, problems),
+        });
+        let organization = sources(map.get("organization"), &mut used, problems);
+        let mut single = |key: &str, problems: &mut Problems| {
+            let node = map.get(key)?;
+            let source = Source::check_or_text(node, problems)?;
+            used.push((source.clone(), node));
+            Some(source)
+        };
+        let method = single("method", problems);
+        let provider = single("provider", problems);
+        let mut fields = Vec::new();
+        if let Some(at) = map.get("fields") {
+            let entries = at.entries(problems);
+            if entries.len() > crate::event::MAX_FIELDS {
+                problems.error(at, format!("{} fields, but an event holds {}", entries.len(), crate::event::MAX_FIELDS));
+            }
+            for (key, value) in entries {
+                let from = sources(Some(value), &mut used, problems);
+                fields.extend(Text::other(&key.text).map(|name| (name, from)));
+            }
+        }
+        let tokens: Vec<Source> = match map.get("session").and_then(|n| n.map(SESSION, problems)) {
+            Some(inner) => inner
+                .items("token")
+                .iter()
+                .filter_map(|item| {
+                    let source = Source::check(item, Secrets::Hashed, problems)?;
+                    used.push((source.clone(), item));
+                    Some(source)
+                })
+                .collect(),
+            None => Vec::new(),
+        };
+        for (source, at) in &used {
+            if let Source::Path(name) = source
+                && !parameters.contains(&name.as_str())
+            {
+                let hint = match parameters.is_empty() {
+                    true => "give the path a parameter: template:/users/{id}".to_owned(),
+                    false => suggest(name, &parameters),
+                };
+                problems.error_hint(at, format!("the path has no parameter `{name}`"), &hint);
+            }
+        }
+
+        let mut also = Vec::new();
+        for item in map.items("also") {
+            also.extend(event_type(item, problems));
+        }
+        let emit = emit(map.get("emit"), problems);
+        let short = map.get("rules").is_none();
+        let (mut rules, default) = if short {
+            let when = match map.get("when") {
+                Some(at) => Condition::check_when(at, cookies, problems),
+                None => Some(Condition::Status(vec![200..=399])),
+            };
+            let outcome = outcome_of(map.one_of("outcome", OUTCOMES, problems)).unwrap_or(Outcome::Success);
+            let default = outcome_of(map.one_of("default", OUTCOMES, problems)).unwrap_or(Outcome::Ignore);
+            let rule = Rule { name: Text::fixed("when"), when, outcome, reason: None, emit: None, also: Vec::new() };
+            (vec![rule], default)
+        } else {
+            for key in ["when", "outcome"] {
+                if let Some(at) = map.get(key) {
+                    problems.error_hint(at, format!("`{key}` beside `rules`"), "put it into the rules: - { when: …, outcome: … }");
+                }
+            }
+            let rules = map.items("rules");
+            let rules: Vec<Rule> =
+                rules.iter().enumerate().filter_map(|(i, n)| Rule::check(i, n, cookies, problems)).collect();
+            (rules, outcome_of(map.one_of("default", OUTCOMES, problems)).unwrap_or(Outcome::Unknown))
+        };
+        for rule in rules.iter_mut().filter(|r| matches!(r.outcome, Outcome::Success | Outcome::Requested)) {
+            rule.also.extend(also.iter().cloned());
+        }
+        // The short form emits its one type for whatever outcome it names.
+        let emit = match (short, rules.first(), emit) {
+            (true, Some(rule), Emit::One(event_type)) => vec![(rule.outcome, event_type)],
+            (_, _, Emit::One(event_type)) => vec![(Outcome::Success, event_type)],
+            (_, _, Emit::Each(each)) => with_defaults(each),
+        };
+        if !short {
+            unreachable_rules(&rules, map.items("rules"), problems);
+            silent_outcomes(&rules, &emit, map.items("rules"), problems);
+        }
+
+        let needs = |all: &mut dyn Iterator<Item = Needs>| all.fold(Needs::default(), Needs::or);
+        Some(Route {
+            id: id?,
+            demand_needs: needs(&mut demands.iter().map(Condition::needs)),
+            source_needs: needs(&mut used.iter().map(|(s, _)| s.needs())),
+            rule_needs: needs(&mut rules.iter().filter_map(|r| r.when.as_ref()).map(Condition::needs)),
+            paths,
+            demands,
+            actor,
+            target,
+            organization,
+            method,
+            provider,
+            fields,
+            tokens,
+            rules,
+            default,
+            emit,
+        })
+    }
+
+    /// The event type of an outcome, if the route emits it.
+    pub fn type_of(&self, outcome: Outcome) -> Option<&EventType> {
+        self.emit.iter().find(|(o, _)| *o == outcome).map(|(_, t)| t)
+    }
+
+    /// Every event type the route can emit.
+    pub fn all_types(&self) -> Vec<&EventType> {
+        let rules = self.rules.iter().flat_map(|r| r.emit.iter().chain(&r.also));
+        self.emit.iter().map(|(_, t)| t).chain(rules).collect()
+    }
+}
+
+impl Rule {
+    fn check(index: usize, node: &Node, cookies: &[String], problems: &mut Problems) -> Option<Rule> {
+        if let Value::Map(entries) = &node.value
+            && let Some((key, _)) = entries.iter().find(|(k, _)| k.text == "follow")
+        {
+            problems.push(crate::config::problem::Problem {
+                hint: Some("decide by the exchange itself, or leave the outcome `unknown`".into()),
+                ..crate::config::problem::Problem::error(
+                    key.span.clone(),
+                    &node.path,
+                    "follow-ups (outcomes decided by the next request) are not built yet".into(),
+                )
+            });
+            return None;
+        }
+        let map = node.map(RULE, problems)?;
+        let when = match map.get("when") {
+            Some(at) => Some(Condition::check_when(at, cookies, problems)?),
+            None => None,
+        };
+        let name = match map.str("name", problems).and_then(Text::other) {
+            Some(name) => name,
+            None => Text::other(&format!("rule-{}", index + 1))?,
+        };
+        Some(Rule {
+            name,
+            when,
+            outcome: outcome_of(map.one_of("outcome", OUTCOMES, problems))?,
+            reason: map.str("reason", problems).and_then(Text::other),
+            emit: map.get("emit").and_then(|n| event_type(n, problems)),
+            also: map.items("also").iter().filter_map(|n| event_type(n, problems)).collect(),
+        })
+    }
+}
+
+enum Emit {
+    One(EventType),
+    Each(Vec<(Outcome, EventType)>),
+}
+
+fn emit(node: Option<&Node>, problems: &mut Problems) -> Emit {
+    let Some(node) = node else { return Emit::Each(Vec::new()) };
+    if node.scalar().is_some() {
+        return event_type(node, problems).map_or(Emit::Each(Vec::new()), Emit::One);
+    }
+    let Some(map) = node.map(EMIT, problems) else { return Emit::Each(Vec::new()) };
+    let each = Outcome::ALL.into_iter().filter_map(|outcome| {
+        let node = map.get(outcome.as_str())?;
+        Some((outcome, event_type(node, problems)?))
+    });
+    Emit::Each(each.collect())
+}
+
+/// A route about logins says so by what it emits; what its other outcomes are called follows.
+fn with_defaults(mut emit: Vec<(Outcome, EventType)>) -> Vec<(Outcome, EventType)> {
+    let login = emit.iter().any(|(_, t)| matches!(t.as_str(), "user.login.success" | "user.login.failed"));
+    if login {
+        for (outcome, name) in [
+            (Outcome::Unknown, "user.login.unknown"),
+            (Outcome::Rejected, "user.login.rejected"),
+            (Outcome::Challenge, "user.mfa.challenge.requested"),
+        ] {
+            if !emit.iter().any(|(o, _)| *o == outcome) {
+                emit.push((outcome, EventType::fixed(name)));
+            }
+        }
+    }
+    emit
+}
+
+fn outcome_of(word: Option<&str>) -> Option<Outcome> {
+    word.and_then(Outcome::parse)
+}
+
+fn event_type(node: &Node, problems: &mut Problems) -> Option<EventType> {
+    let text = node.str(problems)?;
+    let Some(event_type) = EventType::parse(text) else {
+        problems.error_hint(
+            node,
+            format!("`{text}` is not an event type"),
+            "a type is dot-namespaced and lower-case, like user.login.success",
+        );
+        return None;
+    };
+    if !event_type.is_known() {
+        let names: Vec<&str> = VOCABULARY.iter().map(|k| k.name).collect();
+        let hint = suggest(text, &names);
+        if hint.starts_with("did you mean") {
+            problems.warn(node, format!("`{text}` is not in the vocabulary"), &hint);
+        }
+    }
+    Some(event_type)
+}
+
+fn sources<'n>(node: Option<&'n Node>, used: &mut Vec<(Source, &'n Node)>, problems: &mut Problems) -> Vec<Source> {
+    let Some(node) = node else { return Vec::new() };
+    let mut out = Vec::new();
+    for item in node.items() {
+        if let Some(source) = Source::check(item, Secrets::Refused, problems) {
+            used.push((source.clone(), item));
+            out.push(source);
+        }
+    }
+    out
+}
+
+/// A rule after one that always holds, or that repeats an earlier condition, is never reached.
+fn unreachable_rules(rules: &[Rule], nodes: &[Node], problems: &mut Problems) {
+    if rules.len() != nodes.len() {
+        return;
+    }
+    for (i, rule) in rules.iter().enumerate() {
+        let earlier = rules[..i].iter().position(|before| match (&before.when, &rule.when) {
+            (None, _) => true,
+            (Some(a), Some(b)) => format!("{a:?}") == format!("{b:?}"),
+            _ => false,
+        });
+        if let (Some(before), Some(node)) = (earlier, nodes.get(i)) {
+            problems.warn(
+                node,
+                format!("this rule is never reached: rule {} decides first", before + 1),
+                "remove it, or put it before that one",
+            );
+        }
+    }
+}
+
+fn silent_outcomes(rules: &[Rule], emit: &[(Outcome, EventType)], nodes: &[Node], problems: &mut Problems) {
+    if rules.len() != nodes.len() {
+        return;
+    }
+    for (rule, node) in rules.iter().zip(nodes) {
+        let silent = rule.outcome != Outcome::Ignore
+            && rule.outcome != Outcome::Unknown
+            && rule.emit.is_none()
+            && !emit.iter().any(|(o, _)| *o == rule.outcome);
+        if silent {
+            problems.warn(
+                node,
+                format!("the outcome `{}` has no event type and is not emitted", rule.outcome),
+                &format!("add it to `emit`: {{ {}: … }}, or write `outcome: ignore`", rule.outcome),
+            );
+        }
+    }
+}

@@ -1,0 +1,261 @@
+//! Sources: where in an exchange a value is taken from.
+//!
+//! Extraction is by allow-list: only what a source names leaves the exchange, and a source that
+//! names a secret (a password, token, code or session cookie) is refused when the configuration is
+//! read.
+
+use http::{HeaderMap, HeaderName, header};
+use regex::Regex;
+
+use super::condition::{Needs, location_path};
+use super::facts::{BodyFacts, Facts, select};
+use super::matcher::compile;
+use super::path::PathPattern;
+use crate::body::json::scalar_text;
+use crate::body::{cookie, credentials};
+use crate::config::node::{Node, clip};
+use crate::config::problem::Problems;
+
+/// Where a value is taken from.
+#[derive(Clone, Debug)]
+pub enum Source {
+    /// `form.NAME`: a field of a form.
+    Form(String),
+    /// `json:/POINTER`: a value of the request's JSON.
+    Json(String),
+    /// `query.NAME`: a field of the query.
+    Query(String),
+    /// `path.NAME`: a parameter of the path.
+    Path(String),
+    /// `header.NAME`: a request header.
+    Header(HeaderName),
+    /// `cookie.NAME`: a request cookie.
+    Cookie(String),
+    /// `basic.user`: the user of HTTP Basic (RFC 7617).
+    BasicUser,
+    /// `jwt:/POINTER`: a claim of the bearer token, unverified.
+    Jwt(String),
+    /// `response.json:/POINTER`: a value of the answer's JSON.
+    ResponseJson(String),
+    /// `response.header.NAME`: a header of the answer.
+    ResponseHeader(HeaderName),
+    /// `response.cookie.NAME`: a cookie the answer sets.
+    ResponseCookie(String),
+    /// `response.jwt:/POINTER#/CLAIM`: a claim of a token in the answer's JSON, unverified.
+    ResponseJwt(String, String),
+    /// `response.body:REGEX`: the first group (or the whole match) in the answer's text.
+    ResponseBody(Regex),
+    /// `response.location:REGEX`: the same in the path of `Location`.
+    ResponseLocation(Regex),
+    /// `const:TEXT`: this text.
+    Const(String),
+}
+
+/// The forms a source may take, for messages.
+const FORMS: &str = "a source is form.NAME, json:/POINTER, query.NAME, path.NAME, header.NAME, cookie.NAME, basic.user, \
+jwt:/CLAIM, response.json:/POINTER, response.header.NAME, response.cookie.NAME, response.jwt:/POINTER#/CLAIM, \
+response.body:REGEX, response.location:REGEX or const:TEXT";
+
+/// Whether secrets may be named: only where the value is hashed at once.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Secrets {
+    /// A source that names a secret is an error.
+    Refused,
+    /// The value never leaves but as a keyed hash.
+    Hashed,
+}
+
+impl Source {
+    /// Reads a source.
+    pub fn check(node: &Node, secrets: Secrets, problems: &mut Problems) -> Option<Source> {
+        let text = node.str(problems)?;
+        let Some(source) = Source::parse(text, node, problems)? else {
+            problems.error_hint(node, format!("`{}` is not a source", clip(text)), FORMS);
+            return None;
+        };
+        if secrets == Secrets::Refused
+            && let Some(name) = source.names_a_secret()
+        {
+            problems.error_hint(
+                node,
+                format!("`{name}` holds a secret and is never extracted"),
+                "name a field that identifies the person, not one that proves them",
+            );
+            return None;
+        }
+        Some(source)
+    }
+
+    /// A source, or a constant text where no source is meant (`method: password`).
+    pub fn check_or_text(node: &Node, problems: &mut Problems) -> Option<Source> {
+        let text = node.str(problems)?;
+        const STEMS: [&str; 9] =
+            ["form.", "json:", "query.", "path.", "header.", "cookie.", "response.", "jwt:", "const:"];
+        if text == "basic.user" || STEMS.iter().any(|s| text.starts_with(s)) {
+            Source::check(node, Secrets::Refused, problems)
+        } else {
+            Some(Source::Const(text.to_owned()))
+        }
+    }
+
+    /// The outer `None` means that a problem was reported, the inner one that the form is unknown.
+    fn parse(text: &str, node: &Node, problems: &mut Problems) -> Option<Option<Source>> {
+        let header = |name: &str, problems: &mut Problems| match HeaderName::from_bytes(name.as_bytes()) {
+            Ok(name) => Some(name),
+            Err(_) => {
+                problems.error(node, format!("`{name}` is not a header name"));
+                None
+            }
+        };
+        let pointer = |p: &str, problems: &mut Problems| {
+            if p.starts_with('/') {
+                return Some(p.to_owned());
+            }
+            problems.error_hint(
+                node,
+                format!("`{p}` is not a JSON pointer"),
+                &format!("write `/{}` (RFC 6901)", p.replace('.', "/")),
+            );
+            None
+        };
+        let named = |name: &str| (!name.is_empty()).then(|| name.to_owned());
+        Some(if let Some(rest) = text.strip_prefix("response.") {
+            if let Some(p) = rest.strip_prefix("json:") {
+                Some(Source::ResponseJson(pointer(p, problems)?))
+            } else if let Some(name) = rest.strip_prefix("header.") {
+                Some(Source::ResponseHeader(header(name, problems)?))
+            } else if let Some(name) = rest.strip_prefix("cookie.") {
+                named(name).map(Source::ResponseCookie)
+            } else if let Some(both) = rest.strip_prefix("jwt:") {
+                let (p, claim) = both.split_once('#')?;
+                Some(Source::ResponseJwt(pointer(p, problems)?, pointer(claim, problems)?))
+            } else if let Some(regex) = rest.strip_prefix("body:") {
+                Some(Source::ResponseBody(compile(regex, node, problems)?))
+            } else if let Some(regex) = rest.strip_prefix("location:") {
+                Some(Source::ResponseLocation(compile(regex, node, problems)?))
+            } else {
+                None
+            }
+        } else if let Some(name) = text.strip_prefix("form.") {
+            named(name).map(Source::Form)
+        } else if let Some(p) = text.strip_prefix("json:") {
+            Some(Source::Json(pointer(p, problems)?))
+        } else if let Some(name) = text.strip_prefix("query.") {
+            named(name).map(Source::Query)
+        } else if let Some(name) = text.strip_prefix("path.") {
+            named(name).map(Source::Path)
+        } else if let Some(name) = text.strip_prefix("header.") {
+            Some(Source::Header(header(name, problems)?))
+        } else if let Some(name) = text.strip_prefix("cookie.") {
+            named(name).map(Source::Cookie)
+        } else if text == "basic.user" {
+            Some(Source::BasicUser)
+        } else if let Some(claim) = text.strip_prefix("jwt:") {
+            Some(Source::Jwt(pointer(claim, problems)?))
+        } else {
+            text.strip_prefix("const:").map(|t| Source::Const(t.to_owned()))
+        })
+    }
+
+    /// The name it reads, if that name is one of a secret.
+    fn names_a_secret(&self) -> Option<&str> {
+        let (name, strict) = match self {
+            Source::Form(n) | Source::Query(n) | Source::Path(n) => (n.as_str(), false),
+            Source::Json(p) | Source::ResponseJson(p) => (p.rsplit('/').next().unwrap_or_default(), false),
+            Source::Cookie(n) | Source::ResponseCookie(n) => (n.as_str(), true),
+            Source::Header(h) | Source::ResponseHeader(h) => {
+                if [header::COOKIE, header::SET_COOKIE, header::AUTHORIZATION, header::PROXY_AUTHORIZATION].contains(h) {
+                    return Some(h.as_str());
+                }
+                (h.as_str(), false)
+            }
+            _ => return None,
+        };
+        is_secret_name(name, strict).then_some(name)
+    }
+
+    /// Which bodies it reads.
+    pub fn needs(&self) -> Needs {
+        match self {
+            Source::Form(_) | Source::Json(_) => Needs { request_body: true, response_body: false },
+            Source::ResponseJson(_) | Source::ResponseJwt(..) | Source::ResponseBody(_) => {
+                Needs { request_body: false, response_body: true }
+            }
+            _ => Needs::default(),
+        }
+    }
+
+    /// The value, if the exchange has a non-empty one. `paths` are the route's.
+    pub fn read(&self, facts: &Facts<'_>, paths: &[PathPattern]) -> Option<String> {
+        let value = match self {
+            Source::Form(name) => facts.request_body()?.fields()?.first(name)?.to_owned(),
+            Source::Json(pointer) => json_value(facts.request_body()?, pointer)?,
+            Source::Query(name) => facts.query().first(name)?.to_owned(),
+            Source::Path(name) => paths.iter().find_map(|p| p.parameter(&facts.path, name))?.to_owned(),
+            Source::Header(name) => header_value(facts.headers, name)?,
+            Source::Cookie(name) => {
+                String::from_utf8_lossy(cookie::request_cookie(facts.headers, name)?).into_owned()
+            }
+            Source::BasicUser => credentials::basic_user(facts.headers)?,
+            Source::Jwt(claim) => claim_of(credentials::bearer(facts.headers)?, claim)?,
+            Source::ResponseJson(pointer) => json_value(facts.response_body()?, pointer)?,
+            Source::ResponseHeader(name) => header_value(facts.response?.1, name)?,
+            Source::ResponseCookie(name) => cookie::set_cookie(facts.response?.1, name)?,
+            Source::ResponseJwt(pointer, claim) => claim_of(&json_value(facts.response_body()?, pointer)?, claim)?,
+            Source::ResponseBody(regex) => first_group(regex, &facts.response_body()?.text())?,
+            Source::ResponseLocation(regex) => first_group(regex, &location_path(facts.response?.1, facts.uri)?)?,
+            Source::Const(text) => text.clone(),
+        };
+        (!value.trim().is_empty()).then_some(value)
+    }
+}
+
+/// Names under which applications keep what proves a person. `strict` is for cookies, where a
+/// session goes by many names.
+pub fn is_secret_name(name: &str, strict: bool) -> bool {
+    let name = name.to_ascii_lowercase();
+    // The last label of a nested name: `user[password]` and `user.password` are `password`.
+    let label = name.trim_end_matches(']').rsplit(['[', '.']).next().unwrap_or_default().to_owned();
+    const PARTS: [&str; 10] =
+        ["passw", "pwd", "secret", "token", "csrf", "credential", "private_key", "apikey", "api_key", "api-key"];
+    const WHOLE: [&str; 12] =
+        ["pass", "code", "otp", "pin", "totp", "mfa_code", "recovery_code", "nonce", "signature", "jwt", "samlresponse", "assertion"];
+    const COOKIE: [&str; 5] = ["sess", "sid", "auth", "remember", "login"];
+    PARTS.iter().any(|p| label.contains(p))
+        || WHOLE.contains(&label.as_str())
+        || (strict && COOKIE.iter().any(|p| label.contains(p)))
+}
+
+fn json_value(body: &BodyFacts<'_>, pointer: &str) -> Option<String> {
+    select(body.json()?, pointer).into_iter().find_map(|v| scalar_text(v).map(|t| t.into_owned()))
+}
+
+fn header_value(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+    headers.get(name).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned())
+}
+
+fn claim_of(token: &str, claim: &str) -> Option<String> {
+    let claims = credentials::jwt_claims(token)?;
+    select(&claims, claim).into_iter().find_map(|v| scalar_text(v).map(|t| t.into_owned()))
+}
+
+fn first_group(regex: &Regex, text: &str) -> Option<String> {
+    let captures = regex.captures(text)?;
+    captures.get(1).or_else(|| captures.get(0)).map(|m| m.as_str().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_secrets_are_known_and_names_of_people_are_not() {
+        for secret in ["password", "user[password]", "Input.Password", "otp", "access_token", "csrfmiddlewaretoken", "pwd"] {
+            assert!(is_secret_name(secret, false), "{secret}");
+        }
+        for fine in ["login", "email", "user[email]", "user_name", "identifier", "passenger", "country_code"] {
+            assert!(!is_secret_name(fine, false), "{fine}");
+        }
+        assert!(is_secret_name("PHPSESSID", true) && !is_secret_name("tenant", true));
+    }
+}
