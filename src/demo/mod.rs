@@ -9,3 +9,7 @@
 pub mod app;
 mod pages;
 mod state;
+
+/// The configuration that turns this application's traffic into events (routes only: listener,
+/// upstream and sinks are for the caller to set).
+pub const ROUTES: &str = include_str!("routes.yaml");
