@@ -9,6 +9,8 @@
 pub mod app;
 mod pages;
 mod state;
+pub mod tour;
+pub mod visitor;
 
 /// The configuration that turns this application's traffic into events (routes only: listener,
 /// upstream and sinks are for the caller to set).
