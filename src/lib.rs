@@ -3,6 +3,7 @@
 
 pub mod config;
 pub mod demo;
+pub mod enrich;
 pub mod event;
 pub mod exchange;
 pub mod sinks;
