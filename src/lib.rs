@@ -1,6 +1,7 @@
 //! authtap: a reverse-proxy sidecar that turns the logins of an application nobody can change
 //! into security events. `ARCHITECTURE.md` is the map; this is the list of rooms.
 
+pub mod admin;
 pub mod config;
 pub mod event;
 pub mod exchange;
