@@ -2,6 +2,7 @@
 //! into security events. `ARCHITECTURE.md` is the map; this is the list of rooms.
 
 pub mod admin;
+pub mod cmd;
 pub mod config;
 pub mod event;
 pub mod exchange;
