@@ -2,11 +2,14 @@
 //! into security events. `ARCHITECTURE.md` is the map; this is the list of rooms.
 
 pub mod body;
+pub mod admin;
+pub mod cmd;
 pub mod config;
 pub mod demo;
 pub mod enrich;
 pub mod event;
 pub mod exchange;
+pub mod filter;
 pub mod sinks;
 pub mod spool;
 pub mod telemetry;
