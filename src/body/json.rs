@@ -1,6 +1,6 @@
 //! JSON bodies: parsed whole or not at all.
 //!
-//! Must never be given an unbounded body: a parsed value takes up to about eighty times the memory
+//! Must never be given an unbounded body: a parsed value takes up to about a hundred times the memory
 //! of its text (objects of one key), so the caller's cap is the bound. Nesting ends at serde_json's
 //! limit of 128. What is cut, or is several documents, is not JSON here; a half document proves
 //! nothing.

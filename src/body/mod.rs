@@ -3,7 +3,7 @@
 //! Everything here is a pure function of its arguments and runs on the pipeline's thread, over the
 //! bounded prefixes of an [`Exchange`](crate::exchange::Exchange). It must never panic, block, read
 //! a clock, or hold or print a secret: the results borrow from the exchange, their `Debug` shows
-//! sizes only, and whoever reads them copies the fields he was told to copy and nothing else.
+//! sizes only, and whoever reads them copies the named fields and nothing else.
 //!
 //! The invariant: work and memory are linear in the input (and, for compressed bodies, in the
 //! cap), and a prefix of a body never yields a field that the whole body would not have.

@@ -73,6 +73,13 @@ fn every_coding_is_taken_off() {
 }
 
 #[test]
+fn raw_deflate_is_read_even_if_it_begins_like_zlib() {
+    let stored = [0x78, 0x01, 0x00, 0xfe, 0xff, b'a', 0x03, 0x00];
+    assert!(looks_like_zlib(&stored));
+    assert_whole(&stored, &codings(&["deflate"]), b"a");
+}
+
+#[test]
 fn stacked_codings_come_off_in_reverse_over_several_lines() {
     assert_whole(&gzipped(&zlibbed(PAGE)), &codings(&["deflate, gzip"]), PAGE);
     assert_whole(&gzipped(PAGE_BROTLI), &codings(&["br", "gzip"]), PAGE);
