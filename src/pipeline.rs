@@ -127,7 +127,7 @@ impl Pipeline {
     /// Sessions and tokens that the answer hands out.
     fn handed_out(&self, decision: &Decision<'_>, facts: &Facts<'_>) -> Vec<Handle> {
         let Some((_, answer)) = facts.response else { return Vec::new() };
-        let mut found = self.sessions.handed_out(answer);
+        let mut found = self.sessions.handed_out(answer, facts.at);
         for source in &decision.route.tokens {
             let token = source.read(facts, &decision.route.paths);
             found.extend(token.map(|t| self.sessions.handle(t.as_bytes())));

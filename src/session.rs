@@ -146,9 +146,9 @@ impl Sessions {
     }
 
     /// The sessions an answer hands out in cookies.
-    pub fn handed_out(&self, answer: &HeaderMap) -> Vec<Handle> {
+    pub fn handed_out(&self, answer: &HeaderMap, at: Timestamp) -> Vec<Handle> {
         let cookies = self.config.cookies.iter();
-        cookies.filter_map(|name| cookie::set_cookie(answer, name)).map(|v| self.handle(v.as_bytes())).collect()
+        cookies.filter_map(|name| cookie::handed_out(answer, name, at)).map(|v| self.handle(v)).collect()
     }
 
     /// What is remembered of the first of these that is known; touches it.

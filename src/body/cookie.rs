@@ -109,6 +109,17 @@ pub fn change(request: &HeaderMap, response: &HeaderMap, name: &str, at: Timesta
     found
 }
 
+/// The value that the answer given at `at` sets for the cookie `name` (see [`change`] for a
+/// trailing `*`); `None` if it sets none or deletes it. Of several lines the last decides.
+pub fn handed_out<'h>(response: &'h HeaderMap, name: &str, at: Timestamp) -> Option<&'h [u8]> {
+    let lines = response.get_all(header::SET_COOKIE).iter().take(MAX_SET_COOKIES);
+    let mut last = None;
+    for set in lines.filter_map(|line| SetCookie::parse(line.as_bytes(), at)).filter(|set| fits(name, set.name)) {
+        last = (!set.deleted).then_some(set.value);
+    }
+    last
+}
+
 fn one(request: &HeaderMap, set: &SetCookie<'_>) -> CookieChange {
     if set.deleted {
         CookieChange::Deleted

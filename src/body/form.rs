@@ -70,6 +70,19 @@ impl<'a> Fields<'a> {
         self.complete = false;
     }
 
+    /// The same fields, apart from the bytes they were read from.
+    pub fn into_owned(self) -> Fields<'static> {
+        let own = |(name, value): (Cow<'a, str>, Cow<'a, str>)| {
+            (Cow::Owned(name.into_owned()), Cow::Owned(value.into_owned()))
+        };
+        Fields { pairs: self.pairs.into_iter().map(own).collect(), complete: self.complete }
+    }
+
+    /// The value of the last field of that name: the one that counts in PHP, Rails and Django.
+    pub fn last(&self, name: &str) -> Option<&str> {
+        self.all(name).next_back()
+    }
+
     /// True if every field that was sent is here in full. If not, that a field is absent proves
     /// nothing.
     pub fn complete(&self) -> bool {

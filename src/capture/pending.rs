@@ -116,9 +116,11 @@ impl Pending {
     /// The answer's head is there; decides whether its body is kept.
     pub fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
         let Some(inner) = &mut self.inner else { return };
-        inner.answered = Some(Timestamp::now());
+        let now = Timestamp::now();
+        inner.answered = Some(now);
         let mut facts = Facts::of_request(&inner.method, &inner.uri, &inner.host, &inner.headers);
         facts.response = Some((status, headers));
+        facts.at = now;
         if inner.rules.wants_answer(&inner.candidates, &facts) {
             inner.response_copy = Some(Copier::new(inner.response_limit));
         }

@@ -14,6 +14,7 @@ use regex::Regex;
 use super::facts::{BodyFacts, Facts, Truth, select};
 use super::matcher::{self, Matcher, compile};
 use super::path::{PathPattern, compared};
+use crate::body;
 use crate::body::cookie::{self, CookieChange};
 use crate::body::json::scalar_text;
 use crate::config::node::{Map, Node, Value, suggest};
@@ -201,7 +202,7 @@ impl Condition {
         }
         pointers(&map, "json", Condition::Json, &mut all, problems);
         if let Some(at) = map.get("body") {
-            body(at, &mut all, problems);
+            body_texts(at, &mut all, problems);
         }
         one(&map, "content_type", Condition::ContentType, &mut all, problems);
         match map.one_of("session", &["known", "unknown", "changed"], problems) {
@@ -332,7 +333,7 @@ impl Condition {
                 Some(matcher.matches(host.as_deref()))
             }
             Condition::SetCookie(name, state) => {
-                let change = cookie::change(facts.headers, response()?, name);
+                let change = cookie::change(facts.headers, response()?, name, facts.at);
                 Some(match state {
                     CookieState::Present => matches!(change, CookieChange::Same | CookieChange::Changed),
                     CookieState::Absent => change == CookieChange::Absent,
@@ -357,7 +358,7 @@ impl Condition {
             Condition::SessionKnown(wanted) => facts.session_known.map(|known| known == *wanted),
             Condition::SessionChanged(names) => {
                 let answer = response()?;
-                Some(names.iter().any(|n| cookie::change(facts.headers, answer, n) == CookieChange::Changed))
+                Some(names.iter().any(|n| cookie::change(facts.headers, answer, n, facts.at) == CookieChange::Changed))
             }
         }
     }
@@ -371,7 +372,7 @@ fn found(hit: bool, body: &BodyFacts<'_>) -> Truth {
 fn form_holds(body: &BodyFacts<'_>, name: &str, matcher: &Matcher) -> Truth {
     match body.fields() {
         Some(fields) => {
-            if fields.first(name).is_none() && body.cut() {
+            if fields.first(name).is_none() && (body.cut() || !fields.complete()) {
                 return None;
             }
             Some(matcher.matches_any(fields.all(name)))
@@ -404,8 +405,8 @@ fn header_matches(headers: &HeaderMap, name: &HeaderName, matcher: &Matcher) -> 
 }
 
 fn media_type(headers: &HeaderMap) -> Option<String> {
-    let value = headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
-    Some(value.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+    let content_type = body::content_type(headers);
+    (!content_type.is_empty()).then(|| body::media_type(content_type).to_ascii_lowercase())
 }
 
 /// The path `Location` leads to, resolved against the request's (RFC 3986 section 5.2), in its
@@ -569,7 +570,7 @@ fn location(map: &Map<'_>, all: &mut Vec<Condition>, problems: &mut Problems) {
     }
 }
 
-fn body(at: &Node, all: &mut Vec<Condition>, problems: &mut Problems) {
+fn body_texts(at: &Node, all: &mut Vec<Condition>, problems: &mut Problems) {
     if let Some(text) = at.scalar() {
         all.push(Condition::Contains(vec![text.to_owned()]));
         return;

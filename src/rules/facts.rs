@@ -7,12 +7,13 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
-use http::{HeaderMap, Method, StatusCode, Uri, header};
+use http::{HeaderMap, Method, StatusCode, Uri};
 use serde_json::Value;
 
 use super::path::compared;
 use crate::body::form::Fields;
-use crate::body::{encoding, form, json, multipart};
+use crate::body::{self, encoding, form, json, multipart};
+use crate::event::Timestamp;
 use crate::exchange::{Exchange, Kept};
 
 /// Yes, no, or open (`None`): not decidable from what is known.
@@ -39,7 +40,9 @@ pub struct Facts<'a> {
     pub bodies: Option<Bodies<'a>>,
     /// Whether the request's session has an actor, once that was looked up.
     pub session_known: Truth,
-    query: OnceCell<Fields>,
+    /// When the answer was given: what a cookie's expiry is compared with.
+    pub at: Timestamp,
+    query: OnceCell<Fields<'a>>,
 }
 
 /// Both bodies, read when somebody asks.
@@ -55,7 +58,7 @@ pub struct BodyFacts<'a> {
     kept: &'a Kept,
     headers: &'a HeaderMap,
     decoded: OnceCell<(Cow<'a, [u8]>, bool)>,
-    fields: OnceCell<Option<Fields>>,
+    fields: OnceCell<Option<Fields<'static>>>,
     json: OnceCell<Option<Value>>,
 }
 
@@ -71,6 +74,7 @@ impl<'a> Facts<'a> {
             response: None,
             bodies: None,
             session_known: None,
+            at: Timestamp::from_millis(0),
             query: OnceCell::new(),
         }
     }
@@ -79,6 +83,7 @@ impl<'a> Facts<'a> {
     pub fn of_exchange(exchange: &'a Exchange) -> Facts<'a> {
         let request = &exchange.request;
         let mut facts = Facts::of_request(&request.method, &request.uri, &request.host, &request.headers);
+        facts.at = exchange.answered;
         facts.response = exchange.response.as_ref().map(|r| (r.status, &r.headers));
         facts.bodies = Some(Bodies {
             request: BodyFacts::new(&request.body, &request.headers),
@@ -88,7 +93,7 @@ impl<'a> Facts<'a> {
     }
 
     /// The fields of the query.
-    pub fn query(&self) -> &Fields {
+    pub fn query(&self) -> &Fields<'a> {
         self.query.get_or_init(|| form::parse(self.uri.query().unwrap_or_default().as_bytes(), false))
     }
 
@@ -134,17 +139,17 @@ impl<'a> BodyFacts<'a> {
 
     /// The body as text.
     pub fn text(&self) -> Cow<'_, str> {
-        encoding::text(self.decoded(), self.headers.get(header::CONTENT_TYPE))
+        encoding::text(self.decoded(), body::content_type(self.headers))
     }
 
     /// The fields of a form, urlencoded or multipart; `None` if the body is no form.
-    pub fn fields(&self) -> Option<&Fields> {
+    pub fn fields(&self) -> Option<&Fields<'static>> {
         self.fields
             .get_or_init(|| {
-                let content_type = self.headers.get(header::CONTENT_TYPE)?.to_str().ok()?;
-                let essence = content_type.split(';').next().unwrap_or_default().trim();
+                let content_type = body::content_type(self.headers);
+                let essence = body::media_type(content_type);
                 if essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-                    Some(form::parse(self.decoded(), self.cut()))
+                    Some(form::parse(self.decoded(), self.cut()).into_owned())
                 } else if essence.eq_ignore_ascii_case("multipart/form-data") {
                     multipart::parse(self.decoded(), content_type)
                 } else {

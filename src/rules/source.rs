@@ -188,9 +188,9 @@ impl Source {
     /// The value, if the exchange has a non-empty one. `paths` are the route's.
     pub fn read(&self, facts: &Facts<'_>, paths: &[PathPattern]) -> Option<String> {
         let value = match self {
-            Source::Form(name) => facts.request_body()?.fields()?.first(name)?.to_owned(),
+            Source::Form(name) => facts.request_body()?.fields()?.last(name)?.to_owned(),
             Source::Json(pointer) => json_value(facts.request_body()?, pointer)?,
-            Source::Query(name) => facts.query().first(name)?.to_owned(),
+            Source::Query(name) => facts.query().last(name)?.to_owned(),
             Source::Path(name) => paths.iter().find_map(|p| p.parameter(&facts.path, name))?.to_owned(),
             Source::Header(name) => header_value(facts.headers, name)?,
             Source::Cookie(name) => {
@@ -200,7 +200,9 @@ impl Source {
             Source::Jwt(claim) => claim_of(credentials::bearer(facts.headers)?, claim)?,
             Source::ResponseJson(pointer) => json_value(facts.response_body()?, pointer)?,
             Source::ResponseHeader(name) => header_value(facts.response?.1, name)?,
-            Source::ResponseCookie(name) => cookie::set_cookie(facts.response?.1, name)?,
+            Source::ResponseCookie(name) => {
+                String::from_utf8_lossy(cookie::handed_out(facts.response?.1, name, facts.at)?).into_owned()
+            }
             Source::ResponseJwt(pointer, claim) => claim_of(&json_value(facts.response_body()?, pointer)?, claim)?,
             Source::ResponseBody(regex) => first_group(regex, &facts.response_body()?.text())?,
             Source::ResponseLocation(regex) => first_group(regex, &location_path(facts.response?.1, facts.uri)?)?,
