@@ -1,6 +1,84 @@
-//! The subcommands, one file each.
-//!
-//! A subcommand takes its options and its output handles as arguments; it never reads the command
-//! line, never prints past its handles and never ends the process.
+//! The subcommands, one a file. Each answers with its exit code and prints its own errors.
 
+pub mod check;
+pub mod demo;
+pub mod serve;
 pub mod tail;
+pub mod watch;
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use clap::CommandFactory;
+
+use crate::cli::{Cli, Command, SchemaOf};
+
+/// Done.
+pub const DONE: u8 = 0;
+/// Failed at run time.
+pub const FAILED: u8 = 1;
+/// Wrong usage or configuration.
+pub const USAGE: u8 = 2;
+/// A check or test found a difference.
+pub const DIFFERENT: u8 = 3;
+
+/// Carries out a command line.
+pub fn run(cli: Cli) -> ExitCode {
+    let code = match cli.command {
+        Command::Run(options) => serve::run(&options),
+        Command::Demo(options) => demo::run(&options),
+        Command::Check(options) => check::run(&options),
+        Command::Tail(options) => watch::run(&options),
+        Command::Schema(options) => print(&match options.of {
+            SchemaOf::Config => pretty(&crate::config::settings::json_schema()),
+            SchemaOf::Event => pretty(&crate::event::schema::json_schema()),
+        }),
+        Command::Completions { shell } => {
+            let mut out = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "authtap", &mut out);
+            print(&String::from_utf8_lossy(&out))
+        }
+    };
+    ExitCode::from(code)
+}
+
+fn pretty(value: &serde_json::Value) -> String {
+    format!("{value:#}\n")
+}
+
+/// Writes to standard output; a reader that has gone away is a quiet end.
+pub(crate) fn print(text: &str) -> u8 {
+    match anstream::stdout().lock().write_all(text.as_bytes()) {
+        Ok(()) => DONE,
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => DONE,
+        Err(_) => FAILED,
+    }
+}
+
+/// Says what went wrong, on standard error.
+pub(crate) fn complain(message: &str) {
+    // If standard error is closed there is nobody to tell.
+    let _ = writeln!(anstream::stderr().lock(), "authtap: {message}");
+}
+
+/// A runtime for everything but traffic.
+pub(crate) fn control_runtime() -> std::io::Result<tokio::runtime::Runtime> {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build()
+}
+
+/// Ready at SIGTERM or SIGINT.
+pub(crate) async fn told_to_stop() {
+    let terminated = async {
+        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        () = terminated => {}
+        // Failing to listen for Ctrl-C must not look like one.
+        Ok(()) = tokio::signal::ctrl_c() => {}
+    }
+}

@@ -40,8 +40,8 @@ pub const FIELDS: &[Field] = &[
     Field::new("auto", Kind::Word(&["off"]), "off", "recognise logins without routes: not built yet, so off is the only value"),
     Field::new("session", Kind::Map(session::FIELDS), "", "where the application's sessions are carried, so that later events know their actor"),
     Field::new("capture", Kind::Map(capture::FIELDS), "", "how much of a body is copied for the rules"),
-    enrich::geoip::KIND.field(enrich::geoip::SHAPE),
-    enrich::user_agent::KIND.field(enrich::user_agent::SHAPE),
+    enrich::geoip::FIELD,
+    enrich::user_agent::FIELD,
     Field::new("admin", Kind::Any(&[Kind::Word(&["off"]), Kind::Map(ADMIN)]), "", "the admin listener, or off"),
     Field::new("data", Kind::Str, "authtap-data", "folder for what must outlive the process"),
     Field::new("routes", Kind::List(&Kind::Map(route::FIELDS)), "[]", "what to look for, in order: the first route that matches decides"),
@@ -139,6 +139,11 @@ fn address(node: &Node, problems: &mut Problems) -> Option<SocketAddr> {
     }
 }
 
+/// The JSON Schema of the file, for editors.
+pub fn json_schema() -> serde_json::Value {
+    super::shape::json_schema("authtap routes.yaml", FIELDS)
+}
+
 /// Reads HOST:PORT; the host may be an address, `localhost`, `*` or nothing (every address).
 pub fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     let full = match text.strip_prefix("localhost:") {
@@ -197,4 +202,47 @@ fn admin(map: &Map<'_>, problems: &mut Problems) -> Option<Admin> {
         listen: inner.get("listen").and_then(|n| address(n, problems)).unwrap_or(default),
         token_env: inner.str("token_env", problems).map(str::to_owned),
     })
+}
+
+impl std::fmt::Display for Config {
+    /// What is in force, as JSON. Names variables that hold secrets, never a secret.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let millis = |d: std::time::Duration| format!("{}ms", d.as_millis());
+        let routes: Vec<_> = self
+            .rules
+            .routes()
+            .iter()
+            .map(|r| {
+                let types: std::collections::BTreeSet<&str> = r.all_types().into_iter().map(|t| t.as_str()).collect();
+                serde_json::json!({"id": r.id.as_str(), "emits": types})
+            })
+            .collect();
+        let sinks: Vec<_> = self.sinks.iter().map(|s| serde_json::json!({"name": s.name, "type": s.kind})).collect();
+        let shown = serde_json::json!({
+            "version": 1,
+            "listen": self.listen,
+            "upstream": self.upstream.as_ref().map(ToString::to_string),
+            "workers": self.workers,
+            "timeouts": {
+                "connect": millis(self.timeouts.connect),
+                "answer": millis(self.timeouts.answer),
+                "upstream_idle": millis(self.timeouts.upstream_idle),
+                "header": millis(self.timeouts.header),
+                "drain": millis(self.timeouts.drain),
+            },
+            "session": {
+                "cookies": self.session.cookies,
+                "bearer": self.session.bearer,
+                "headers": self.session.headers.iter().map(|h| h.as_str()).collect::<Vec<_>>(),
+                "ttl": millis(self.session.ttl),
+            },
+            "capture": { "request_body": self.capture.request_body, "response_body": self.capture.response_body },
+            "admin": self.admin.as_ref().map(|a| serde_json::json!({"listen": a.listen, "token_env": a.token_env})),
+            "data": self.data,
+            "routes": routes,
+            "sinks": sinks,
+        });
+        let text = serde_json::to_string_pretty(&shown).map_err(|_| std::fmt::Error)?;
+        writeln!(f, "{text}")
+    }
 }

@@ -287,6 +287,20 @@ impl Pool {
     }
 }
 
+/// Tries to connect, for `check --connect`.
+pub async fn probe(address: &Address, timeouts: &Timeouts) -> Result<(), ProxyError> {
+    let connecting = async {
+        match address {
+            Address::Tcp(host, port) => TcpStream::connect((host.as_str(), *port)).await.map(drop),
+            Address::Unix(path) => UnixStream::connect(path).await.map(drop),
+        }
+    };
+    match tokio::time::timeout(timeouts.connect, connecting).await {
+        Ok(result) => result.map_err(ProxyError::Connect),
+        Err(_) => Err(ProxyError::ConnectTimeout),
+    }
+}
+
 enum Failed {
     /// Nothing was written; the request is whole.
     NotSent(Box<Request<RequestBody>>),

@@ -1,0 +1,467 @@
+//! The only wiring: bind, build, run, drain; and the swap at a reload.
+//!
+//! Everything that can fail at the start fails in [`bind`], before a single request is taken: the
+//! ports, the databases, the sinks. The traffic threads, the pipeline's thread and the control
+//! runtime (delivery, admin, reload) are made here and meet nowhere else.
+
+use std::io;
+use std::net::{SocketAddr, TcpListener as StdListener};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{mpsc, watch};
+
+use crate::admin::{self, AdminAuth, AdminState, Readiness};
+use crate::capture::CaptureConfig;
+use crate::capture::queue::{self, Queue};
+use crate::config::problem::Problems;
+use crate::config::settings::{self, Config};
+use crate::deliver::{Delivery, RunningSinkSpec};
+use crate::enrich::Enrichers;
+use crate::pipeline::{Pipeline, PipelineConfig};
+use crate::proxy::handler::Live;
+use crate::proxy::listener::{self, Thread};
+use crate::proxy::upstream::Address;
+use crate::sinks::BuildCx;
+use crate::spool::Spool;
+use crate::spool::memory::{self, MemorySpool};
+use crate::telemetry::Metrics;
+
+/// How often the configuration file and the databases are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What the command line says over the file.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// Where clients come in.
+    pub listen: Option<SocketAddr>,
+    /// The application.
+    pub upstream: Option<Address>,
+    /// The admin listener; `Some(None)` is off.
+    pub admin: Option<Option<SocketAddr>>,
+    /// Traffic threads.
+    pub workers: Option<usize>,
+    /// Folder for what must outlive the process.
+    pub data: Option<PathBuf>,
+}
+
+/// Why authtap does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The configuration has errors; they are shown with their places.
+    #[error("{0}")]
+    Config(Box<Problems>),
+    /// A flag or variable says what cannot be.
+    #[error("{0}")]
+    Usage(String),
+    /// The configuration file cannot be read.
+    #[error("cannot read {}: {source}", .file.display())]
+    Read {
+        /// The file.
+        file: PathBuf,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// Nobody said where the application is.
+    #[error("no upstream: say where the application listens with `upstream:` in the file, or --upstream http://127.0.0.1:8000")]
+    NoUpstream,
+    /// A port cannot be had.
+    #[error("cannot listen on {address}: {source}{}", hint(.source))]
+    Bind {
+        /// The address.
+        address: SocketAddr,
+        /// The operating system's answer.
+        source: io::Error,
+    },
+    /// The admin listener would be open to others.
+    #[error("{0}")]
+    Admin(#[from] admin::AdminError),
+    /// A database cannot be used.
+    #[error("{0}")]
+    Enrich(#[from] crate::enrich::EnrichError),
+    /// A sink cannot be built.
+    #[error("sink `{name}`: {source}")]
+    Sink {
+        /// Its name.
+        name: String,
+        /// Why.
+        source: crate::sinks::SinkError,
+    },
+    /// A thread or runtime cannot be had, or there is no randomness.
+    #[error("cannot start: {0}")]
+    System(io::Error),
+}
+
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => "; another program has the port: stop it, or choose another with --listen",
+        io::ErrorKind::PermissionDenied => "; ports below 1024 need the capability CAP_NET_BIND_SERVICE",
+        _ => "",
+    }
+}
+
+/// Reads and checks a configuration file.
+pub fn load(file: &Path) -> Result<(Config, Problems), StartError> {
+    let source =
+        std::fs::read_to_string(file).map_err(|source| StartError::Read { file: file.to_owned(), source })?;
+    match settings::check(&file.display().to_string(), &source) {
+        (Some(config), problems) => Ok((config, problems)),
+        (None, problems) => Err(StartError::Config(Box::new(problems))),
+    }
+}
+
+/// A program whose ports are bound and whose parts are built, not yet running.
+pub struct Bound {
+    /// Where clients come in, with the real ports.
+    pub addresses: Vec<SocketAddr>,
+    /// Where the admin listener listens, with its real port.
+    pub admin: Option<SocketAddr>,
+    /// Where events wait; `demo` and tests read it.
+    pub spool: Arc<dyn Spool>,
+    /// Every metric.
+    pub metrics: Arc<Metrics>,
+    listeners: Vec<Vec<StdListener>>,
+    admin_listener: Option<(StdListener, AdminAuth)>,
+    core: Arc<Core>,
+    queue: (Queue, mpsc::Receiver<queue::Captured>),
+    delivery_of: Vec<RunningSinkSpec>,
+    key: [u8; 32],
+}
+
+/// What a reload swaps.
+struct Core {
+    file: Option<PathBuf>,
+    overrides: Overrides,
+    live: Arc<ArcSwap<Live>>,
+    pipeline: Arc<ArcSwap<PipelineConfig>>,
+    metrics: Arc<Metrics>,
+    colour: bool,
+    shown: ArcSwap<String>,
+    delivery: Mutex<Option<Delivery>>,
+    seen: Mutex<Option<blake3::Hash>>,
+    refused: AtomicBool,
+}
+
+/// Binds the ports and builds the parts. `file` is watched and read again at a reload.
+pub fn bind(config: Config, file: Option<PathBuf>, overrides: Overrides, colour: bool) -> Result<Bound, StartError> {
+    let threads = overrides.workers.or(config.workers).unwrap_or_else(default_threads);
+    let wanted = overrides.listen.map_or_else(|| config.listen.clone(), |one| vec![one]);
+    let mut per_thread: Vec<Vec<StdListener>> = (0..threads).map(|_| Vec::new()).collect();
+    let mut addresses = Vec::new();
+    for address in wanted {
+        let bound = listener::bind(address, threads).map_err(|source| StartError::Bind { address, source })?;
+        let first = bound.first().map(StdListener::local_addr);
+        addresses.extend(first.and_then(Result::ok));
+        for (listener, slot) in bound.into_iter().zip(&mut per_thread) {
+            slot.push(listener);
+        }
+    }
+    let admin_listener = bind_admin(&config, &overrides)?;
+    let admin = admin_listener.as_ref().and_then(|(l, _)| l.local_addr().ok());
+
+    let metrics = Arc::new(Metrics::new());
+    let spool: Arc<dyn Spool> = Arc::new(MemorySpool::new(memory::DEFAULT_CAPACITY));
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).map_err(|e| StartError::System(io::Error::other(e.to_string())))?;
+    let parts = build(&config, &overrides, colour)?;
+    let seen = file.as_deref().and_then(content_hash);
+    let core = Core {
+        file,
+        overrides,
+        live: Arc::new(ArcSwap::from_pointee(parts.live)),
+        pipeline: Arc::new(ArcSwap::from_pointee(parts.pipeline)),
+        metrics: metrics.clone(),
+        colour,
+        shown: ArcSwap::from_pointee(config.to_string()),
+        delivery: Mutex::new(None),
+        seen: Mutex::new(seen),
+        refused: AtomicBool::new(false),
+    };
+    Ok(Bound {
+        addresses,
+        admin,
+        spool,
+        metrics,
+        listeners: per_thread,
+        admin_listener,
+        core: Arc::new(core),
+        queue: Queue::new(queue::CAPACITY),
+        delivery_of: parts.sinks,
+        key,
+    })
+}
+
+fn default_threads() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
+fn bind_admin(config: &Config, overrides: &Overrides) -> Result<Option<(StdListener, AdminAuth)>, StartError> {
+    let address = match overrides.admin {
+        Some(address) => address,
+        None => config.admin.as_ref().map(|a| a.listen),
+    };
+    let Some(address) = address else { return Ok(None) };
+    let variable = config.admin.as_ref().and_then(|a| a.token_env.as_deref()).unwrap_or("AUTHTAP_ADMIN_TOKEN");
+    let auth = AdminAuth::for_listener(address, std::env::var(variable).ok().filter(|t| !t.is_empty()))?;
+    let failed = |source| StartError::Bind { address, source };
+    let listener = StdListener::bind(address).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    Ok(Some((listener, auth)))
+}
+
+struct Parts {
+    live: Live,
+    pipeline: PipelineConfig,
+    sinks: Vec<RunningSinkSpec>,
+}
+
+/// Everything of a configuration that touches the world, for the start and for a reload alike.
+fn build(config: &Config, overrides: &Overrides, colour: bool) -> Result<Parts, StartError> {
+    let upstream = overrides.upstream.clone().or_else(|| config.upstream.clone()).ok_or(StartError::NoUpstream)?;
+    let enrichers: Enrichers = config.enrich.build(&config.base)?;
+    let cx = BuildCx { base: config.base.clone(), colour };
+    let sinks = config.sinks.iter().map(|spec| {
+        let sink = spec.plan.build(&cx).map_err(|source| StartError::Sink { name: spec.name.clone(), source })?;
+        Ok::<_, StartError>(RunningSinkSpec { name: spec.name.clone(), sink: sink.into(), filter: spec.filter.clone() })
+    });
+    Ok(Parts {
+        sinks: sinks.collect::<Result<_, _>>()?,
+        live: Live {
+            upstream: Arc::new(upstream),
+            client_ip: config.client_ip.clone(),
+            forwarded: config.forwarded,
+            timeouts: config.timeouts,
+            capture: CaptureConfig { rules: config.rules.clone(), limits: config.capture },
+        },
+        pipeline: PipelineConfig { enrichers: Arc::new(enrichers), session: config.session.clone() },
+    })
+}
+
+impl Bound {
+    /// Runs until `stop` is ready, then drains: readiness turns red, requests in flight end, what
+    /// was captured becomes events, and the sinks take what they can before the deadline.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), StartError> {
+        let readiness = Readiness::new();
+        let starting = readiness.guard("traffic threads");
+        let (stopping, stopped) = watch::channel(false);
+        let (queue, receiver) = self.queue;
+
+        let pipeline = Pipeline::new(self.core.pipeline.clone(), self.key, self.spool.clone(), self.metrics.clone());
+        let pipeline = pipeline.start(receiver).map_err(StartError::System)?;
+        let mut threads = Vec::new();
+        for (i, listeners) in self.listeners.into_iter().enumerate() {
+            let thread = Thread {
+                listeners,
+                live: self.core.live.clone(),
+                queue: queue.clone(),
+                stats: self.metrics.add_traffic(),
+                stop: stopped.clone(),
+            };
+            let spawned = std::thread::Builder::new().name(format!("traffic-{i}")).spawn(move || thread.run());
+            threads.push(spawned.map_err(StartError::System)?);
+        }
+        // From here on only the traffic threads can send: their end is the pipeline's.
+        drop(queue);
+
+        let handle = tokio::runtime::Handle::current();
+        let delivery = Delivery::start(&handle, self.spool.clone(), self.metrics.clone(), self.delivery_of);
+        *self.core.delivery.lock().unwrap_or_else(PoisonError::into_inner) = Some(delivery);
+        let admin = self.admin_listener.map(|(listener, auth)| {
+            let state = AdminState {
+                metrics: self.metrics.clone(),
+                spool: self.spool.clone(),
+                readiness: readiness.clone(),
+                config: config_text(&self.core),
+                reload: reload_handle(&self.core),
+                auth,
+            };
+            tokio::spawn(serve_admin(listener, state, stopped.clone()))
+        });
+        drop(starting);
+        for address in &self.addresses {
+            tracing::info!(%address, upstream = %self.core.live.load().upstream, "listening");
+        }
+        if let Some(address) = self.admin {
+            tracing::info!(%address, "admin listening");
+        }
+
+        watch_over(&self.core, stop).await;
+
+        tracing::info!("stopping: requests in flight may end");
+        readiness.drain();
+        stopping.send_replace(true);
+        let deadline = self.core.live.load().timeouts.drain;
+        join(threads, pipeline).await;
+        let delivery = self.core.delivery.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(delivery) = delivery {
+            for (sink, left) in delivery.drain(deadline).await.left {
+                tracing::error!(%sink, events = left, "the sink did not take these before the end; they are lost");
+            }
+        }
+        if let Some(admin) = admin {
+            // It ends by itself once `stopped` says so; a panic of it is no reason not to stop.
+            let _ = admin.await;
+        }
+        tracing::info!("stopped");
+        Ok(())
+    }
+}
+
+async fn serve_admin(listener: StdListener, state: AdminState, mut stopped: watch::Receiver<bool>) {
+    let served = async {
+        let listener = tokio::net::TcpListener::from_std(listener)?;
+        let stop = async move {
+            let _ = stopped.wait_for(|stop| *stop).await;
+        };
+        admin::serve(listener, state, stop).await.map_err(io::Error::other)
+    };
+    if let Err(error) = served.await {
+        tracing::error!("the admin listener ended: {error}");
+    }
+}
+
+async fn join(threads: Vec<JoinHandle<io::Result<()>>>, pipeline: JoinHandle<()>) {
+    let joined = tokio::task::spawn_blocking(move || {
+        for thread in threads {
+            match thread.join() {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::error!("a traffic thread failed: {error}"),
+                Err(_) => tracing::error!("a traffic thread panicked"),
+            }
+        }
+        if pipeline.join().is_err() {
+            tracing::error!("the pipeline panicked");
+        }
+    });
+    let _ = joined.await;
+}
+
+/// Waits for the end; meanwhile follows SIGHUP, the configuration file and the databases.
+async fn watch_over(core: &Arc<Core>, stop: impl Future<Output = ()>) {
+    let mut stop = std::pin::pin!(stop);
+    let mut hangup = hangups();
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = &mut stop => return,
+            Some(()) = hangup.recv() => {
+                tracing::info!("SIGHUP: reading the configuration again, opening files anew");
+                if let Some(delivery) = &*core.delivery.lock().unwrap_or_else(PoisonError::into_inner) {
+                    delivery.reopen();
+                }
+                let _ = reload(core.clone()).await;
+            }
+            _ = look.tick() => {
+                let looked = core.clone();
+                let changed = tokio::task::spawn_blocking(move || {
+                    refresh_databases(&looked);
+                    looked.file_changed()
+                });
+                if changed.await.unwrap_or(false) {
+                    tracing::info!("the configuration file changed");
+                    let _ = reload(core.clone()).await;
+                }
+            }
+        }
+    }
+}
+
+fn refresh_databases(core: &Core) {
+    for refreshed in core.pipeline.load().enrichers.refresh() {
+        match refreshed.result {
+            Ok(()) => tracing::info!(what = refreshed.what, file = %refreshed.file.display(), "new database in use"),
+            Err(error) => tracing::error!("the old {} database stays in use: {error}", refreshed.what),
+        }
+    }
+}
+
+/// SIGHUPs; a channel that never yields where they cannot be had.
+fn hangups() -> mpsc::Receiver<()> {
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let Ok(mut hangup) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else {
+            // Keep the sender, so that the receiver waits for ever instead of ending.
+            return std::future::pending().await;
+        };
+        while hangup.recv().await.is_some() {
+            if sender.send(()).await.is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+fn content_hash(file: &Path) -> Option<blake3::Hash> {
+    std::fs::read(file).ok().map(|content| blake3::hash(&content))
+}
+
+impl Core {
+    /// True if the file's content is another than when it was last read.
+    fn file_changed(&self) -> bool {
+        let Some(now) = self.file.as_deref().and_then(content_hash) else { return false };
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) != Some(now)
+    }
+
+    /// Reads the file again and puts it in force, or keeps everything as it is and says why.
+    fn reload(&self) -> Result<String, String> {
+        let Some(file) = &self.file else {
+            return Err("there is no configuration file to read again: authtap was started without one".into());
+        };
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = content_hash(file);
+        let result = load(file).and_then(|(config, problems)| {
+            let parts = build(&config, &self.overrides, self.colour)?;
+            self.live.store(Arc::new(parts.live));
+            self.pipeline.store(Arc::new(parts.pipeline));
+            if let Some(delivery) = &mut *self.delivery.lock().unwrap_or_else(PoisonError::into_inner) {
+                delivery.replace(parts.sinks);
+            }
+            self.shown.store(Arc::new(config.to_string()));
+            Ok((config.rules.routes().len(), config.sinks.len(), problems))
+        });
+        self.metrics.reload(result.is_ok());
+        self.refused.store(result.is_err(), Relaxed);
+        match result {
+            Ok((routes, sinks, problems)) => {
+                let warnings = problems.counts().1;
+                tracing::info!(routes, sinks, warnings, "new configuration in force");
+                Ok(format!("new configuration in force: {routes} routes, {sinks} sinks, {warnings} warnings\n"))
+            }
+            Err(error) => {
+                tracing::error!("the new configuration is refused, the old one stays in force:\n{error}");
+                Err(error.to_string())
+            }
+        }
+    }
+}
+
+/// Reloads off the control runtime's thread, since files are read.
+async fn reload(core: Arc<Core>) -> Result<String, String> {
+    let handle = tokio::runtime::Handle::current();
+    tokio::task::spawn_blocking(move || {
+        // Delivery starts tasks for new sinks.
+        let _entered = handle.enter();
+        core.reload()
+    })
+    .await
+    .unwrap_or_else(|_| Err("reloading panicked; the old configuration stays in force".into()))
+}
+
+fn reload_handle(core: &Arc<Core>) -> admin::Reload {
+    let core = core.clone();
+    Arc::new(move || {
+        let core = core.clone();
+        Box::pin(reload(core)) as Pin<Box<dyn Future<Output = Result<String, String>> + Send>>
+    })
+}
+
+fn config_text(core: &Arc<Core>) -> admin::ConfigText {
+    let core = core.clone();
+    Arc::new(move || core.shown.load().as_ref().clone())
+}

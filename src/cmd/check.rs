@@ -1,0 +1,91 @@
+//! `authtap check`: every problem of a configuration at once.
+
+use std::io::{IsTerminal, Write};
+
+use super::{DIFFERENT, DONE, FAILED, USAGE, complain, control_runtime};
+use crate::cli::Check;
+use crate::config::problem::{Problems, Severity};
+use crate::config::settings::{self, Config};
+use crate::proxy::upstream;
+use crate::sinks::BuildCx;
+
+/// Checks a file and says what it found.
+pub fn run(options: &Check) -> u8 {
+    let name = options.file.display().to_string();
+    let source = match std::fs::read_to_string(&options.file) {
+        Ok(source) => source,
+        Err(error) => {
+            complain(&format!("cannot read {name}: {error}"));
+            return USAGE;
+        }
+    };
+    let (config, problems) = settings::check(&name, &source);
+    show(&problems, options.json);
+    let (errors, warnings) = problems.counts();
+    let Some(config) = config else {
+        complain(&format!("{name}: {}, {}", count(errors, "error"), count(warnings, "warning")));
+        return USAGE;
+    };
+    let mut code = if options.strict && warnings > 0 { USAGE } else { DONE };
+    if options.connect {
+        code = code.max(connect(&config));
+    }
+    if !options.json {
+        let routes = count(config.rules.routes().len(), "route");
+        let sinks = count(config.sinks.len(), "sink");
+        super::print(&format!("{name}: {routes}, {sinks}, {}\n", count(warnings, "warning")));
+    }
+    code
+}
+
+fn count(n: usize, what: &str) -> String {
+    match n {
+        0 => format!("no {what}s"),
+        1 => format!("1 {what}"),
+        n => format!("{n} {what}s"),
+    }
+}
+
+fn show(problems: &Problems, json: bool) {
+    let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    for problem in problems.sorted() {
+        let (line, column) = problems.line_column(problem.span.start);
+        if json {
+            let severity = if problem.severity == Severity::Error { "error" } else { "warning" };
+            let line = serde_json::json!({
+                "severity": severity, "file": problems.file, "line": line, "column": column,
+                "path": problem.path, "message": problem.message, "hint": problem.hint,
+            });
+            super::print(&format!("{line}\n"));
+        } else {
+            // A closed standard error leaves the exit code to tell.
+            let _ = writeln!(std::io::stderr(), "{}\n", problems.render(problem, colour));
+        }
+    }
+}
+
+/// Tries what the configuration names: the application, the databases, the sinks.
+fn connect(config: &Config) -> u8 {
+    let Ok(runtime) = control_runtime() else { return FAILED };
+    let mut code = DONE;
+    let mut say = |what: String, result: Result<(), String>| match result {
+        Ok(()) => {
+            super::print(&format!("ok    {what}\n"));
+        }
+        Err(why) => {
+            super::print(&format!("fail  {what}: {why}\n"));
+            code = DIFFERENT;
+        }
+    };
+    if let Some(address) = &config.upstream {
+        let tried = runtime.block_on(upstream::probe(address, &config.timeouts));
+        say(format!("upstream {address}"), tried.map_err(|e| e.to_string()));
+    }
+    say("databases".into(), config.enrich.build(&config.base).map(drop).map_err(|e| e.to_string()));
+    let cx = BuildCx { base: config.base.clone(), colour: false };
+    for spec in &config.sinks {
+        let tried = spec.plan.build(&cx).and_then(|sink| runtime.block_on(sink.probe()));
+        say(format!("sink {}", spec.name), tried.map_err(|e| e.to_string()));
+    }
+    code
+}

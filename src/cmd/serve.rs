@@ -1,0 +1,87 @@
+//! `authtap run`: the proxy.
+
+use std::io::IsTerminal;
+use std::path::PathBuf;
+
+use super::{FAILED, USAGE, complain, control_runtime, told_to_stop};
+use crate::app::{self, Overrides, StartError};
+use crate::cli::{Run, Switch};
+use crate::config::settings::{self, Config, parse_listen};
+use crate::proxy::upstream::Address;
+use crate::telemetry;
+
+/// The file that is read if none is named and this one is there.
+const USUAL_FILE: &str = "routes.yaml";
+
+/// Runs the proxy until it is told to stop.
+pub fn run(options: &Run) -> u8 {
+    telemetry::start_log();
+    match prepare(options).and_then(|(config, file, overrides)| {
+        let colour = std::io::stdout().is_terminal();
+        let runtime = control_runtime().map_err(StartError::System)?;
+        // Bound within the runtime: the admin listener registers with it.
+        let _entered = runtime.enter();
+        let bound = app::bind(config, file, overrides, colour)?;
+        runtime.block_on(bound.run(told_to_stop()))
+    }) {
+        Ok(()) => super::DONE,
+        Err(error) => {
+            complain(&error.to_string());
+            code_of(&error)
+        }
+    }
+}
+
+/// Wrong configuration is 2, a world that does not play along is 1.
+pub(crate) fn code_of(error: &StartError) -> u8 {
+    match error {
+        StartError::Config(_) | StartError::Usage(_) | StartError::Read { .. } | StartError::NoUpstream | StartError::Admin(_) => USAGE,
+        _ => FAILED,
+    }
+}
+
+fn prepare(options: &Run) -> Result<(Config, Option<PathBuf>, Overrides), StartError> {
+    let overrides = overrides(options).map_err(usage)?;
+    let file = options.config.clone().or_else(|| {
+        let usual = PathBuf::from(USUAL_FILE);
+        usual.exists().then_some(usual)
+    });
+    if options.auto == Some(Switch::On) {
+        return Err(usage("automatic capture is not built yet: write routes, or use --auto off".into()));
+    }
+    match file {
+        Some(file) => {
+            let (config, problems) = app::load(&file)?;
+            if !problems.is_empty() {
+                tracing::warn!("{problems}");
+            }
+            Ok((config, Some(file), overrides))
+        }
+        None => {
+            tracing::warn!("no configuration file: traffic goes through, but nothing is recognised; write a routes.yaml");
+            match settings::check("defaults", "version: 1\n") {
+                (Some(config), _) => Ok((config, None, overrides)),
+                (None, problems) => Err(StartError::Config(Box::new(problems))),
+            }
+        }
+    }
+}
+
+/// What the flags say over the file.
+fn overrides(options: &Run) -> Result<Overrides, String> {
+    Ok(Overrides {
+        listen: options.listen.as_deref().map(parse_listen).transpose()?,
+        upstream: options.upstream.as_deref().map(Address::parse).transpose()?,
+        admin: match options.admin.as_deref() {
+            None => None,
+            Some("off") => Some(None),
+            Some(text) => Some(Some(parse_listen(text)?)),
+        },
+        workers: options.workers.map(usize::from),
+        data: options.data.clone(),
+    })
+}
+
+fn usage(why: String) -> StartError {
+    StartError::Usage(why)
+}
