@@ -2,6 +2,7 @@
 //! into security events. `ARCHITECTURE.md` is the map; this is the list of rooms.
 
 pub mod config;
+pub mod deliver;
 pub mod event;
 pub mod exchange;
 pub mod sinks;
