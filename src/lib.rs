@@ -7,6 +7,7 @@ pub mod cmd;
 pub mod config;
 pub mod demo;
 pub mod enrich;
+pub mod deliver;
 pub mod event;
 pub mod exchange;
 pub mod filter;

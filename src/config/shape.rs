@@ -61,7 +61,7 @@ pub enum Kind {
     /// A named shape, described once (it may contain itself). The function gives its fields.
     Named(&'static str, fn() -> &'static Kind),
     /// A mapping whose `type` selects one of a table of shapes: the sinks.
-    Tagged(&'static str, fn() -> Vec<(&'static str, &'static [Field])>),
+    Tagged(&'static str, fn() -> Vec<(&'static str, Vec<&'static Field>)>),
 }
 
 /// The JSON Schema (draft 2020-12) of a mapping with these fields.
@@ -76,9 +76,9 @@ pub fn json_schema(title: &str, fields: &[Field]) -> Value {
     schema
 }
 
-fn object(fields: &[Field], defs: &mut Map<String, Value>) -> Value {
+fn object<'f>(fields: impl IntoIterator<Item = &'f Field> + Clone, defs: &mut Map<String, Value>) -> Value {
     let mut properties = Map::new();
-    for field in fields {
+    for field in fields.clone() {
         let mut value = schema(&field.kind, defs);
         if let Value::Object(o) = &mut value {
             o.insert("description".into(), json!(field.doc));
@@ -88,7 +88,7 @@ fn object(fields: &[Field], defs: &mut Map<String, Value>) -> Value {
         }
         properties.insert(field.name.into(), value);
     }
-    let required: Vec<&str> = fields.iter().filter(|f| f.required).map(|f| f.name).collect();
+    let required: Vec<&str> = fields.into_iter().filter(|f| f.required).map(|f| f.name).collect();
     let mut out = json!({"type": "object", "properties": properties, "additionalProperties": false});
     if !required.is_empty() {
         out["required"] = json!(required);
@@ -116,7 +116,7 @@ fn schema(kind: &Kind, defs: &mut Map<String, Value>) -> Value {
             let item = schema(item, defs);
             json!({"anyOf": [item, {"type": "array", "items": item}]})
         }
-        Kind::Map(fields) => object(fields, defs),
+        Kind::Map(fields) => object(*fields, defs),
         Kind::Dict(value) => json!({"type": "object", "additionalProperties": schema(value, defs)}),
         Kind::Any(kinds) => {
             let any: Vec<Value> = kinds.iter().map(|k| schema(k, defs)).collect();
@@ -136,7 +136,7 @@ fn schema(kind: &Kind, defs: &mut Map<String, Value>) -> Value {
                 let any: Vec<Value> = table()
                     .into_iter()
                     .map(|(tag, fields)| {
-                        let mut one = object(fields, defs);
+                        let mut one = object(fields.iter().copied(), defs);
                         one["properties"]["type"] = json!({"const": tag});
                         one["required"] = json!(
                             std::iter::once("type")

@@ -7,6 +7,7 @@
 
 pub mod id;
 pub mod kind;
+pub mod line;
 pub mod outcome;
 pub mod schema;
 pub mod text;

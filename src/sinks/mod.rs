@@ -1,25 +1,59 @@
 //! Where events go. A sink knows one destination; retries, cursors and dead letters are the work
 //! of [`crate::deliver`], and no sink ever sees captured traffic.
 //!
+//! A sink must never retry by itself, drop an event without saying so in its [`Verdict`], or block
+//! the runtime it is polled on: what may block goes to a [`Worker`]. The invariant: an event for
+//! which a sink answered `Delivered` is with the receiver, whole.
+//!
 //! To add one: a file in this folder with its fields, `check`, `build` and `send`, and its `KIND`
 //! in [`SINKS`]. `docs/writing-a-sink.md` walks through it.
 
 pub mod file;
 pub mod stdout;
 
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashSet;
 use std::fmt;
 use std::future::Future;
+use std::io::{self, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
-use crate::config::node::{Map, Node, suggest};
-use crate::config::problem::Problems;
-use crate::config::shape::Field;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::config::node::{Key, Map, Node, Value, clip, suggest};
+use crate::config::problem::{Problem, Problems};
+use crate::config::shape::{Field, Kind};
+use crate::event::kind::{EventType, VOCABULARY};
 use crate::spool::Stored;
 
 /// Every sink there is, in the order of the documentation.
 pub const SINKS: &[SinkKind] = &[stdout::KIND, file::KIND];
+
+/// The fields every sink has.
+pub const COMMON: &[Field] = &[
+    Field::required("type", Kind::Str, "which sink this is"),
+    Field::new(
+        "name",
+        Kind::Str,
+        "",
+        "its name in metrics and logs; without it the type, numbered where that is taken",
+    ),
+    Field::new(
+        "only",
+        Kind::OneOrList(&Kind::Str),
+        "",
+        "event types it gets (`*` stands for anything); all without it",
+    ),
+    Field::new("except", Kind::OneOrList(&Kind::Str), "", "event types it does not get (`*` stands for anything)"),
+];
+
+/// The longest `name:`, in bytes.
+const MAX_NAME: usize = 64;
 
 /// A boxed future: the one indirection a batch pays.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
@@ -96,7 +130,7 @@ pub struct SinkKind {
     pub doc: &'static str,
     /// Its fields, besides those every sink has ([`COMMON`]).
     pub fields: &'static [Field],
-    /// Checks the fields without touching the world.
+    /// Checks its own fields without touching the world; the mapping holds none of [`COMMON`].
     pub check: fn(&Map<'_>, &mut Problems) -> Option<Box<dyn SinkPlan>>,
 }
 
@@ -107,25 +141,255 @@ pub struct SinkSpec {
     pub name: String,
     /// The word of `type:`.
     pub kind: &'static str,
+    /// Which events it gets.
+    pub filter: Filter,
     /// Its checked configuration.
     pub plan: Box<dyn SinkPlan>,
 }
 
-/// Reads one entry of `sinks:`.
+/// Every sink with all its fields, for [`Kind::Tagged`]: the schema and the reference.
+pub fn schema_table() -> Vec<(&'static str, Vec<&'static Field>)> {
+    SINKS.iter().map(|kind| (kind.name, COMMON.iter().chain(kind.fields).collect())).collect()
+}
+
+/// Reads all of `sinks:` (a list, or one sink) and gives each a name of its own. A `name:` that
+/// stands twice is an error. A sink without one is called by its type, then `file-2`, `file-3`, …
+/// in the order of the file, passing over what a `name:` has taken.
+pub fn check_all(node: &Node, problems: &mut Problems) -> Vec<SinkSpec> {
+    let read: Vec<_> = node.items().iter().filter_map(|item| read_one(item, problems)).collect();
+    let mut taken: HashSet<String> = HashSet::new();
+    for (spec, named) in &read {
+        if let Some(at) = named
+            && !taken.insert(spec.name.clone())
+        {
+            let message = format!("two sinks are called `{}`", spec.name);
+            problems.error_hint(at, message, "metrics, logs and positions go by the name: give each its own");
+        }
+    }
+    let mut specs = Vec::with_capacity(read.len());
+    for (mut spec, named) in read {
+        if named.is_none() {
+            let mut number = 1_usize;
+            while !taken.insert(spec.name.clone()) {
+                number += 1;
+                spec.name = format!("{}-{number}", spec.kind);
+            }
+        }
+        specs.push(spec);
+    }
+    specs
+}
+
+/// Reads one entry of `sinks:`; its name is not compared with those of others.
 pub fn check(node: &Node, problems: &mut Problems) -> Option<SinkSpec> {
+    read_one(node, problems).map(|(spec, _)| spec)
+}
+
+/// One sink, and where its `name:` stands if it has one.
+fn read_one<'n>(node: &'n Node, problems: &mut Problems) -> Option<(SinkSpec, Option<&'n Node>)> {
     let names: Vec<&str> = SINKS.iter().map(|k| k.name).collect();
-    let entries = node.entries(problems);
+    let Value::Map(entries) = &node.value else {
+        problems.error_hint(
+            node,
+            format!("expected a mapping, found {}", node.describe()),
+            &format!("write `type:` and one of: {}", names.join(", ")),
+        );
+        return None;
+    };
     let Some((_, kind_node)) = entries.iter().find(|(k, _)| k.text == "type") else {
         problems.error_hint(node, "a sink needs a `type`".into(), &format!("known here: {}", names.join(", ")));
         return None;
     };
     let word = kind_node.str(problems)?;
     let Some(kind) = SINKS.iter().find(|k| k.name == word) else {
-        problems.error_hint(kind_node, format!("there is no sink `{word}`"), &suggest(word, &names));
+        problems.error_hint(kind_node, format!("there is no sink `{}`", clip(word)), &suggest(word, &names));
         return None;
     };
-    let map = node.map(kind.fields, problems)?;
-    let plan = (kind.check)(&map, problems)?;
-    let name = map.str("name", problems).unwrap_or(kind.name).to_owned();
-    Some(SinkSpec { name, kind: kind.name, plan })
+
+    let all: Vec<&str> = COMMON.iter().chain(kind.fields).map(|f| f.name).collect();
+    for (key, _) in entries.iter().filter(|(k, _)| !all.contains(&k.text.as_str())) {
+        let mut problem = Problem::error(key.span.clone(), &node.path, format!("unknown key `{}`", clip(&key.text)));
+        problem.hint = Some(suggest(&key.text, &all));
+        problems.push(problem);
+    }
+    // Each table reads its own part, so that neither refuses the keys of the other.
+    let (shared, own) = (part(node, entries, COMMON), part(node, entries, kind.fields));
+    let shared = shared.map(COMMON, problems)?;
+    let filter = Filter::check(&shared, problems);
+    let named = entries.iter().find(|(k, v)| k.text == "name" && !matches!(v.value, Value::Null)).map(|(_, v)| v);
+    let name = match named {
+        Some(at) => check_name(at, problems)?,
+        None => kind.name.to_owned(),
+    };
+    let plan = (kind.check)(&own.map(kind.fields, problems)?, problems)?;
+    Some((SinkSpec { name, kind: kind.name, filter, plan }, named))
+}
+
+fn part(node: &Node, entries: &[(Key, Node)], fields: &[Field]) -> Node {
+    let entries = entries.iter().filter(|(k, _)| fields.iter().any(|f| f.name == k.text)).cloned().collect();
+    Node { span: node.span.clone(), path: node.path.clone(), value: Value::Map(entries) }
+}
+
+fn check_name(at: &Node, problems: &mut Problems) -> Option<String> {
+    let name = at.str(problems)?;
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.');
+    if name.is_empty() || name.len() > MAX_NAME || !name.bytes().all(plain) {
+        let message = format!("`{}` cannot be the name of a sink", clip(name));
+        problems.error_hint(at, message, "a name is 1 to 64 letters, digits, `-`, `_` or `.`");
+        return None;
+    }
+    Some(name.to_owned())
+}
+
+/// Which events a sink gets: those of `only` (all if it is empty) without those of `except`.
+/// Types are compared by their canonical names, whatever names the sink writes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Filter {
+    only: Vec<Glob>,
+    except: Vec<Glob>,
+}
+
+impl Filter {
+    /// A filter of these globs; `None` if one of them could match no event type.
+    pub fn new(only: &[&str], except: &[&str]) -> Option<Filter> {
+        let globs = |list: &[&str]| list.iter().map(|text| Glob::parse(text)).collect::<Option<Vec<_>>>();
+        Some(Filter { only: globs(only)?, except: globs(except)? })
+    }
+
+    /// True if the sink gets events of this type.
+    pub fn wants(&self, event_type: &str) -> bool {
+        (self.only.is_empty() || self.only.iter().any(|g| g.matches(event_type)))
+            && !self.except.iter().any(|g| g.matches(event_type))
+    }
+
+    fn check(map: &Map<'_>, problems: &mut Problems) -> Filter {
+        let mut globs = |key| map.items(key).iter().filter_map(|item| Glob::check(item, problems)).collect();
+        Filter { only: globs("only"), except: globs("except") }
+    }
+}
+
+/// A pattern for event types: `*` stands for any run of characters, dots included.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Glob(String);
+
+impl Glob {
+    /// No event type is longer ([`EventType::parse`]).
+    const MAX: usize = 100;
+
+    fn parse(text: &str) -> Option<Glob> {
+        let known = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.' | b'*');
+        (!text.is_empty() && text.len() <= Glob::MAX && text.bytes().all(known)).then(|| Glob(text.to_owned()))
+    }
+
+    fn check(at: &Node, problems: &mut Problems) -> Option<Glob> {
+        let text = at.str(problems)?;
+        let Some(glob) = Glob::parse(text) else {
+            let message = format!("`{}` matches no event type", clip(text));
+            problems.error_hint(at, message, "write a type like user.login.failed, or a pattern like user.login.*");
+            return None;
+        };
+        if let Some(hint) = glob.misspelling() {
+            let message = format!("`{}` matches no event type of the vocabulary", clip(text));
+            problems.warn(at, message, &format!("{hint} (fine if a route of yours emits it)"));
+        }
+        Some(glob)
+    }
+
+    /// A hint if this matches nothing known by name but looks like something that is: a filter
+    /// with a slip in it would silence a sink without a word.
+    fn misspelling(&self) -> Option<String> {
+        if VOCABULARY.iter().any(|k| self.matches(k.name)) || self.0.starts_with("detection.") {
+            return None;
+        }
+        let stem = self.0.trim_end_matches('*').trim_end_matches('.');
+        if stem.contains('*') || EventType::parse(stem).is_some_and(|t| t.is_known()) {
+            return None;
+        }
+        let mut names: Vec<&str> = Vec::new();
+        for known in VOCABULARY {
+            let ends = known.name.match_indices('.').map(|(at, _)| at).chain([known.name.len()]);
+            names.extend(ends.filter_map(|end| known.name.get(..end)));
+        }
+        let hint = suggest(stem, &names);
+        hint.starts_with("did you mean").then_some(hint)
+    }
+
+    fn matches(&self, name: &str) -> bool {
+        let Some((head, tail)) = self.0.split_once('*') else { return self.0 == name };
+        let (middle, end) = tail.rsplit_once('*').unwrap_or(("", tail));
+        let Some(mut rest) = name.strip_prefix(head).and_then(|rest| rest.strip_suffix(end)) else { return false };
+        // The earliest place for each piece leaves the most room for the next.
+        for piece in middle.split('*') {
+            let Some((_, after)) = rest.split_once(piece) else { return false };
+            rest = after;
+        }
+        true
+    }
+}
+
+/// Batches that may wait for a [`Worker`] beyond the one it writes.
+const WORKER_QUEUE: usize = 2;
+
+type Job<S> = Box<dyn FnOnce(&mut S) + Send>;
+
+/// A thread of its own for one sink's blocking work, with the state `S` that the work needs.
+///
+/// Not the runtime's pool of blocking threads: a write that hangs for good (a paused terminal, a
+/// dead network file system) would keep the runtime, and with it the process, from ending. This
+/// thread is left behind when the process ends, and ends by itself when its handle is dropped.
+pub(crate) struct Worker<S> {
+    jobs: mpsc::Sender<Job<S>>,
+}
+
+impl<S: Send + 'static> Worker<S> {
+    /// Starts the thread; fails if the operating system gives none.
+    pub(crate) fn start(name: &str, mut state: S) -> Result<Worker<S>, SinkError> {
+        let (jobs, mut queue) = mpsc::channel::<Job<S>>(WORKER_QUEUE);
+        let body = move || {
+            while let Some(job) = queue.blocking_recv() {
+                // Whoever waits for the job sees its answer gone, and says so.
+                let _ = catch_unwind(AssertUnwindSafe(|| job(&mut state)));
+            }
+        };
+        match std::thread::Builder::new().name(name.to_owned()).spawn(body) {
+            Ok(_) => Ok(Worker { jobs }),
+            Err(source) => Err(SinkError::Io { what: format!("cannot start the thread `{name}`"), source }),
+        }
+    }
+
+    /// Does a job on the thread and waits for its answer. If the waiting is given up the job is
+    /// done all the same. Fails if the job panicked.
+    pub(crate) async fn run<R: Send + 'static>(
+        &self,
+        job: impl FnOnce(&mut S) -> R + Send + 'static,
+    ) -> Result<R, SinkError> {
+        let (answer, wait) = oneshot::channel();
+        let job: Job<S> = Box::new(move |state| {
+            let _ = answer.send(job(state));
+        });
+        let gone = || SinkError::Other("the sink's writer panicked".into());
+        self.jobs.send(job).await.map_err(|_| gone())?;
+        wait.await.map_err(|_| gone())
+    }
+
+    /// Does a job on the thread some time, without waiting; false if too many are waiting.
+    pub(crate) fn nudge(&self, job: impl FnOnce(&mut S) + Send + 'static) -> bool {
+        self.jobs.try_send(Box::new(job)).is_ok()
+    }
+}
+
+/// Writes all of `bytes`, and says how many of them went out even if it fails.
+pub(crate) fn write_counted(to: &mut dyn Write, bytes: &[u8]) -> (usize, io::Result<()>) {
+    let mut written = 0;
+    while let Some(rest) = bytes.get(written..)
+        && !rest.is_empty()
+    {
+        match to.write(rest) {
+            Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
+            Ok(n) => written = written.saturating_add(n).min(bytes.len()),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return (written, Err(error)),
+        }
+    }
+    (written, Ok(()))
 }

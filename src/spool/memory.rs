@@ -1,4 +1,7 @@
 //! A bounded ring in memory: nothing survives the process, the oldest go first.
+//!
+//! It must never wait for a reader, and never let a reader's position, whatever it is, break it.
+//! The invariant: the ring holds the last `min(capacity, newest)` events, in order, without gaps.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,6 +10,9 @@ use tokio::sync::watch;
 
 use super::{Batch, Spool, Stored};
 use crate::event::Event;
+
+#[cfg(test)]
+mod tests;
 
 /// The default bound, in events (about 1.5 KB each with their line).
 pub const DEFAULT_CAPACITY: usize = 8192;
@@ -57,16 +63,17 @@ impl Spool for MemorySpool {
             }
             ring.newest
         };
-        self.appended.send_replace(newest);
+        // Two appends may come here in the other order; the watch must not go back.
+        self.appended.send_modify(|value| *value = newest.max(*value));
     }
 
     fn read(&self, after: u64, max: usize) -> Batch {
         let ring = self.ring();
-        let oldest = ring.newest + 1 - ring.events.len() as u64;
-        let first = (after + 1).max(oldest);
-        let skipped = first - (after + 1).min(first);
-        let from = usize::try_from(first - oldest).unwrap_or(usize::MAX);
-        Batch { events: ring.events.iter().skip(from).take(max).cloned().collect(), skipped }
+        let before_oldest = ring.newest - ring.events.len() as u64;
+        let skipped = before_oldest.saturating_sub(after);
+        let past = after.saturating_sub(before_oldest);
+        let from = usize::try_from(past).unwrap_or(usize::MAX).min(ring.events.len());
+        Batch { events: ring.events.range(from..).take(max).cloned().collect(), skipped }
     }
 
     fn newest(&self) -> u64 {

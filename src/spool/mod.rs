@@ -14,6 +14,9 @@ use std::sync::Arc;
 
 use crate::event::Event;
 
+#[cfg(test)]
+pub(crate) mod sample;
+
 /// An event with its place in the spool.
 #[derive(Clone, Debug)]
 pub struct Stored {
