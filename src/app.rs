@@ -68,7 +68,9 @@ pub enum StartError {
         source: io::Error,
     },
     /// Nobody said where the application is.
-    #[error("no upstream: say where the application listens with `upstream:` in the file, or --upstream http://127.0.0.1:8000")]
+    #[error(
+        "no upstream: say where the application listens with `upstream:` in the file, or --upstream http://127.0.0.1:8000"
+    )]
     NoUpstream,
     /// A port cannot be had.
     #[error("cannot listen on {address}: {source}{}", hint(.source))]
@@ -107,8 +109,7 @@ fn hint(error: &io::Error) -> &'static str {
 
 /// Reads and checks a configuration file.
 pub fn load(file: &Path) -> Result<(Config, Problems), StartError> {
-    let source =
-        std::fs::read_to_string(file).map_err(|source| StartError::Read { file: file.to_owned(), source })?;
+    let source = std::fs::read_to_string(file).map_err(|source| StartError::Read { file: file.to_owned(), source })?;
     match settings::check(&file.display().to_string(), &source) {
         (Some(config), problems) => Ok((config, problems)),
         (None, problems) => Err(StartError::Config(Box::new(problems))),

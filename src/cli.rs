@@ -7,7 +7,12 @@ use clap_complete::Shell;
 
 /// A reverse-proxy sidecar that turns the logins of an application nobody can change into security events.
 #[derive(Debug, Parser)]
-#[command(name = "authtap", version, max_term_width = 100, after_help = "Exit codes: 0 done, 1 failed at run time, 2 wrong usage or configuration, 3 a check or test found a difference.\nFirst steps: authtap demo")]
+#[command(
+    name = "authtap",
+    version,
+    max_term_width = 100,
+    after_help = "Exit codes: 0 done, 1 failed at run time, 2 wrong usage or configuration, 3 a check or test found a difference.\nFirst steps: authtap demo"
+)]
 pub struct Cli {
     /// What to do
     #[command(subcommand)]

@@ -1,16 +1,23 @@
 //! authtap: a reverse-proxy sidecar that turns the logins of an application nobody can change
 //! into security events. `ARCHITECTURE.md` is the map; this is the list of rooms.
 
-pub mod body;
 pub mod admin;
+pub mod app;
+pub mod body;
+pub mod capture;
+pub mod cli;
 pub mod cmd;
 pub mod config;
+pub mod deliver;
 pub mod demo;
 pub mod enrich;
-pub mod deliver;
 pub mod event;
 pub mod exchange;
 pub mod filter;
+pub mod pipeline;
+pub mod proxy;
+pub mod rules;
+pub mod session;
 pub mod sinks;
 pub mod spool;
 pub mod telemetry;

@@ -107,7 +107,8 @@ impl Pipeline {
             event.actor = known.actor.clone();
             event.actor.kind = kind.or(event.actor.kind.take());
         }
-        let session = self.remember(&decision, event.as_ref(), &presented, &handed_out, known.is_some(), exchange.answered);
+        let session =
+            self.remember(&decision, event.as_ref(), &presented, &handed_out, known.is_some(), exchange.answered);
 
         let Some(mut event) = event else {
             if decision.outcome == Outcome::Unknown {

@@ -43,12 +43,7 @@ pub struct SessionConfig {
 
 impl Default for SessionConfig {
     fn default() -> Self {
-        SessionConfig {
-            cookies: Vec::new(),
-            bearer: true,
-            headers: Vec::new(),
-            ttl: Duration::from_secs(12 * 3600),
-        }
+        SessionConfig { cookies: Vec::new(), bearer: true, headers: Vec::new(), ttl: Duration::from_secs(12 * 3600) }
     }
 }
 

@@ -79,7 +79,7 @@ impl<'a> Fields<'a> {
     }
 
     /// The value of the last field of that name: the one that counts in PHP, Rails and Django.
-    pub fn last(&self, name: &str) -> Option<&str> {
+    pub fn last<'s>(&'s self, name: &'s str) -> Option<&'s str> {
         self.all(name).next_back()
     }
 

@@ -35,7 +35,11 @@ pub fn run(options: &Run) -> u8 {
 /// Wrong configuration is 2, a world that does not play along is 1.
 pub(crate) fn code_of(error: &StartError) -> u8 {
     match error {
-        StartError::Config(_) | StartError::Usage(_) | StartError::Read { .. } | StartError::NoUpstream | StartError::Admin(_) => USAGE,
+        StartError::Config(_)
+        | StartError::Usage(_)
+        | StartError::Read { .. }
+        | StartError::NoUpstream
+        | StartError::Admin(_) => USAGE,
         _ => FAILED,
     }
 }
@@ -58,7 +62,9 @@ fn prepare(options: &Run) -> Result<(Config, Option<PathBuf>, Overrides), StartE
             Ok((config, Some(file), overrides))
         }
         None => {
-            tracing::warn!("no configuration file: traffic goes through, but nothing is recognised; write a routes.yaml");
+            tracing::warn!(
+                "no configuration file: traffic goes through, but nothing is recognised; write a routes.yaml"
+            );
             match settings::check("defaults", "version: 1\n") {
                 (Some(config), _) => Ok((config, None, overrides)),
                 (None, problems) => Err(StartError::Config(Box::new(problems))),

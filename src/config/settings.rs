@@ -24,28 +24,63 @@ pub const DEFAULT_ADMIN: &str = "127.0.0.1:9977";
 const LISTEN: &[Field] = &[Field::required("address", Kind::Str, "HOST:PORT")];
 
 const ADMIN: &[Field] = &[
-    Field::new("listen", Kind::Str, DEFAULT_ADMIN, "HOST:PORT of /healthz, /readyz, /metrics, /events, /config and /reload"),
+    Field::new(
+        "listen",
+        Kind::Str,
+        DEFAULT_ADMIN,
+        "HOST:PORT of /healthz, /readyz, /metrics, /events, /config and /reload",
+    ),
     Field::new("token_env", Kind::Str, "", "environment variable that holds the bearer token; demanded off loopback"),
 ];
 
 /// The keys of the file.
 pub const FIELDS: &[Field] = &[
     Field::required("version", Kind::Int(1, 1), "the version of this format: 1"),
-    Field::new("listen", Kind::OneOrList(&Kind::Any(&[Kind::Str, Kind::Map(LISTEN)])), DEFAULT_LISTEN, "where clients come in, HOST:PORT, or several"),
+    Field::new(
+        "listen",
+        Kind::OneOrList(&Kind::Any(&[Kind::Str, Kind::Map(LISTEN)])),
+        DEFAULT_LISTEN,
+        "where clients come in, HOST:PORT, or several",
+    ),
     Field::new("upstream", Kind::Str, "", "the application: http://HOST:PORT or unix:/run/app.sock"),
-    Field::new("workers", Kind::Any(&[Kind::Word(&["auto"]), Kind::Int(1, 256)]), "auto", "traffic threads; auto is one a core"),
+    Field::new(
+        "workers",
+        Kind::Any(&[Kind::Word(&["auto"]), Kind::Int(1, 256)]),
+        "auto",
+        "traffic threads; auto is one a core",
+    ),
     Field::new("client_ip", Kind::Map(client_ip::FIELDS), "", "whom to believe about the client's address"),
     Field::new("forwarded", forwarded::KIND, "append", "what the application is told about the client"),
     Field::new("timeouts", Kind::Map(upstream::TIMEOUT_FIELDS), "", "times allowed"),
-    Field::new("auto", Kind::Word(&["off"]), "off", "recognise logins without routes: not built yet, so off is the only value"),
-    Field::new("session", Kind::Map(session::FIELDS), "", "where the application's sessions are carried, so that later events know their actor"),
+    Field::new(
+        "auto",
+        Kind::Word(&["off"]),
+        "off",
+        "recognise logins without routes: not built yet, so off is the only value",
+    ),
+    Field::new(
+        "session",
+        Kind::Map(session::FIELDS),
+        "",
+        "where the application's sessions are carried, so that later events know their actor",
+    ),
     Field::new("capture", Kind::Map(capture::FIELDS), "", "how much of a body is copied for the rules"),
     enrich::geoip::FIELD,
     enrich::user_agent::FIELD,
     Field::new("admin", Kind::Any(&[Kind::Word(&["off"]), Kind::Map(ADMIN)]), "", "the admin listener, or off"),
     Field::new("data", Kind::Str, "authtap-data", "folder for what must outlive the process"),
-    Field::new("routes", Kind::List(&Kind::Map(route::FIELDS)), "[]", "what to look for, in order: the first route that matches decides"),
-    Field::new("sinks", Kind::List(&sinks::KIND), "[{ type: stdout }]", "where events go"),
+    Field::new(
+        "routes",
+        Kind::List(&Kind::Map(route::FIELDS)),
+        "[]",
+        "what to look for, in order: the first route that matches decides",
+    ),
+    Field::new(
+        "sinks",
+        Kind::OneOrList(&Kind::Tagged("sink", sinks::schema_table)),
+        "[{ type: stdout }]",
+        "where events go",
+    ),
 ];
 
 /// A checked configuration. Nothing in it has touched the world yet.
@@ -107,7 +142,7 @@ fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
     let rules = RuleSet::check(routes, &session.cookies, problems);
     let sinks = match map.get("sinks") {
         Some(at) => sinks::check_all(at, problems),
-        None => sinks::default_sinks(),
+        None => standard_output(problems),
     };
     let base = Path::new(file).parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     Some(Config {
@@ -126,6 +161,13 @@ fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
         sinks,
         base: base.to_owned(),
     })
+}
+
+/// Without `sinks:`, events go to standard output.
+fn standard_output(problems: &mut Problems) -> Vec<SinkSpec> {
+    let source = "type: stdout";
+    let mut none = Problems::new(&problems.file, source);
+    Node::parse(source, &mut none).and_then(|node| sinks::check(&node, &mut none)).into_iter().collect()
 }
 
 fn address(node: &Node, problems: &mut Problems) -> Option<SocketAddr> {

@@ -5,15 +5,16 @@
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use hyper::body::Incoming;
 
 use super::body::{RequestBody, ResponseBody};
 use super::client_ip::ClientIp;
-use super::error::ProxyError;
+use super::error::{ProxyError, Side};
 use super::forwarded::{Hop, Peer, Policy, client_scheme, set_forwarded};
 use super::upstream::{Address, Pool, Timeouts};
 use super::{headers, host, request_id, upgrade};
@@ -64,12 +65,11 @@ pub async fn handle(
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
     let started = Instant::now();
-    let taste = request.headers().get(header::ACCEPT).cloned();
-    let head_only = request.method() == Method::HEAD;
-    let mut named = None;
-    let response = match forward(shared, live, connection, request, &mut named).await {
+    let accept = request.headers().get(header::ACCEPT).cloned();
+    let mut id = None;
+    let response = match forward(shared, live, connection, request, &mut id).await {
         Ok(response) => response,
-        Err(error) => refuse(&error, taste.as_ref(), head_only, named.as_ref(), shared),
+        Err(error) => refuse(&error, accept, id.as_ref(), shared),
     };
     shared.stats.request(response.status().as_u16(), started.elapsed());
     response
@@ -78,79 +78,79 @@ pub async fn handle(
 /// The one place where a failure becomes an answer.
 fn refuse(
     error: &ProxyError,
-    taste: Option<&HeaderValue>,
-    head_only: bool,
+    accept: Option<HeaderValue>,
     id: Option<&HeaderValue>,
     shared: &Shared,
 ) -> Response<ResponseBody> {
-    if error.is_client_fault() {
-        shared.stats.refused.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        tracing::debug!(status = error.status().as_u16(), "request refused: {error}");
+    let status = error.status().as_u16();
+    if error.side() == Side::Client {
+        shared.stats.refused.fetch_add(1, Relaxed);
+        tracing::debug!(status, "request refused: {error}");
     } else {
-        tracing::warn!(status = error.status().as_u16(), request_id = ?id, "request failed: {error}");
+        let cause = std::error::Error::source(error).map(ToString::to_string);
+        tracing::warn!(status, request_id = ?id, cause, "request failed: {error}");
     }
-    error.response(taste, head_only, id).map(ResponseBody::from)
+    let taste = accept.map(|accept| HeaderMap::from_iter([(header::ACCEPT, accept)])).unwrap_or_default();
+    error.response(&taste, id).map(|body| ResponseBody::from(body.into_inner().unwrap_or_default()))
 }
 
 async fn forward(
     shared: &Shared,
     live: &Live,
     connection: &Connection,
-    mut request: Request<Incoming>,
+    request: Request<Incoming>,
     named: &mut Option<HeaderValue>,
 ) -> Result<Response<ResponseBody>, ProxyError> {
+    let (mut parts, body) = request.into_parts();
     // Who is asking, and for what: settled before anything believes it.
-    let authority = host::settle(&mut request)?;
+    host::settle(&mut parts)?;
     let peer = connection.peer.ip();
     let trusted = live.client_ip.trusts(peer);
-    let client_ip = live.client_ip.decide(peer, request.headers());
-    let scheme = client_scheme(request.headers(), trusted, connection.scheme);
-    let switching = request.version() == Version::HTTP_11 && headers::is_upgrade(request.headers());
+    let client_ip = live.client_ip.decide(peer, &parts.headers);
+    let scheme = client_scheme(&parts.headers, trusted, connection.scheme);
+    let switching = parts.version == Version::HTTP_11 && headers::is_upgrade(&parts.headers);
+    let host_sent = parts.headers.get(header::HOST).cloned();
+    let host_name = host::host_without_port_lowercase(host_sent.as_ref().map_or(b"", HeaderValue::as_bytes));
 
-    let head = Head {
-        method: request.method(),
-        uri: request.uri(),
-        host: &authority.name(),
-        headers: request.headers(),
-        client_ip,
-        scheme,
-    };
+    let head =
+        Head { method: &parts.method, uri: &parts.uri, host: &host_name, headers: &parts.headers, client_ip, scheme };
     let mut pending = Pending::begin(&live.capture, &head, &shared.queue, &shared.stats);
 
     // What the application is told. A body of unknown length must be announced again, because its
     // announcement is hop-by-hop and the client side of hyper sends none with a GET.
-    let unsized_body = !request.body().is_end_stream() && request.body().size_hint().exact().is_none();
-    headers::strip_request(request.headers_mut(), switching);
+    let unsized_body = !body.is_end_stream() && body.size_hint().exact().is_none();
+    headers::strip_request(&mut parts.headers, switching);
     if unsized_body {
-        request.headers_mut().insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
-    let host_sent = request.headers().get(header::HOST).cloned();
     let hop = Hop {
         peer: &connection.peer,
         client_ip,
         trusted_peer: trusted,
         claim: live.client_ip.header(),
         scheme: connection.scheme,
-        host: host_sent,
+        host: host_sent.clone(),
     };
-    set_forwarded(request.headers_mut(), &hop, live.forwarded);
-    let id = request_id::keep_or_make(request.headers_mut());
+    set_forwarded(&mut parts.headers, &hop, live.forwarded);
+    let id = request_id::ensure(&mut parts.headers);
     if let Some(pending) = &mut pending {
         pending.request_id(id.to_str().unwrap_or_default());
     }
     *named = Some(id);
-    let client_side = switching.then(|| hyper::upgrade::on(&mut request));
-    *request.version_mut() = Version::HTTP_11;
+    parts.version = Version::HTTP_11;
 
     let copy = pending.as_ref().and_then(Pending::request_copy);
-    let request = request.map(|body| RequestBody::new(body, copy.clone()));
+    let mut request = Request::from_parts(parts, RequestBody::new(body, copy.clone()));
+    let client_side = switching.then(|| hyper::upgrade::on(&mut request));
     shared.pool.point_at(&live.upstream);
     let (mut response, lease) = match shared.pool.send(request, &live.timeouts).await {
         Ok(answered) => answered,
         Err(error) => {
             if let Some(pending) = &mut pending {
                 let broke = copy.is_some_and(|c| c.try_borrow().is_ok_and(|c| c.broke));
-                pending.finish(if broke { Ended::RequestCut } else { Ended::UpstreamFailed });
+                let ended =
+                    if broke || error.side() == Side::Client { Ended::RequestCut } else { Ended::UpstreamFailed };
+                pending.finish(ended);
             }
             return Err(error);
         }
@@ -161,7 +161,7 @@ async fn forward(
     }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         // An application that switches unasked would leave two readings of what follows.
-        let client_side = client_side.ok_or(ProxyError::UpstreamInvalid)?;
+        let client_side = client_side.ok_or(ProxyError::Ambiguous("it switches protocols unasked"))?;
         upgrade::tunnel(client_side, hyper::upgrade::on(&mut response), shared.stats.clone());
         headers::strip_response(response.headers_mut(), true);
         if let Some(pending) = &mut pending {

@@ -24,7 +24,7 @@ use super::error::ProxyError;
 use crate::config::node::Node;
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
-use crate::telemetry::{Traffic, UpstreamError};
+use crate::telemetry::Traffic;
 
 /// The most idle connections a traffic thread keeps.
 const MAX_IDLE: usize = 512;
@@ -33,7 +33,12 @@ const MAX_IDLE: usize = 512;
 pub const TIMEOUT_FIELDS: &[Field] = &[
     Field::new("connect", Kind::Duration, "5s", "for a connection to the application; then 504"),
     Field::new("answer", Kind::Duration, "60s", "for the head of its answer; then 504"),
-    Field::new("upstream_idle", Kind::Duration, "1500ms", "how long an unused connection to it is kept; stay below its own keep-alive time"),
+    Field::new(
+        "upstream_idle",
+        Kind::Duration,
+        "1500ms",
+        "how long an unused connection to it is kept; stay below its own keep-alive time",
+    ),
     Field::new("header", Kind::Duration, "30s", "for a client to send the head of a request"),
     Field::new("drain", Kind::Duration, "10s", "for requests in flight when authtap is told to stop"),
 ];
@@ -201,19 +206,18 @@ impl Pool {
             request = match self.exchange(&mut sender, request, timeouts).await {
                 Ok(response) => return Ok((response, self.lease(sender))),
                 // Nothing of it was written: the connection had been closed meanwhile.
-                Err(Failed::NotSent(unsent)) => *unsent,
-                // It was closed just as it was used again, and the request may be repeated.
-                Err(Failed::Lost(ProxyError::UpstreamClosed)) if again.is_some() => match again {
+                Err(Failed::NotSent(unsent, _)) => *unsent,
+                // Closed just as it was used again: repeated if that cannot do a thing twice.
+                Err(Failed::Lost(error)) => match again.filter(|_| matches!(error, ProxyError::Closed(_))) {
                     Some(again) => again,
-                    None => return Err(ProxyError::UpstreamClosed),
+                    None => return Err(self.failed(error)),
                 },
-                Err(Failed::Lost(error)) => return Err(self.failed(error)),
             };
         }
         let mut sender = self.connect(timeouts).await.map_err(|error| self.failed(error))?;
         match self.exchange(&mut sender, request, timeouts).await {
             Ok(response) => Ok((response, self.lease(sender))),
-            Err(Failed::NotSent(_)) => Err(self.failed(ProxyError::UpstreamClosed)),
+            Err(Failed::NotSent(_, error)) => Err(self.failed(ProxyError::Closed(error.into()))),
             Err(Failed::Lost(error)) => Err(self.failed(error)),
         }
     }
@@ -242,15 +246,15 @@ impl Pool {
         let connecting = async {
             match &*address {
                 Address::Tcp(host, port) => {
-                    let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(ProxyError::Connect)?;
+                    let stream = TcpStream::connect((host.as_str(), *port)).await.map_err(refused)?;
                     // Small writes go out at once; failure to set it costs only latency.
                     let _ = stream.set_nodelay(true);
                     handshake(stream).await
                 }
-                Address::Unix(path) => handshake(UnixStream::connect(path).await.map_err(ProxyError::Connect)?).await,
+                Address::Unix(path) => handshake(UnixStream::connect(path).await.map_err(refused)?).await,
             }
         };
-        tokio::time::timeout(timeouts.connect, connecting).await.unwrap_or(Err(ProxyError::ConnectTimeout))
+        tokio::time::timeout(timeouts.connect, connecting).await.unwrap_or(Err(ProxyError::UpstreamTimeout))
     }
 
     async fn exchange(
@@ -260,11 +264,11 @@ impl Pool {
         timeouts: &Timeouts,
     ) -> Result<Response<Incoming>, Failed> {
         match tokio::time::timeout(timeouts.answer, sender.try_send_request(request)).await {
-            Err(_) => Err(Failed::Lost(ProxyError::AnswerTimeout)),
+            Err(_) => Err(Failed::Lost(ProxyError::UpstreamTimeout)),
             Ok(Ok(response)) => Ok(response),
             Ok(Err(mut error)) => Err(match error.take_message() {
-                Some(unsent) => Failed::NotSent(Box::new(unsent)),
-                None => Failed::Lost(ProxyError::from_upstream(error.into_error())),
+                Some(unsent) => Failed::NotSent(Box::new(unsent), error.into_error()),
+                None => Failed::Lost(lost(error.into_error())),
             }),
         }
     }
@@ -274,16 +278,27 @@ impl Pool {
     }
 
     fn failed(&self, error: ProxyError) -> ProxyError {
-        let kind = match &error {
-            ProxyError::Connect(_) => UpstreamError::Connect,
-            ProxyError::ConnectTimeout | ProxyError::AnswerTimeout => UpstreamError::Timeout,
-            ProxyError::UpstreamInvalid => UpstreamError::Invalid,
-            ProxyError::UpstreamClosed => UpstreamError::Closed,
-            // The client's doing: no failure of the application.
-            _ => return error,
-        };
-        self.stats.upstream_error(kind);
+        // What is the client's doing is no failure of the application.
+        if let Some(kind) = error.upstream_error() {
+            self.stats.upstream_error(kind);
+        }
         error
+    }
+}
+
+fn refused(error: std::io::Error) -> ProxyError {
+    ProxyError::Connect(error.into())
+}
+
+/// What a failed exchange means.
+fn lost(error: hyper::Error) -> ProxyError {
+    if error.is_parse() {
+        ProxyError::Invalid(error.into())
+    } else if error.is_user() {
+        // The only thing we do to the client side of hyper is to feed it the client's body.
+        ProxyError::BadRequest("the body broke off")
+    } else {
+        ProxyError::Closed(error.into())
     }
 }
 
@@ -296,14 +311,14 @@ pub async fn probe(address: &Address, timeouts: &Timeouts) -> Result<(), ProxyEr
         }
     };
     match tokio::time::timeout(timeouts.connect, connecting).await {
-        Ok(result) => result.map_err(ProxyError::Connect),
-        Err(_) => Err(ProxyError::ConnectTimeout),
+        Ok(result) => result.map_err(refused),
+        Err(_) => Err(ProxyError::UpstreamTimeout),
     }
 }
 
 enum Failed {
     /// Nothing was written; the request is whole.
-    NotSent(Box<Request<RequestBody>>),
+    NotSent(Box<Request<RequestBody>>, hyper::Error),
     /// It may have had an effect.
     Lost(ProxyError),
 }
@@ -317,7 +332,7 @@ where
         .max_headers(256)
         .handshake(TokioIo::new(stream))
         .await
-        .map_err(ProxyError::from_upstream)?;
+        .map_err(lost)?;
     // The task ends with the connection; what went wrong reaches the request that uses it.
     tokio::task::spawn_local(async move {
         let _ = connection.with_upgrades().await;
@@ -349,7 +364,9 @@ mod tests {
         assert_eq!(Address::parse("http://app/"), Ok(Address::Tcp("app".into(), 80)));
         assert_eq!(Address::parse("http://[::1]:81"), Ok(Address::Tcp("::1".into(), 81)));
         assert_eq!(Address::parse("unix:/run/app.sock"), Ok(Address::Unix("/run/app.sock".into())));
-        for bad in ["", "127.0.0.1:8000", "ftp://x", "http://", "http://a/b", "http://u@a", "unix:app.sock", "http://a:99999"] {
+        for bad in
+            ["", "127.0.0.1:8000", "ftp://x", "http://", "http://a/b", "http://u@a", "unix:app.sock", "http://a:99999"]
+        {
             assert!(Address::parse(bad).is_err(), "{bad}");
         }
         assert_eq!(Address::Tcp("::1".into(), 81).to_string(), "http://[::1]:81");

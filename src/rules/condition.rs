@@ -41,7 +41,12 @@ const LOCATION_FIELDS: &[Field] = &[
 
 /// The keys of `when`.
 pub const WHEN: &[Field] = &[
-    Field::new("status", Kind::OneOrList(&Kind::Str), "", "status: 302, a class 30x or 4xx, a range 200-204, or a list"),
+    Field::new(
+        "status",
+        Kind::OneOrList(&Kind::Str),
+        "",
+        "status: 302, a class 30x or 4xx, a range 200-204, or a list",
+    ),
     Field::new("header", BY_NAME, "", "headers of the answer"),
     Field::new("location", Kind::Any(&[MATCHER, Kind::Map(LOCATION_FIELDS)]), "", "where the answer redirects to"),
     Field::new("location.path", MATCHER, "", "short for `location: { path: … }`"),
@@ -56,7 +61,12 @@ pub const WHEN: &[Field] = &[
     Field::new("json", BY_NAME, "", "JSON of the answer by pointer (RFC 6901; `*` stands for every element)"),
     Field::new("body", Kind::Any(&[Kind::Str, Kind::Map(BODY_FIELDS)]), "", "text of the answer, decompressed"),
     Field::new("content_type", MATCHER, "", "media type of the answer, without parameters"),
-    Field::new("session", Kind::Word(&["known", "unknown", "changed"]), "", "known: the request's session has an actor; changed: the answer sets another session cookie"),
+    Field::new(
+        "session",
+        Kind::Word(&["known", "unknown", "changed"]),
+        "",
+        "known: the request's session has an actor; changed: the answer sets another session cookie",
+    ),
     Field::new("method", Kind::OneOrList(&Kind::Str), "", "method of the request"),
     Field::new("path", Kind::OneOrList(&Kind::Str), "", "path of the request, as in `match`"),
     Field::new("host", Kind::OneOrList(&Kind::Str), "", "host of the request"),
@@ -78,7 +88,12 @@ const REQUEST: &[Field] = &[
 /// The keys of `match`.
 pub const MATCH: &[Field] = &[
     Field::new("method", Kind::OneOrList(&Kind::Str), "any", "method of the request, or several"),
-    Field::new("path", Kind::OneOrList(&Kind::Str), "any", "`/exact`, `prefix:/a/`, `glob:/a/*/b`, `template:/users/{id}`, `regex:^/a$`, or several"),
+    Field::new(
+        "path",
+        Kind::OneOrList(&Kind::Str),
+        "any",
+        "`/exact`, `prefix:/a/`, `glob:/a/*/b`, `template:/users/{id}`, `regex:^/a$`, or several",
+    ),
     Field::new("host", Kind::OneOrList(&Kind::Str), "any", "host without port; `*.example.test` for every name below"),
     Field::new("query", BY_NAME, "", "query fields"),
     Field::new("form", BY_NAME, "", "form fields (urlencoded or multipart); `user[email]` names a nested one"),
@@ -238,7 +253,11 @@ impl Condition {
             all.push(Condition::Not(Box::new(Condition::check_when(inner, cookies, problems)?)));
         }
         if all.is_empty() && !problems.has_errors() {
-            problems.error_hint(node, "the condition demands nothing".into(), "leave `when` out for a rule that always holds");
+            problems.error_hint(
+                node,
+                "the condition demands nothing".into(),
+                "leave `when` out for a rule that always holds",
+            );
         }
         Some(if all.len() == 1 { all.remove(0) } else { Condition::All(all) })
     }
@@ -318,9 +337,7 @@ impl Condition {
                 let sent = response()?.get(header::LOCATION).map(|v| String::from_utf8_lossy(v.as_bytes()));
                 Some(matcher.matches(sent.as_deref()))
             }
-            Condition::LocationPath(matcher) => {
-                Some(matcher.matches(location_path(response()?, facts.uri).as_deref()))
-            }
+            Condition::LocationPath(matcher) => Some(matcher.matches(location_path(response()?, facts.uri).as_deref())),
             Condition::LocationQuery(name, matcher) => {
                 let sent = response()?.get(header::LOCATION).map(|v| String::from_utf8_lossy(v.as_bytes()));
                 let query = sent.as_deref().and_then(|l| l.split('#').next()).and_then(|l| l.split_once('?'));
@@ -444,7 +461,11 @@ fn status_range(node: &Node, problems: &mut Problems) -> Option<RangeInclusive<u
         number(text).map(|n| n..=n)
     };
     if range.is_none() {
-        problems.error_hint(node, format!("`{text}` is not a status"), "write 302, 30x, 4xx, 200-204, or a list of these");
+        problems.error_hint(
+            node,
+            format!("`{text}` is not a status"),
+            "write 302, 30x, 4xx, 200-204, or a list of these",
+        );
     }
     range
 }
@@ -454,7 +475,11 @@ fn request_side(map: &Map<'_>, all: &mut Vec<Condition>, problems: &mut Problems
         let methods = map.items("method").iter().filter_map(|item| {
             let text = item.str(problems)?;
             if text.bytes().any(|b| b.is_ascii_lowercase()) {
-                problems.error_hint(item, format!("`{text}` is not a method"), &format!("did you mean `{}`?", text.to_ascii_uppercase()));
+                problems.error_hint(
+                    item,
+                    format!("`{text}` is not a method"),
+                    &format!("did you mean `{}`?", text.to_ascii_uppercase()),
+                );
                 return None;
             }
             const USUAL: [&str; 8] = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND"];
@@ -576,7 +601,8 @@ fn body_texts(at: &Node, all: &mut Vec<Condition>, problems: &mut Problems) {
         return;
     }
     let Some(map) = at.map(BODY_FIELDS, problems) else { return };
-    for (key, make) in [("contains", Condition::Contains as fn(Vec<String>) -> Condition), ("omits", Condition::Omits)] {
+    for (key, make) in [("contains", Condition::Contains as fn(Vec<String>) -> Condition), ("omits", Condition::Omits)]
+    {
         if map.get(key).is_some() {
             all.push(make(map.items(key).iter().filter_map(|i| i.str(problems).map(str::to_owned)).collect()));
         }

@@ -106,8 +106,7 @@ fn looks_like_a_token(segment: &str) -> bool {
 
 /// The trace id of `traceparent` (W3C Trace Context section 3.2.2).
 fn trace_id(facts: &Facts<'_>) -> Option<Text> {
-    let value = facts.headers.get("traceparent")?.to_str().ok()?;
-    crate::proxy::request_id::trace_id(value).and_then(Text::other)
+    crate::proxy::request_id::trace_id(facts.headers).and_then(Text::other)
 }
 
 #[cfg(test)]
@@ -119,7 +118,10 @@ mod tests {
         assert_eq!(shown_path("/reset/c0ffee1234567890abcdef/", &[]), "/reset/***/");
         assert_eq!(shown_path("/confirm-email/MTA:1uKx9Y:Zm9vYmFyYmF6/", &[]), "/confirm-email/***/");
         assert_eq!(shown_path("/admin/auth/user/6/change/", &[]), "/admin/auth/user/6/change/");
-        assert_eq!(shown_path("/accounts/password/reset/key/2-set-password/", &[]), "/accounts/password/reset/key/2-set-password/");
+        assert_eq!(
+            shown_path("/accounts/password/reset/key/2-set-password/", &[]),
+            "/accounts/password/reset/key/2-set-password/"
+        );
         assert_eq!(shown_path("/two-factor-authentication-settings", &[]), "/two-factor-authentication-settings");
     }
 }

@@ -110,13 +110,7 @@ impl<'a> Facts<'a> {
 
 impl<'a> BodyFacts<'a> {
     fn new(kept: &'a Kept, headers: &'a HeaderMap) -> BodyFacts<'a> {
-        BodyFacts {
-            kept,
-            headers,
-            decoded: OnceCell::new(),
-            fields: OnceCell::new(),
-            json: OnceCell::new(),
-        }
+        BodyFacts { kept, headers, decoded: OnceCell::new(), fields: OnceCell::new(), json: OnceCell::new() }
     }
 
     /// The body without its content codings.

@@ -73,7 +73,11 @@ impl RuleSet {
         for node in nodes.iter().take(MAX_ROUTES) {
             let Some(route) = Route::check(node, cookies, problems) else { continue };
             if routes.iter().any(|r| r.id == route.id) {
-                problems.error_hint(node, format!("the route `{}` stands twice", route.id), "give each route its own id");
+                problems.error_hint(
+                    node,
+                    format!("the route `{}` stands twice", route.id),
+                    "give each route its own id",
+                );
             }
             routes.push(route);
             places.push(node);
@@ -143,9 +147,10 @@ impl RuleSet {
         if routes.is_empty() {
             return None;
         }
-        let wants_request_body = routes.iter().filter_map(|i| self.route(*i)).any(|r| {
-            r.demand_needs.request_body || r.source_needs.request_body || r.rule_needs.request_body
-        });
+        let wants_request_body = routes
+            .iter()
+            .filter_map(|i| self.route(*i))
+            .any(|r| r.demand_needs.request_body || r.source_needs.request_body || r.rule_needs.request_body);
         Some(Candidates { routes, wants_request_body })
     }
 
@@ -237,9 +242,10 @@ fn shadowed_routes(routes: &[Route], places: &[&Node], problems: &mut Problems) 
         let shadow = routes[..i].iter().find(|before| {
             let only_paths = before.demands.iter().all(|d| match d {
                 Condition::Path(_) => true,
-                Condition::Method(methods) => route.demands.iter().any(
-                    |d| matches!(d, Condition::Method(mine) if mine.iter().all(|m| methods.contains(m))),
-                ),
+                Condition::Method(methods) => route
+                    .demands
+                    .iter()
+                    .any(|d| matches!(d, Condition::Method(mine) if mine.iter().all(|m| methods.contains(m)))),
                 _ => false,
             });
             only_paths

@@ -87,11 +87,7 @@ impl PathPattern {
                 );
             }
             if text.contains('?') {
-                problems.warn(
-                    node,
-                    "a path has no query".into(),
-                    "match the query with `query: { name: value }`",
-                );
+                problems.warn(node, "a path has no query".into(), "match the query with `query: { name: value }`");
             }
             Some(PathPattern::Exact(text.to_owned()))
         }

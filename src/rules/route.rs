@@ -44,7 +44,11 @@ const EMIT: &[Field] = &[
 const RULE: &[Field] = &[
     Field::new("name", Kind::Str, "rule-N", "what `source.rule` of the event says"),
     Field::new("when", condition::CONDITION, "always", "what must hold for this rule to decide"),
-    Field::required("outcome", Kind::Word(OUTCOMES), "what it decides: success, failure, challenge, requested, rejected, unknown or ignore"),
+    Field::required(
+        "outcome",
+        Kind::Word(OUTCOMES),
+        "what it decides: success, failure, challenge, requested, rejected, unknown or ignore",
+    ),
     Field::new("reason", Kind::Str, "", "one word why"),
     Field::new("emit", Kind::Str, "", "event type, instead of what the route's `emit` says"),
     Field::new("also", Kind::OneOrList(&Kind::Str), "", "further event types of the same exchange"),
@@ -53,7 +57,11 @@ const RULE: &[Field] = &[
 /// The keys of a route.
 pub const FIELDS: &[Field] = &[
     Field::required("id", Kind::Str, "a name of your choice, unique in the file"),
-    Field::required("match", Kind::Map(condition::MATCH), "which requests the route is about, for example { method: POST, path: /login }"),
+    Field::required(
+        "match",
+        Kind::Map(condition::MATCH),
+        "which requests the route is about, for example { method: POST, path: /login }",
+    ),
     Field::new("actor", Kind::Map(ACTOR), "", "who did it"),
     Field::new("target", Kind::Map(TARGET), "", "whom or what it was done to"),
     Field::new("organization", SOURCES, "", "the tenant"),
@@ -63,7 +71,12 @@ pub const FIELDS: &[Field] = &[
     Field::new("session", Kind::Map(SESSION), "", "tokens this route hands out"),
     Field::new("rules", Kind::List(&Kind::Map(RULE)), "", "tried in order; the first that holds decides"),
     Field::new("default", Kind::Word(OUTCOMES), "unknown", "the outcome if no rule holds"),
-    Field::new("when", condition::CONDITION, "status 2xx or 3xx", "short form without `rules`: success when this holds, else ignore"),
+    Field::new(
+        "when",
+        condition::CONDITION,
+        "status 2xx or 3xx",
+        "short form without `rules`: success when this holds, else ignore",
+    ),
     Field::new("outcome", Kind::Word(OUTCOMES), "success", "short form: another outcome than success"),
     Field::required("emit", Kind::Any(&[Kind::Str, Kind::Map(EMIT)]), "the event type, or one for each outcome"),
     Field::new("also", Kind::OneOrList(&Kind::Str), "", "further event types on success"),
@@ -185,7 +198,8 @@ impl Route {
         if let Some(at) = map.get("fields") {
             let entries = at.entries(problems);
             if entries.len() > crate::event::MAX_FIELDS {
-                problems.error(at, format!("{} fields, but an event holds {}", entries.len(), crate::event::MAX_FIELDS));
+                problems
+                    .error(at, format!("{} fields, but an event holds {}", entries.len(), crate::event::MAX_FIELDS));
             }
             for (key, value) in entries {
                 let from = sources(Some(value), &mut used, problems);
@@ -234,7 +248,11 @@ impl Route {
         } else {
             for key in ["when", "outcome"] {
                 if let Some(at) = map.get(key) {
-                    problems.error_hint(at, format!("`{key}` beside `rules`"), "put it into the rules: - { when: …, outcome: … }");
+                    problems.error_hint(
+                        at,
+                        format!("`{key}` beside `rules`"),
+                        "put it into the rules: - { when: …, outcome: … }",
+                    );
                 }
             }
             let rules = map.items("rules");

@@ -164,7 +164,8 @@ impl Source {
             Source::Json(p) | Source::ResponseJson(p) => (p.rsplit('/').next().unwrap_or_default(), false),
             Source::Cookie(n) | Source::ResponseCookie(n) => (n.as_str(), true),
             Source::Header(h) | Source::ResponseHeader(h) => {
-                if [header::COOKIE, header::SET_COOKIE, header::AUTHORIZATION, header::PROXY_AUTHORIZATION].contains(h) {
+                if [header::COOKIE, header::SET_COOKIE, header::AUTHORIZATION, header::PROXY_AUTHORIZATION].contains(h)
+                {
                     return Some(h.as_str());
                 }
                 (h.as_str(), false)
@@ -193,9 +194,7 @@ impl Source {
             Source::Query(name) => facts.query().last(name)?.to_owned(),
             Source::Path(name) => paths.iter().find_map(|p| p.parameter(&facts.path, name))?.to_owned(),
             Source::Header(name) => header_value(facts.headers, name)?,
-            Source::Cookie(name) => {
-                String::from_utf8_lossy(cookie::request_cookie(facts.headers, name)?).into_owned()
-            }
+            Source::Cookie(name) => String::from_utf8_lossy(cookie::request_cookie(facts.headers, name)?).into_owned(),
             Source::BasicUser => credentials::basic_user(facts.headers)?,
             Source::Jwt(claim) => claim_of(credentials::bearer(facts.headers)?, claim)?,
             Source::ResponseJson(pointer) => json_value(facts.response_body()?, pointer)?,
@@ -220,8 +219,20 @@ pub fn is_secret_name(name: &str, strict: bool) -> bool {
     let label = name.trim_end_matches(']').rsplit(['[', '.']).next().unwrap_or_default().to_owned();
     const PARTS: [&str; 10] =
         ["passw", "pwd", "secret", "token", "csrf", "credential", "private_key", "apikey", "api_key", "api-key"];
-    const WHOLE: [&str; 12] =
-        ["pass", "code", "otp", "pin", "totp", "mfa_code", "recovery_code", "nonce", "signature", "jwt", "samlresponse", "assertion"];
+    const WHOLE: [&str; 12] = [
+        "pass",
+        "code",
+        "otp",
+        "pin",
+        "totp",
+        "mfa_code",
+        "recovery_code",
+        "nonce",
+        "signature",
+        "jwt",
+        "samlresponse",
+        "assertion",
+    ];
     const COOKIE: [&str; 5] = ["sess", "sid", "auth", "remember", "login"];
     PARTS.iter().any(|p| label.contains(p))
         || WHOLE.contains(&label.as_str())
@@ -252,7 +263,9 @@ mod tests {
 
     #[test]
     fn names_of_secrets_are_known_and_names_of_people_are_not() {
-        for secret in ["password", "user[password]", "Input.Password", "otp", "access_token", "csrfmiddlewaretoken", "pwd"] {
+        for secret in
+            ["password", "user[password]", "Input.Password", "otp", "access_token", "csrfmiddlewaretoken", "pwd"]
+        {
             assert!(is_secret_name(secret, false), "{secret}");
         }
         for fine in ["login", "email", "user[email]", "user_name", "identifier", "passenger", "country_code"] {
