@@ -41,7 +41,10 @@ async fn start(listen: SocketAddr) -> Result<Bound, StartError> {
     let legacy = tokio::net::TcpListener::bind(("127.0.0.1", 0)).await.map_err(StartError::System)?;
     let upstream = legacy.local_addr().map_err(StartError::System)?;
     tokio::spawn(demo::app::serve(legacy));
-    let (config, problems) = settings::check("demo/routes.yaml", &format!("{}\nsinks: []\n", demo::ROUTES));
+    let (config, problems) = settings::check(
+        "demo/routes.yaml",
+        &format!("{}\nclient_ip: {{ trusted_proxies: [127.0.0.0/8] }}\nsinks: []\n", demo::ROUTES),
+    );
     let Some(config) = config else { return Err(StartError::Config(Box::new(problems))) };
     let overrides = Overrides {
         listen: Some(listen),

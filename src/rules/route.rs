@@ -266,7 +266,10 @@ impl Route {
         // The short form emits its one type for whatever outcome it names.
         let emit = match (short, rules.first(), emit) {
             (true, Some(rule), Emit::One(event_type)) => vec![(rule.outcome, event_type)],
-            (_, _, Emit::One(event_type)) => vec![(Outcome::Success, event_type)],
+            // One type stands for what happened, whether it is known to be done or only asked for.
+            (_, _, Emit::One(event_type)) => {
+                with_defaults(vec![(Outcome::Success, event_type.clone()), (Outcome::Requested, event_type)])
+            }
             (_, _, Emit::Each(each)) => with_defaults(each),
         };
         if !short {
