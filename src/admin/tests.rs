@@ -362,7 +362,7 @@ async fn a_connection_is_closed_after_one_answer() {
     };
     tokio::select! {
         _ = server => panic!("nothing ends it"),
-        answer = client => assert!(answer.starts_with("HTTP/1.1 404"), "{answer}"),
+        answer = client => assert!(answer.starts_with("HTTP/1.1 404") && answer.contains("connection: close"), "{answer}"),
     }
 }
 
