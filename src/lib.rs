@@ -4,6 +4,7 @@
 pub mod config;
 pub mod event;
 pub mod exchange;
+pub mod proxy;
 pub mod sinks;
 pub mod spool;
 pub mod telemetry;

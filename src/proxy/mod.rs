@@ -1,0 +1,14 @@
+//! The proxy: what happens to a request on its way to the application, and to the answer on its
+//! way back.
+//!
+//! The modules listed here are the pure part of it. They are called once a request on the traffic
+//! threads, so they never lock, never wait and never panic on what a stranger sends, and the work
+//! of each is linear in the size of the head. The order in which the handler uses them matters:
+//!
+//! 1. [`host::settle`] refuses a target or `Host` that two readers could read differently;
+//! 2. [`client_ip::ClientIp::decide`] says who the client is, from the headers as they came;
+//! 3. [`headers::strip_request`] removes what belongs to the connection, not to the message;
+//! 4. [`forwarded::set_forwarded`] and [`request_id::ensure`] write what the application is told,
+//!    after the strip, so that no client can name these headers in `Connection` and lose them.
+
+pub mod host;
