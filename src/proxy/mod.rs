@@ -11,4 +11,7 @@
 //! 4. [`forwarded::set_forwarded`] and [`request_id::ensure`] write what the application is told,
 //!    after the strip, so that no client can name these headers in `Connection` and lose them.
 
+pub mod client_ip;
+pub mod forwarded;
+pub mod headers;
 pub mod host;

@@ -1,0 +1,367 @@
+//! What the application is told about the client: `X-Forwarded-*`, `X-Real-IP` and `Forwarded`.
+//!
+//! Behind a proxy an application sees only the proxy's address, so it believes headers. Before
+//! authtap stood there, a client could already write such headers, but then the application saw
+//! a stranger's connection; now it sees ours, from the machine beside it, and many trust that.
+//! Therefore this module must never pass on what an untrusted peer says about who or where the
+//! client is. RFC 7239 section 8.1 leaves that to the proxy; most keep forged `X-Forwarded-For`
+//! entries and append to them, which is no help to a legacy application that reads the leftmost.
+//!
+//! The invariant, in every mode: a claim about the client reaches the application only if we make
+//! it, or a trusted peer did, in the plain spelling. `X_Forwarded_For` becomes the same variable
+//! as `X-Forwarded-For` in CGI, WSGI and PHP, and proxies that overwrite the one pass the other.
+
+use std::fmt::{self, Write};
+use std::net::IpAddr;
+
+use bytes::Bytes;
+use http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
+
+use crate::config::node::Node;
+use crate::config::problem::Problems;
+use crate::config::shape::{Field, Kind};
+
+use super::client_ip::LOCALHOST;
+
+const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
+
+/// Headers besides the `x-forwarded` family that applications and frameworks read to learn who the
+/// client is or by which scheme and host it came, sorted into rows by their first letter. The
+/// `http-` names are what Java code asks for when it mistakes a CGI variable for a header.
+const CLAIMS: [(u8, &[&str]); 9] = [
+    (
+        b'c',
+        &[
+            "client-ip",
+            "cluster-client-ip",
+            "cf-connecting-ip",
+            "cf-connecting-ipv6",
+            "cf-pseudo-ipv4",
+            "cloudfront-viewer-address",
+        ],
+    ),
+    (b'd', &["do-connecting-ip"]),
+    (b'f', &["forwarded", "forwarded-for", "forwarded-for-ip", "fastly-client-ip", "fly-client-ip", "front-end-https"]),
+    (b'h', &["http-client-ip", "http-forwarded", "http-forwarded-for", "http-x-forwarded-for", "http-x-real-ip"]),
+    (b'p', &["proxy-client-ip"]),
+    (b'r', &["remote-addr"]),
+    (b't', &["true-client-ip"]),
+    (b'w', &["wl-proxy-client-ip"]),
+    (
+        b'x',
+        &[
+            "x-real-ip",
+            "x-client-ip",
+            "x-true-client-ip",
+            "x-cluster-client-ip",
+            "x-original-forwarded-for",
+            "x-original-host",
+            "x-originating-ip",
+            "x-remote-ip",
+            "x-remote-addr",
+            "x-proxyuser-ip",
+            "x-http-forwarded-for",
+            "x-envoy-external-address",
+            "x-azure-clientip",
+            "x-azure-socketip",
+            "x-appengine-user-ip",
+            "x-vercel-forwarded-for",
+            "x-nf-client-connection-ip",
+            "x-url-scheme",
+        ],
+    ),
+];
+
+/// The family by which proxies talk to applications; it has no end (`-for`, `-proto`, `-user`).
+const FAMILY: &[u8] = b"x-forwarded";
+
+/// What is done to the headers about the client.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// A trusted peer's chain is kept and the peer added to it; anybody else's is replaced.
+    #[default]
+    Append,
+    /// Always only the client, for an application that counts hops or reads the leftmost entry.
+    Replace,
+    /// Nothing is added, and what a trusted peer sent stays as it is. Claims of untrusted peers
+    /// are dropped all the same.
+    Off,
+}
+
+/// `forwarded:`, checked.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Policy {
+    /// What is done to the headers.
+    pub mode: Mode,
+    /// True if `Forwarded` (RFC 7239) is sent even where no trusted peer sent one.
+    pub rfc7239: bool,
+}
+
+const MODES: &[&str] = &["append", "replace", "off"];
+
+/// The fields of `forwarded:` in its long form.
+pub const FIELDS: &[Field] = &[
+    Field::new(
+        "mode",
+        Kind::Word(MODES),
+        "append",
+        "append: a trusted proxy's X-Forwarded-For gets its address added; replace: it holds only the client; off: nothing is added.",
+    ),
+    Field::new(
+        "rfc7239",
+        Kind::Bool,
+        "off",
+        "Sends the header Forwarded (RFC 7239) too, even where no trusted proxy sent one.",
+    ),
+];
+
+/// What `forwarded:` may be: one word, or a mapping.
+pub const KIND: Kind = Kind::Any(&[Kind::Word(MODES), Kind::Map(FIELDS)]);
+
+impl Policy {
+    /// Checks `forwarded:`, in its short form (`forwarded: replace`) or its long one. `None` if
+    /// there was an error.
+    pub fn check(node: Option<&Node>, problems: &mut Problems) -> Option<Policy> {
+        let Some(node) = node else { return Some(Policy::default()) };
+        if node.scalar().is_some() {
+            return Some(Policy { mode: check_mode(node, problems)?, rfc7239: false });
+        }
+        let map = node.map(FIELDS, problems)?;
+        let mode = map.get("mode").map_or(Some(Mode::Append), |mode| check_mode(mode, problems));
+        let rfc7239 = map.get("rfc7239").map_or(Some(false), |on| on.bool(problems));
+        let policy = Policy { mode: mode?, rfc7239: rfc7239? };
+        if policy == (Policy { mode: Mode::Off, rfc7239: true }) {
+            problems.warn(node, "`rfc7239` does nothing with `mode: off`".into(), "leave one of the two out");
+        }
+        Some(policy)
+    }
+}
+
+fn check_mode(node: &Node, problems: &mut Problems) -> Option<Mode> {
+    Some(match node.one_of(MODES, problems)? {
+        "replace" => Mode::Replace,
+        "off" => Mode::Off,
+        _ => Mode::Append,
+    })
+}
+
+/// The other end of a connection. Its text is made once a connection, so that a request that came
+/// straight from the client costs no further copy of it.
+#[derive(Clone, Debug)]
+pub struct Peer {
+    ip: Option<IpAddr>,
+    text: HeaderValue,
+}
+
+impl Peer {
+    /// `None` is a Unix socket, which is written as the loopback address.
+    pub fn new(ip: Option<IpAddr>) -> Peer {
+        let ip = ip.map(|ip| ip.to_canonical());
+        Peer { ip, text: address_value(ip.unwrap_or(LOCALHOST)) }
+    }
+
+    /// The canonical address; `None` for a Unix socket.
+    pub fn ip(&self) -> Option<IpAddr> {
+        self.ip
+    }
+
+    fn shown(&self) -> IpAddr {
+        self.ip.unwrap_or(LOCALHOST)
+    }
+}
+
+/// One request's way to us.
+#[derive(Clone, Debug)]
+pub struct Hop<'a> {
+    /// The other end of the connection.
+    pub peer: &'a Peer,
+    /// The client, as [`super::client_ip::ClientIp::decide`] found it.
+    pub client_ip: IpAddr,
+    /// What [`super::client_ip::ClientIp::trusts`] says of the peer.
+    pub trusted_peer: bool,
+    /// [`super::client_ip::ClientIp::header`]: a claim too, whatever its name.
+    pub claim: &'a HeaderName,
+    /// `http` or `https`: what the connection to us speaks.
+    pub scheme: &'static str,
+    /// `Host` as settled by [`super::host::settle`]; `None` if there is none (HTTP/1.0). A clone
+    /// of the header's value shares its bytes.
+    pub host: Option<HeaderValue>,
+}
+
+/// Tells the application who the client is. To be called after the strip of hop-by-hop headers.
+///
+/// - Of an untrusted peer every claim ([`is_client_claim`], and `hop.claim`) is dropped; of a
+///   trusted one those whose spelling is not plain.
+/// - `X-Forwarded-For`: the peer, after what a trusted peer sent, joined into one line, since many
+///   applications read only the first or the last. If a trusted peer named the client by another
+///   header, the chain begins with that client.
+/// - `X-Forwarded-Proto`, `X-Forwarded-Host`: a trusted peer's, else what we saw.
+/// - `X-Forwarded-Port` is never made: our port is seldom the public one, and applications build
+///   redirects from it. The public port, if it is not the usual one, stands in the host. A trusted
+///   peer's stays.
+/// - `X-Real-IP`: the client, and nothing else.
+/// - `Forwarded`: our element is added if a trusted peer sent the header or the policy wants it.
+pub fn set_forwarded(headers: &mut HeaderMap, hop: &Hop<'_>, policy: Policy) {
+    drop_claims(headers, hop);
+    if policy.mode == Mode::Off {
+        return;
+    }
+    let peer = hop.peer.shown();
+    let client_ip = hop.client_ip.to_canonical();
+    let client = if client_ip == peer { hop.peer.text.clone() } else { address_value(client_ip) };
+
+    if policy.rfc7239 || headers.contains_key(FORWARDED) {
+        let element = element(if policy.mode == Mode::Replace { client_ip } else { peer }, hop);
+        let value = match policy.mode {
+            Mode::Replace => to_value(element),
+            _ => joined(headers, &FORWARDED, &element),
+        };
+        headers.insert(FORWARDED, value);
+    }
+    let chain = match policy.mode {
+        Mode::Replace => client.clone(),
+        _ if !is_blank(headers, &X_FORWARDED_FOR) => joined(headers, &X_FORWARDED_FOR, hop.peer.text.as_bytes()),
+        _ if client_ip == peer => client.clone(),
+        _ => list(96, [client.as_bytes(), hop.peer.text.as_bytes()].into_iter()),
+    };
+    headers.insert(X_FORWARDED_FOR, chain);
+    headers.insert(X_REAL_IP, client);
+    if is_blank(headers, &X_FORWARDED_PROTO) {
+        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(hop.scheme));
+    }
+    if is_blank(headers, &X_FORWARDED_HOST) {
+        match &hop.host {
+            Some(host) => headers.insert(X_FORWARDED_HOST, host.clone()),
+            None => headers.remove(X_FORWARDED_HOST),
+        };
+    }
+}
+
+/// `http` or `https`, as the client sees it: the first `X-Forwarded-Proto` of a trusted peer, else
+/// what the connection to us speaks.
+pub fn client_scheme(headers: &HeaderMap, trusted_peer: bool, scheme: &'static str) -> &'static str {
+    if !trusted_peer {
+        return scheme;
+    }
+    let said = headers.get(X_FORWARDED_PROTO).and_then(|value| value.to_str().ok());
+    let first = said.and_then(|text| text.split(',').next()).unwrap_or_default().trim_ascii();
+    if ["https", "wss"].iter().any(|known| known.eq_ignore_ascii_case(first)) {
+        "https"
+    } else if ["http", "ws"].iter().any(|known| known.eq_ignore_ascii_case(first)) {
+        "http"
+    } else {
+        scheme
+    }
+}
+
+/// True for a header by which applications are told who the client is, in any case and in every
+/// spelling that CGI folds into the same variable (RFC 3875 section 4.1.18).
+pub fn is_client_claim(name: &str) -> bool {
+    let name = name.as_bytes();
+    let Some(first) = name.first().map(u8::to_ascii_lowercase) else { return false };
+    let Some((_, row)) = CLAIMS.iter().find(|(letter, _)| *letter == first) else { return false };
+    (first == b'x' && is_family(name)) || row.iter().any(|known| folds_to(name, known.as_bytes()))
+}
+
+fn is_family(name: &[u8]) -> bool {
+    name.split_at_checked(FAMILY.len())
+        .is_some_and(|(start, rest)| folds_to(start, FAMILY) && rest.first().is_none_or(|b| !b.is_ascii_alphanumeric()))
+}
+
+/// True if two names are the same variable for servers that make `HTTP_…` variables: case does not
+/// count, and every byte that is no letter or digit becomes an underscore.
+fn folds_to(name: &[u8], other: &[u8]) -> bool {
+    let fold = |b: u8| if b.is_ascii_alphanumeric() { b.to_ascii_lowercase() } else { b'_' };
+    name.len() == other.len() && name.iter().zip(other).all(|(a, b)| fold(*a) == fold(*b))
+}
+
+fn drop_claims(headers: &mut HeaderMap, hop: &Hop<'_>) {
+    let claim = hop.claim.as_str();
+    let drops = |name: &str| {
+        let about_client = is_client_claim(name) || folds_to(name.as_bytes(), claim.as_bytes());
+        let plain = || name == claim || name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
+        about_client && !(hop.trusted_peer && plain())
+    };
+    // An honest client sends none of them, and an empty Vec is no allocation.
+    let dropped: Vec<HeaderName> = headers.keys().filter(|name| drops(name.as_str())).cloned().collect();
+    for name in dropped {
+        headers.remove(name);
+    }
+}
+
+fn is_blank(headers: &HeaderMap, name: &HeaderName) -> bool {
+    headers.get_all(name).iter().all(HeaderValue::is_empty)
+}
+
+/// Our element: the node that spoke to us, the scheme and the host it asked for. No `by`: our own
+/// address is nobody's business.
+fn element(node: IpAddr, hop: &Hop<'_>) -> Vec<u8> {
+    let mut text = String::with_capacity(96);
+    // Writing to a String cannot fail.
+    let _ = match node {
+        IpAddr::V4(ip) => write!(text, "for={ip}"),
+        // RFC 7239 section 6: brackets, and therefore quotes.
+        IpAddr::V6(ip) => write!(text, "for=\"[{ip}]\""),
+    };
+    let _ = write!(text, ";proto={}", hop.scheme);
+    let host = hop.host.as_ref().and_then(|host| host.to_str().ok());
+    // What would need an escape is no host; a reader that knows no escapes would see a new element.
+    if let Some(host) = host.filter(|host| !host.is_empty() && !host.contains(['"', '\\'])) {
+        let _ = write!(text, ";host=\"{host}\"");
+    }
+    text.into_bytes()
+}
+
+/// All lines of a header and one more element, as one line.
+fn joined(headers: &HeaderMap, name: &HeaderName, last: &[u8]) -> HeaderValue {
+    let lines = || headers.get_all(name).iter().map(|line| line.as_bytes().trim_ascii());
+    let len = lines().map(|line| line.len() + 2).sum::<usize>() + last.len();
+    list(len, lines().filter(|line| !line.is_empty()).chain([last]))
+}
+
+/// The parts with commas between them; `capacity` is what they need.
+fn list<'v>(capacity: usize, parts: impl Iterator<Item = &'v [u8]>) -> HeaderValue {
+    let mut out = Vec::with_capacity(capacity);
+    for part in parts {
+        if !out.is_empty() {
+            out.extend_from_slice(b", ");
+        }
+        out.extend_from_slice(part);
+    }
+    to_value(out)
+}
+
+/// The parts are header values and addresses, so that the whole is a header value; if it were not,
+/// saying nothing would be right.
+fn to_value(bytes: impl Into<Bytes>) -> HeaderValue {
+    HeaderValue::from_maybe_shared(bytes.into()).unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+/// An address as a header's value, without brackets.
+fn address_value(ip: IpAddr) -> HeaderValue {
+    let mut text = AddressText { bytes: [0; 48], len: 0 };
+    // The longest address has 45 characters.
+    let _ = write!(text, "{ip}");
+    HeaderValue::from_bytes(text.bytes.get(..text.len).unwrap_or_default())
+        .unwrap_or_else(|_| HeaderValue::from_static(""))
+}
+
+struct AddressText {
+    bytes: [u8; 48],
+    len: usize,
+}
+
+impl fmt::Write for AddressText {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        let end = self.len.checked_add(text.len()).ok_or(fmt::Error)?;
+        self.bytes.get_mut(self.len..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
+        self.len = end;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
