@@ -15,3 +15,4 @@ pub mod client_ip;
 pub mod forwarded;
 pub mod headers;
 pub mod host;
+pub mod request_id;

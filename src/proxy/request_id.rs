@@ -1,0 +1,179 @@
+//! Names for one request: `x-request-id`, kept or made, and the trace it belongs to.
+//!
+//! Both are for finding the same request in several logs. A client may choose its own, so nothing
+//! may be decided by them, and neither is ever unique by promise. This module must never let a
+//! value through that could break a log line or grow it.
+//!
+//! The invariant: after [`ensure`] the request has exactly one `x-request-id`, of 1 to 128 visible
+//! ASCII characters.
+
+use std::cell::Cell;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use http::header::{HeaderMap, HeaderName, HeaderValue};
+use uuid::{Builder, Uuid};
+
+/// The header.
+pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
+
+/// The longest id that is kept, in bytes.
+const MAX_ID_BYTES: usize = 128;
+
+/// The request's id: what the client sent, if it is one line of 1 to 128 visible ASCII characters,
+/// else a new UUID version 7 (RFC 9562 section 5.7), which then stands in the headers. The copy
+/// shares its bytes with the header.
+pub fn ensure(headers: &mut HeaderMap) -> HeaderValue {
+    if let Some(id) = only(headers, &X_REQUEST_ID).filter(|id| is_id(id.as_bytes())) {
+        return id.clone();
+    }
+    let mut text = Uuid::encode_buffer();
+    let text: &str = new_id().hyphenated().encode_lower(&mut text);
+    // Hexadecimal digits and hyphens are a header value.
+    let id = HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
+    headers.insert(X_REQUEST_ID, id.clone());
+    id
+}
+
+/// The trace id of a valid `traceparent` (W3C Trace Context section 3.2.2): 32 lower-case
+/// hexadecimal digits. The header itself is passed on as it is, valid or not.
+pub fn trace_id(headers: &HeaderMap) -> Option<&str> {
+    let text = only(headers, &TRACEPARENT)?.to_str().ok()?;
+    let mut parts = text.split('-');
+    let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+    // Section 3.2.4: a later version may go on after a hyphen; version 00 ends here.
+    let ends = version != "00" || parts.next().is_none();
+    let valid = is_hex(version, 2) && version != "ff" && is_hex(flags, 2) && ends;
+    (valid && is_hex(trace, 32) && !is_zero(trace) && is_hex(parent, 16) && !is_zero(parent)).then_some(trace)
+}
+
+/// The value of a header that stands there once.
+fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
+    let mut lines = headers.get_all(name).iter();
+    let line = lines.next()?;
+    lines.next().is_none().then_some(line)
+}
+
+fn is_id(id: &[u8]) -> bool {
+    (1..=MAX_ID_BYTES).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic)
+}
+
+fn is_hex(text: &str, len: usize) -> bool {
+    text.len() == len && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
+}
+
+fn is_zero(text: &str) -> bool {
+    text.bytes().all(|b| b == b'0')
+}
+
+/// A thread's source of random bits.
+#[derive(Clone, Copy)]
+struct Source {
+    key: [u8; 32],
+    used: u64,
+}
+
+thread_local! {
+    static SOURCE: Cell<Option<Source>> = const { Cell::new(None) };
+}
+
+/// `Uuid::now_v7` takes a lock that all threads share and asks the system for random bits each
+/// time. Here each thread asks once and derives the rest.
+fn new_id() -> Uuid {
+    let mut source = SOURCE.get().unwrap_or_else(|| {
+        let mut seed = blake3::Hasher::new();
+        // 74 random bits each.
+        for _ in 0..4 {
+            seed.update(Uuid::now_v7().as_bytes());
+        }
+        Source { key: *seed.finalize().as_bytes(), used: 0 }
+    });
+    let bits = blake3::keyed_hash(&source.key, &source.used.to_le_bytes());
+    source.used = source.used.wrapping_add(1);
+    SOURCE.set(Some(source));
+
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let millis = u64::try_from(since.as_millis()).unwrap_or_default();
+    let bits = bits.as_bytes().first_chunk::<10>().copied().unwrap_or_default();
+    Builder::from_unix_timestamp_millis(millis, &bits).into_uuid()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    fn with(name: &'static str, values: &[&str]) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        for value in values {
+            headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+        }
+        headers
+    }
+
+    #[test]
+    fn a_valid_id_is_kept_as_it_is() {
+        for id in ["a", "req/1?x=\"y\"", &"~".repeat(128)] {
+            let mut headers = with("x-request-id", &[id]);
+            assert_eq!(ensure(&mut headers), id);
+            assert_eq!(headers.get_all(X_REQUEST_ID).iter().collect::<Vec<_>>(), [id]);
+        }
+    }
+
+    #[test]
+    fn anything_else_is_replaced_by_one_version_7_uuid() {
+        for ids in
+            [&[][..], &[""], &["a b"], &["a\tb"], &["café"], &["x".repeat(129).as_str()], &["a", "b"], &["a", "a"]]
+        {
+            let mut headers = with("x-request-id", ids);
+            let id = ensure(&mut headers);
+            assert_eq!(headers.get_all(X_REQUEST_ID).iter().collect::<Vec<_>>(), [&id], "{ids:?}");
+            let uuid = Uuid::parse_str(id.to_str().unwrap()).expect("a UUID");
+            assert_eq!(uuid.get_version_num(), 7);
+            let (seconds, _) = uuid.get_timestamp().expect("version 7 has a time").to_unix();
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();
+            assert!(now.abs_diff(seconds) <= 60, "{seconds} is not about {now}");
+        }
+    }
+
+    #[test]
+    fn made_ids_differ_within_a_thread_and_between_threads() {
+        let make = || (0..1000).map(|_| new_id()).collect::<Vec<_>>();
+        let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(make)).collect();
+        let ids: HashSet<Uuid> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
+        assert_eq!(ids.len(), 4000);
+    }
+
+    #[test]
+    fn a_trace_id_is_read_as_trace_context_section_3_2_says() {
+        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
+        let good = format!("00-{trace}-00f067aa0ba902b7-01");
+        for (value, valid) in [
+            (good.clone(), true),
+            (format!("01-{trace}-00f067aa0ba902b7-01"), true),
+            (format!("cc-{trace}-00f067aa0ba902b7-01-what-comes-later"), true),
+            (format!("{good}-"), false),
+            (format!("{good}-more"), false),
+            (format!("{good}00"), false),
+            (format!("cc-{trace}-00f067aa0ba902b7-01.later"), false),
+            (format!("ff-{trace}-00f067aa0ba902b7-01"), false),
+            (format!("0-{trace}-00f067aa0ba902b7-01"), false),
+            (format!("00-{}-00f067aa0ba902b7-01", trace.to_uppercase()), false),
+            (format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32)), false),
+            (format!("00-{trace}-0000000000000000-01"), false),
+            (format!("00-{trace}-00f067aa0ba902b7-0g"), false),
+            (format!("00-{trace}-00f067aa0ba902b7"), false),
+            (format!("00-{trace}0-0f067aa0ba902b7-01"), false),
+            (String::new(), false),
+            ("-".repeat(4000), false),
+        ] {
+            let headers = with("traceparent", &[&value]);
+            assert_eq!(trace_id(&headers), valid.then_some(trace), "{value}");
+            assert_eq!(headers["traceparent"], value.as_str(), "passed on untouched");
+        }
+        assert_eq!(trace_id(&with("traceparent", &[&good, &good])), None);
+        assert_eq!(trace_id(&HeaderMap::new()), None);
+    }
+}
