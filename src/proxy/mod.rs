@@ -12,6 +12,7 @@
 //!    after the strip, so that no client can name these headers in `Connection` and lose them.
 
 pub mod client_ip;
+pub mod error;
 pub mod forwarded;
 pub mod headers;
 pub mod host;
