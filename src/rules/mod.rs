@@ -116,7 +116,7 @@ impl RuleSet {
         match built {
             Ok(patterns) => set.patterns = patterns,
             // Each compiled alone; together they are too much: try them one by one instead.
-            Err(_) => set.anywhere.extend(set.pattern_routes.drain(..)),
+            Err(_) => set.anywhere.append(&mut set.pattern_routes),
         }
         set.anywhere.sort_unstable();
         set.anywhere.dedup();
