@@ -15,6 +15,7 @@ pub mod body;
 pub mod client_ip;
 pub mod error;
 pub mod forwarded;
+pub mod framing;
 pub mod handler;
 pub mod headers;
 pub mod host;

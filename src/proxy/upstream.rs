@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{Method, Request, Response};
+use http::{HeaderValue, Method, Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -129,6 +129,17 @@ impl Address {
             return Err("the host is missing".into());
         }
         Ok(Address::Tcp(host, authority.port_u16().unwrap_or(80)))
+    }
+}
+
+impl Address {
+    /// The host and port as `Host` says them.
+    pub fn host_header(&self) -> HeaderValue {
+        let text = match self {
+            Address::Tcp(..) => self.to_string().trim_start_matches("http://").to_owned(),
+            Address::Unix(_) => "localhost".to_owned(),
+        };
+        HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("localhost"))
     }
 }
 
@@ -277,7 +288,8 @@ impl Pool {
         Lease { sender, pool: self.clone(), generation: self.generation.get() }
     }
 
-    fn failed(&self, error: ProxyError) -> ProxyError {
+    /// Counts a failure of the application.
+    pub fn failed(&self, error: ProxyError) -> ProxyError {
         // What is the client's doing is no failure of the application.
         if let Some(kind) = error.upstream_error() {
             self.stats.upstream_error(kind);
