@@ -107,6 +107,9 @@ async fn forward(
     // Who is asking, and for what: settled before anything believes it.
     host::settle(&mut parts)?;
     framing::check_request(&parts.method, &parts.headers)?;
+    if parts.version == Version::HTTP_2 {
+        headers::join_cookies(&mut parts.headers);
+    }
     let peer = connection.peer.ip();
     let trusted = live.client_ip.trusts(peer);
     let client_ip = live.client_ip.decide(peer, &parts.headers);

@@ -13,6 +13,7 @@
 
 pub mod body;
 pub mod client_ip;
+pub mod connection;
 pub mod error;
 pub mod forwarded;
 pub mod framing;
@@ -21,5 +22,6 @@ pub mod headers;
 pub mod host;
 pub mod listener;
 pub mod request_id;
+pub mod stream;
 pub mod upgrade;
 pub mod upstream;

@@ -6,7 +6,7 @@ BIN=${PROJECT_BIN:?set PROJECT_BIN to the built proxy}
 conf() {
   cat >"$RUN/authtap.yaml" <<Y
 version: 1
-listen: [127.0.0.1:$CT_HTTP]
+listen: [127.0.0.1:$CT_HTTP, 127.0.0.1:$CT_H2C]
 upstream: http://127.0.0.1:$CT_UP
 workers: 1
 client_ip: { trusted_proxies: [$CT_TRUSTED/32] }
