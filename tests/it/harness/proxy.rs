@@ -112,6 +112,13 @@ impl Proxy {
         self.await_end();
         self.events()
     }
+
+    /// The same as lines.
+    pub fn stop_for_lines(mut self) -> Vec<String> {
+        self.tell_to_stop();
+        self.await_end();
+        self.lines()
+    }
 }
 
 impl Drop for Proxy {
