@@ -225,7 +225,8 @@ fn a_field_that_comes_after_what_is_kept_decides_nothing() {
 fn a_large_multipart_form_gives_its_early_field_and_passes_whole() {
     let origin = application();
     let proxy = Proxy::before(origin.address, LOGIN);
-    let part = |name: &str, more: &str| format!("--edge\r\nContent-Disposition: form-data; name=\"{name}\"{more}\r\n\r\n");
+    let part =
+        |name: &str, more: &str| format!("--edge\r\nContent-Disposition: form-data; name=\"{name}\"{more}\r\n\r\n");
     let body = [
         part("username", "").as_bytes(),
         b"alice\r\n",
@@ -247,7 +248,8 @@ const PAGE_ZSTD: &str = "KLUv/WA+Aw0DADIGFRiAt224zMpK3yFyesxVEXZNhq8IoFMuNmCArwN
 
 fn page() -> Vec<u8> {
     let again = "<p>Try again, please.</p>".repeat(40);
-    format!("<html><body><h1>Sign in</h1><p class=\"error\">Sorry, wrong password.</p>{again}</body></html>\n").into_bytes()
+    format!("<html><body><h1>Sign in</h1><p class=\"error\">Sorry, wrong password.</p>{again}</body></html>\n")
+        .into_bytes()
 }
 
 fn encoded(coding: &str) -> Vec<u8> {

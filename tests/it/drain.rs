@@ -83,8 +83,11 @@ fn sigterm_lets_the_program_end_with_0() {
     let gate = Gate::default();
     let origin = slow(&gate);
     let folder = tempfile::tempdir().expect("a folder");
-    std::fs::write(folder.path().join("routes.yaml"), format!("version: 1\nsinks: [ {{ type: file, path: events.jsonl }} ]\n{LOGIN}"))
-        .expect("a file");
+    std::fs::write(
+        folder.path().join("routes.yaml"),
+        format!("version: 1\nsinks: [ {{ type: file, path: events.jsonl }} ]\n{LOGIN}"),
+    )
+    .expect("a file");
     let upstream = format!("http://{}", origin.address);
     let (mut running, address, admin) =
         crate::harness::binary::Running::start(folder.path(), &["--config", "routes.yaml", "--upstream", &upstream]);

@@ -154,7 +154,10 @@ fn a_port_in_use_ends_the_start_with_1_and_the_remedy() {
             ["run", "--listen", &address, "--admin", "off", "--upstream", "http://127.0.0.1:9", "--workers", workers];
         let (code, said) = program(None, &arguments);
         assert_eq!(code, Some(1), "{said}");
-        assert!(said.contains(&format!("cannot listen on {address}")) && said.contains("choose another with --listen"), "{said}");
+        assert!(
+            said.contains(&format!("cannot listen on {address}")) && said.contains("choose another with --listen"),
+            "{said}"
+        );
     }
     let (code, said) =
         program(None, &["run", "--listen", "127.0.0.1:0", "--admin", &address, "--upstream", "http://127.0.0.1:9"]);
@@ -204,7 +207,8 @@ fn an_admin_listener_for_everybody_without_a_token_ends_the_start_with_2() {
 
 #[test]
 fn check_shows_every_problem_at_once_with_its_place() {
-    let yaml = "version: 1\nlisten: nonsense\nroutes:\n  - { id: a, match: { path: /a }, emit: user.logout, rulez: [] }\n";
+    let yaml =
+        "version: 1\nlisten: nonsense\nroutes:\n  - { id: a, match: { path: /a }, emit: user.logout, rulez: [] }\n";
     let (code, said) = program(Some(yaml), &["check", "routes.yaml"]);
     assert_eq!(code, Some(2), "{said}");
     for has in ["routes.yaml:2:", "routes.yaml:4:", "rulez", "did you mean `rules`?"] {

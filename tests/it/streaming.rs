@@ -54,7 +54,9 @@ fn a_gibibyte_each_way_goes_through_unchanged_in_bounded_memory() {
         let pattern = pattern();
         while let Some(head) = conn.head() {
             if head.start().starts_with("GET") {
-                conn.send(format!("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {GIB}\r\n\r\n").as_bytes());
+                conn.send(
+                    format!("HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: {GIB}\r\n\r\n").as_bytes(),
+                );
                 for _ in 0..GIB / pattern.len() {
                     if !conn.send(&pattern) {
                         return;

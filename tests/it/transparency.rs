@@ -215,7 +215,8 @@ fn answers_and_requests_are_the_same_with_and_without_authtap() {
     for case in cases() {
         let origin = application(case.answer.clone());
         let proxy = Proxy::before(origin.address, ROUTES);
-        let name = format!("{}: {}", case.name, String::from_utf8_lossy(&case.request).lines().next().unwrap_or_default());
+        let name =
+            format!("{}: {}", case.name, String::from_utf8_lossy(&case.request).lines().next().unwrap_or_default());
 
         let straight = exchange(origin.address, &case);
         let through = exchange(proxy.address, &case);
@@ -231,7 +232,7 @@ fn answers_and_requests_are_the_same_with_and_without_authtap() {
         assert_eq!(through.start(), straight.start(), "{name}: request line");
         assert_eq!(through.fields_less(&less), straight.fields_less(&less), "{name}: fields of the request");
         assert!(through.body == straight.body, "{name}: body of the request");
-        assert_eq!(trailers(&through), trailers(&straight), "{name}: trailers of the request");
+        assert_eq!(trailers(through), trailers(straight), "{name}: trailers of the request");
         assert!(straight.whole && through.whole, "{name}: the request is whole");
     }
 }
@@ -274,7 +275,8 @@ fn many_requests_on_one_connection_keep_their_order_and_their_answers() {
     // Sent at once, before any answer.
     let mut pipelined = Vec::new();
     for n in 0..20 {
-        pipelined.extend(with_length(&format!("POST /p/{n} HTTP/1.1\r\nHost: a.test\r\n"), format!("body-{n}").as_bytes()));
+        pipelined
+            .extend(with_length(&format!("POST /p/{n} HTTP/1.1\r\nHost: a.test\r\n"), format!("body-{n}").as_bytes()));
     }
     client.send(pipelined);
     for n in 0..20 {

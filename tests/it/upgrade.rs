@@ -37,7 +37,10 @@ fn a_websocket_echoes_frames_of_every_size_and_closes_in_order() {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let upstream = listener.local_addr().expect("its address");
         let application = tokio::spawn(echo(listener));
-        let proxy = Proxy::before(upstream, "routes: [ { id: ws, match: { path: /ws }, emit: data.viewed, when: { status: 101 } } ]");
+        let proxy = Proxy::before(
+            upstream,
+            "routes: [ { id: ws, match: { path: /ws }, emit: data.viewed, when: { status: 101 } } ]",
+        );
 
         let stream = TcpStream::connect(proxy.address).await.expect("a connection");
         let config = WebSocketConfig::default().max_frame_size(Some(64 << 20));
@@ -77,7 +80,9 @@ fn a_websocket_echoes_frames_of_every_size_and_closes_in_order() {
 
 #[test]
 fn an_upgrade_that_the_application_declines_is_an_ordinary_answer() {
-    let origin = crate::harness::Origin::answering(|_| crate::harness::answer("426 Upgrade Required", &["Upgrade: websocket"], "no"));
+    let origin = crate::harness::Origin::answering(|_| {
+        crate::harness::answer("426 Upgrade Required", &["Upgrade: websocket"], "no")
+    });
     let proxy = Proxy::before(origin.address, "");
     let mut client = Client::connect(proxy.address);
     let request = "GET /ws HTTP/1.1\r\nHost: a.test\r\nConnection: Upgrade\r\nUpgrade: other\r\n\r\n";
@@ -94,7 +99,9 @@ fn an_upgrade_that_the_application_declines_is_an_ordinary_answer() {
 fn an_application_that_switches_unasked_is_not_believed() {
     let origin = crate::harness::Origin::raw(|conn| {
         conn.request();
-        conn.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: smuggle\r\n\r\nHTTP/1.1 200 OK\r\n");
+        conn.send(
+            b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: smuggle\r\n\r\nHTTP/1.1 200 OK\r\n",
+        );
         conn.await_end();
     });
     let proxy = Proxy::before(origin.address, "");

@@ -91,7 +91,8 @@ pub fn get(address: SocketAddr, target: &str) -> Message {
 /// A POST with a body of announced length. `fields` are whole lines with their ends.
 pub fn post(target: &str, fields: &str, body: impl AsRef<[u8]>) -> Vec<u8> {
     let body = body.as_ref();
-    let head = format!("POST {target} HTTP/1.1\r\nHost: app.example.test\r\n{fields}Content-Length: {}\r\n\r\n", body.len());
+    let head =
+        format!("POST {target} HTTP/1.1\r\nHost: app.example.test\r\n{fields}Content-Length: {}\r\n\r\n", body.len());
     [head.as_bytes(), body].concat()
 }
 

@@ -11,7 +11,6 @@ use std::thread::JoinHandle;
 use authtap::app::{self, Overrides};
 use authtap::config::settings;
 use authtap::spool::Spool;
-use authtap::telemetry::Metrics;
 use serde_json::Value;
 use tokio::sync::oneshot;
 
@@ -25,8 +24,6 @@ pub struct Proxy {
     pub admin: SocketAddr,
     /// Where events wait.
     pub spool: Arc<dyn Spool>,
-    /// Its metrics.
-    pub metrics: Arc<Metrics>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -51,14 +48,11 @@ impl Proxy {
         let (started, bound) = sync_channel(1);
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_multi_thread()
-                .worker_threads(1)
-                .enable_all()
-                .build()
-                .expect("a runtime");
+            let runtime =
+                tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("a runtime");
             let _entered = runtime.enter();
             let bound = app::bind(config, file, overrides, false).unwrap_or_else(|e| panic!("{e}"));
-            let parts = (bound.addresses[0], bound.admin.expect("admin"), bound.spool.clone(), bound.metrics.clone());
+            let parts = (bound.addresses[0], bound.admin.expect("admin"), bound.spool.clone());
             started.send(parts).expect("the test waits");
             let running = bound.run(async {
                 // A dropped sender is an end too.
@@ -66,21 +60,25 @@ impl Proxy {
             });
             runtime.block_on(running).unwrap_or_else(|e| panic!("{e}"));
         });
-        let (address, admin, spool, metrics) = bound.recv().expect("authtap starts");
-        Proxy { address, admin, spool, metrics, stop: Some(stop), thread: Some(thread) }
+        let (address, admin, spool) = bound.recv().expect("authtap starts");
+        Proxy { address, admin, spool, stop: Some(stop), thread: Some(thread) }
     }
 
-    /// The first `count` events, as soon as they are there.
-    pub fn await_events(&self, count: usize) -> Vec<Value> {
+    /// The first events, as soon as there are `count`.
+    pub fn await_events(&self, count: u64) -> Vec<Value> {
+        self.await_newest(count);
+        self.events()
+    }
+
+    /// Waits until so many events were appended in all.
+    pub fn await_newest(&self, count: u64) {
         let mut appended = self.spool.appended();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
         let enough = runtime.block_on(async {
-            let enough = appended.wait_for(|newest| *newest >= count as u64);
+            let enough = appended.wait_for(|newest| *newest >= count);
             tokio::time::timeout(PATIENCE, enough).await.is_ok_and(|r| r.is_ok())
         });
-        let events = self.events();
-        assert!(enough, "waited for {count} events, there are {}: {events:#?}", events.len());
-        events
+        assert!(enough, "waited for {count} events, there are {}", self.spool.newest());
     }
 
     /// The events so far.
