@@ -273,6 +273,7 @@ impl Bound {
         let handle = tokio::runtime::Handle::current();
         let delivery = Delivery::start(&handle, self.spool.clone(), self.metrics.clone(), self.delivery_of);
         *self.core.delivery.lock().unwrap_or_else(PoisonError::into_inner) = Some(delivery);
+        let (ending, ended) = watch::channel(false);
         let admin = self.admin_listener.map(|(listener, auth)| {
             let state = AdminState {
                 metrics: self.metrics.clone(),
@@ -282,7 +283,7 @@ impl Bound {
                 reload: reload_handle(&self.core),
                 auth,
             };
-            tokio::spawn(serve_admin(listener, state, stopped.clone()))
+            tokio::spawn(serve_admin(listener, state, ended))
         });
         drop(starting);
         for address in &self.addresses {
@@ -305,8 +306,10 @@ impl Bound {
                 tracing::error!(%sink, events = left, "the sink did not take these before the end; they are lost");
             }
         }
+        // Until here it said that we drain, and how that goes.
+        ending.send_replace(true);
         if let Some(admin) = admin {
-            // It ends by itself once `stopped` says so; a panic of it is no reason not to stop.
+            // It ends by itself once `ended` says so; a panic of it is no reason not to stop.
             let _ = admin.await;
         }
         tracing::info!("stopped");

@@ -1,1 +1,15 @@
-fn main() {}
+//! The program from outside: a scripted application, authtap before it (in this process, or as the
+//! real program), and clients that send exact bytes. One binary, because linking is the slow part.
+#![allow(clippy::expect_used, reason = "a failed expectation is how a test fails, in its helpers too")]
+
+mod capture;
+mod demo;
+mod drain;
+mod errors;
+mod harness;
+mod layers;
+mod reload;
+mod secrets;
+mod streaming;
+mod transparency;
+mod upgrade;
