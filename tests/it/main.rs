@@ -13,3 +13,4 @@ mod secrets;
 mod streaming;
 mod transparency;
 mod upgrade;
+mod config;
