@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, reason = "a failed expectation is how a test fails, in its helpers too")]
 
 mod capture;
+mod config;
 mod demo;
 mod drain;
 mod errors;
@@ -13,4 +14,3 @@ mod secrets;
 mod streaming;
 mod transparency;
 mod upgrade;
-mod config;
