@@ -23,6 +23,8 @@ use crate::config::problem::Problems;
 use crate::config::settings::{self, Config};
 use crate::deliver::{Delivery, RunningSinkSpec};
 use crate::enrich::Enrichers;
+use crate::event::Outcome;
+use crate::event::notice::{DROPPED, RELOADED, STARTED, notice};
 use crate::pipeline::{Pipeline, PipelineConfig};
 use crate::proxy::handler::Live;
 use crate::proxy::listener::{self, Thread};
@@ -32,6 +34,8 @@ use crate::spool::Spool;
 use crate::spool::memory::{self, MemorySpool};
 use crate::telemetry::Metrics;
 
+/// How often losses are looked at, to be said in the stream itself.
+const LOSSES_EVERY: Duration = Duration::from_secs(10);
 /// How often the configuration file and the databases are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -141,6 +145,7 @@ struct Core {
     live: Arc<ArcSwap<Live>>,
     pipeline: Arc<ArcSwap<PipelineConfig>>,
     metrics: Arc<Metrics>,
+    spool: Arc<dyn Spool>,
     colour: bool,
     shown: ArcSwap<String>,
     delivery: Mutex<Option<Delivery>>,
@@ -177,6 +182,7 @@ pub fn bind(config: Config, file: Option<PathBuf>, overrides: Overrides, colour:
         live: Arc::new(ArcSwap::from_pointee(parts.live)),
         pipeline: Arc::new(ArcSwap::from_pointee(parts.pipeline)),
         metrics: metrics.clone(),
+        spool: spool.clone(),
         colour,
         shown: ArcSwap::from_pointee(config.to_string()),
         delivery: Mutex::new(None),
@@ -293,7 +299,11 @@ impl Bound {
             tracing::info!(%address, "admin listening");
         }
 
-        watch_over(&self.core, stop).await;
+        let version = env!("CARGO_PKG_VERSION").to_owned();
+        let listening = self.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        self.spool.append(vec![notice(STARTED, Outcome::Success, &[("version", version), ("listen", listening)])]);
+
+        watch_over(&self.core, &self.spool, stop).await;
 
         tracing::info!("stopping: requests in flight may end");
         readiness.drain();
@@ -347,11 +357,14 @@ async fn join(threads: Vec<JoinHandle<io::Result<()>>>, pipeline: JoinHandle<()>
 }
 
 /// Waits for the end; meanwhile follows SIGHUP, the configuration file and the databases.
-async fn watch_over(core: &Arc<Core>, stop: impl Future<Output = ()>) {
+async fn watch_over(core: &Arc<Core>, spool: &Arc<dyn Spool>, stop: impl Future<Output = ()>) {
     let mut stop = std::pin::pin!(stop);
     let mut hangup = hangups();
     let mut look = tokio::time::interval(LOOK_EVERY);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut count = tokio::time::interval(LOSSES_EVERY);
+    count.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut lost_before = Vec::new();
     loop {
         tokio::select! {
             () = &mut stop => return,
@@ -361,6 +374,14 @@ async fn watch_over(core: &Arc<Core>, stop: impl Future<Output = ()>) {
                     delivery.reopen();
                 }
                 let _ = reload(core.clone()).await;
+            }
+            _ = count.tick() => {
+                let lost = core.metrics.losses();
+                if lost != lost_before && lost.iter().any(|(_, n)| *n > 0) {
+                    let fields: Vec<_> = lost.iter().map(|(reason, n)| (*reason, n.to_string())).collect();
+                    spool.append(vec![notice(DROPPED, Outcome::Failure, &fields)]);
+                }
+                lost_before = lost;
             }
             _ = look.tick() => {
                 let looked = core.clone();
@@ -431,6 +452,8 @@ impl Core {
             Ok((config.rules.routes().len(), config.sinks.len(), problems))
         });
         self.metrics.reload(result.is_ok());
+        let outcome = if result.is_ok() { Outcome::Success } else { Outcome::Failure };
+        self.spool.append(vec![notice(RELOADED, outcome, &[("file", file.display().to_string())])]);
         self.refused.store(result.is_err(), Relaxed);
         match result {
             Ok((routes, sinks, problems)) => {

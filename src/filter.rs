@@ -177,7 +177,7 @@ impl Filter {
             return false;
         }
         if !self.ips.is_empty() {
-            let address = event.metadata.ip_address.to_canonical();
+            let Some(address) = event.metadata.ip_address.map(|ip| ip.to_canonical()) else { return false };
             if !self.ips.iter().any(|net| net.contains(&address)) {
                 return false;
             }

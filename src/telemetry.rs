@@ -220,6 +220,17 @@ impl Metrics {
         self.dropped.get_or_create(&ReasonLabel { reason: reason.as_str().into() }).get()
     }
 
+    /// Everything lost so far, by reason.
+    pub fn losses(&self) -> Vec<(&'static str, u64)> {
+        let blocks = self.traffic.lock().unwrap_or_else(PoisonError::into_inner);
+        let full = blocks.iter().map(|b| b.queue_full.load(Relaxed)).sum();
+        let mut losses = vec![(Drop::QueueFull.as_str(), full)];
+        for reason in [Drop::Panic, Drop::SpoolFull, Drop::Refused] {
+            losses.push((reason.as_str(), self.dropped_so_far(reason)));
+        }
+        losses
+    }
+
     /// Counts a reload.
     pub fn reload(&self, good: bool) {
         let result = if good { "applied" } else { "refused" };

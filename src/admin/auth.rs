@@ -30,7 +30,7 @@ pub enum AdminError {
     /// Others can reach the address and there is no token.
     #[error(
         "the admin listener on {address} can be reached from other machines and has no token; \
-         set a token, or listen on 127.0.0.1"
+         put one into the variable AUTHTAP_ADMIN_TOKEN (or the one that admin.token_env names), or listen on 127.0.0.1"
     )]
     NoToken {
         /// The address.

@@ -11,7 +11,7 @@ use crate::config::settings::{self, parse_listen};
 use crate::demo::{self, tour};
 use crate::event::line;
 use crate::proxy::upstream::Address;
-use crate::spool::Spool;
+use crate::spool::{Spool, Stored};
 
 /// Runs the tour, by hand or by script.
 pub fn run(options: &Demo) -> u8 {
@@ -84,9 +84,16 @@ async fn print_events(spool: Arc<dyn Spool>, json: bool) {
         }
         for stored in batch.events {
             after = stored.seq;
-            print(&shown(&stored.line, json));
+            if !is_notice(&stored) {
+                print(&shown(&stored.line, json));
+            }
         }
     }
+}
+
+/// The demo is about the application: what authtap says of itself is left out.
+fn is_notice(stored: &Stored) -> bool {
+    stored.event.event_type.as_str().starts_with("authtap.")
 }
 
 fn shown(event: &str, json: bool) -> String {
@@ -122,7 +129,8 @@ async fn drive(bound: Bound, json: bool) -> Result<u8, StartError> {
             return Ok(FAILED);
         }
     };
-    let stored = spool.read(0, usize::MAX).events;
+    let mut stored = spool.read(0, usize::MAX).events;
+    stored.retain(|one| !is_notice(one));
     for one in &stored {
         print(&shown(&one.line, json));
     }

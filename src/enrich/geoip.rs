@@ -169,7 +169,7 @@ struct GeoIp {
 impl Enricher for GeoIp {
     fn enrich(&self, _facts: &Exchange, event: &mut Event) {
         // `::ffff:192.0.2.1` is the IPv4 address; not every database has the alias.
-        let address = event.metadata.ip_address.to_canonical();
+        let Some(address) = event.metadata.ip_address.map(|ip| ip.to_canonical()) else { return };
         for database in &self.databases {
             ask(&database.current.load(), database.role, address, event);
         }

@@ -44,7 +44,7 @@ pub(super) fn login(address: &str, agent: Option<&[u8]>) -> (Exchange, Event) {
         target: None,
         organization: None,
         metadata: Metadata {
-            ip_address: client_ip,
+            ip_address: Some(client_ip),
             user_agent: None,
             method: None,
             provider: None,
@@ -52,7 +52,7 @@ pub(super) fn login(address: &str, agent: Option<&[u8]>) -> (Exchange, Event) {
             geo: None,
             network: None,
             client: None,
-            request: event::Request {
+            request: Some(event::Request {
                 id: Text::fixed("r"),
                 method: Text::fixed("POST"),
                 host: None,
@@ -61,7 +61,7 @@ pub(super) fn login(address: &str, agent: Option<&[u8]>) -> (Exchange, Event) {
                 duration_ms: 0.0,
                 ended: None,
                 trace_id: None,
-            },
+            }),
             fields: Vec::new(),
         },
         source: Source { route: None, rule: None, preset: None, mode: event::Mode::Routes, confidence: 1.0 },

@@ -7,6 +7,7 @@
 
 pub mod id;
 pub mod kind;
+pub mod notice;
 pub mod line;
 pub mod outcome;
 pub mod schema;
@@ -133,10 +134,11 @@ pub struct Organization {
 }
 
 /// From where and by what means.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Default, Serialize)]
 pub struct Metadata {
-    /// The client's address, decided once (see `proxy::client_ip`).
-    pub ip_address: IpAddr,
+    /// The client's address, decided once (see `proxy::client_ip`); absent in notices.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ip_address: Option<IpAddr>,
     /// The `User-Agent` header as sent.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user_agent: Option<Text>,
@@ -158,8 +160,9 @@ pub struct Metadata {
     /// What the user agent says it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<Client>,
-    /// The request that carried it.
-    pub request: Request,
+    /// The request that carried it; absent in notices.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request: Option<Request>,
     /// Further values that the route names, in the order it names them.
     #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "as_map")]
     pub fields: Vec<(Text, Text)>,

@@ -54,8 +54,7 @@ fn metadata(named: &dyn Fn(Value) -> Value, other: &Value) -> Value {
     json!({
         "type": "object",
         "additionalProperties": false,
-        "required": ["ip_address", "request"],
-        "properties": {
+                "properties": {
             "ip_address": {"type": "string"},
             "user_agent": {"type": "string", "maxLength": text::USER_AGENT},
             "method": other,

@@ -16,7 +16,7 @@ pub(crate) fn event(kind: &str, outcome: Outcome, login: &str, ip: &str) -> Even
         target: None,
         organization: None,
         metadata: Metadata {
-            ip_address: ip.parse().expect("an address"),
+            ip_address: Some(ip.parse().expect("an address")),
             user_agent: None,
             method: None,
             provider: None,
@@ -24,7 +24,7 @@ pub(crate) fn event(kind: &str, outcome: Outcome, login: &str, ip: &str) -> Even
             geo: None,
             network: None,
             client: None,
-            request: Request {
+            request: Some(Request {
                 id: Text::fixed("r1"),
                 method: Text::fixed("POST"),
                 host: None,
@@ -33,7 +33,7 @@ pub(crate) fn event(kind: &str, outcome: Outcome, login: &str, ip: &str) -> Even
                 duration_ms: 1.5,
                 ended: None,
                 trace_id: None,
-            },
+            }),
             fields: Vec::new(),
         },
         source: Source { route: None, rule: None, preset: None, mode: Mode::Routes, confidence: 1.0 },

@@ -43,7 +43,7 @@ pub fn event(decision: &Decision<'_>, facts: &Facts<'_>, exchange: &Exchange) ->
         target: target.filter(|t| !t.is_empty()),
         organization: identifier(&route.organization).map(|id| Organization { id }),
         metadata: Metadata {
-            ip_address: exchange.client_ip,
+            ip_address: Some(exchange.client_ip),
             user_agent: facts.headers.get(http::header::USER_AGENT).and_then(|v| Text::user_agent(v.as_bytes())),
             method: text(&route.method),
             provider: text(&route.provider),
@@ -51,7 +51,7 @@ pub fn event(decision: &Decision<'_>, facts: &Facts<'_>, exchange: &Exchange) ->
             geo: None,
             network: None,
             client: None,
-            request: request(facts, exchange, &route.paths),
+            request: Some(request(facts, exchange, &route.paths)),
             fields: fields.collect(),
         },
         source: EventSource {

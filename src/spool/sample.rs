@@ -24,7 +24,7 @@ pub(crate) fn of_type(event_type: &str, user: &str) -> Event {
         target: None,
         organization: None,
         metadata: Metadata {
-            ip_address: IpAddr::V4(Ipv4Addr::new(203, 0, 113, 42)),
+            ip_address: Some(IpAddr::V4(Ipv4Addr::new(203, 0, 113, 42))),
             user_agent: None,
             method: None,
             provider: None,
@@ -32,7 +32,7 @@ pub(crate) fn of_type(event_type: &str, user: &str) -> Event {
             geo: None,
             network: None,
             client: None,
-            request: Request {
+            request: Some(Request {
                 id: Text::fixed("r1"),
                 method: Text::fixed("POST"),
                 host: None,
@@ -41,7 +41,7 @@ pub(crate) fn of_type(event_type: &str, user: &str) -> Event {
                 duration_ms: 1.5,
                 ended: None,
                 trace_id: None,
-            },
+            }),
             fields: Vec::new(),
         },
         source: Source {

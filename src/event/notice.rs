@@ -1,0 +1,36 @@
+//! Notices: what authtap says of itself in the stream of events (`authtap.*`).
+//!
+//! They go the way of every other event, so that whoever watches the stream knows when it began,
+//! under which configuration, and when something is missing from it.
+
+use super::{
+    Actor, Event, EventId, EventType, MAX_FIELDS, Metadata, Mode, Outcome, SCHEMA_VERSION, Source, Text, Timestamp,
+};
+
+/// authtap began to serve.
+pub const STARTED: EventType = EventType::fixed("authtap.started");
+/// A new configuration is in force, or was refused.
+pub const RELOADED: EventType = EventType::fixed("authtap.config.reloaded");
+/// Events were lost.
+pub const DROPPED: EventType = EventType::fixed("authtap.events.dropped");
+
+/// A notice with further values.
+pub fn notice(event_type: EventType, outcome: Outcome, fields: &[(&'static str, String)]) -> Event {
+    let fields = fields.iter().take(MAX_FIELDS);
+    Event {
+        schema_version: SCHEMA_VERSION,
+        id: EventId::new(),
+        event_type,
+        timestamp: Timestamp::now(),
+        outcome,
+        reason: None,
+        actor: Actor::default(),
+        target: None,
+        organization: None,
+        metadata: Metadata {
+            fields: fields.filter_map(|(name, value)| Some((Text::fixed(name), Text::other(value)?))).collect(),
+            ..Metadata::default()
+        },
+        source: Source { route: None, rule: None, preset: None, mode: Mode::Internal, confidence: 1.0 },
+    }
+}
