@@ -233,6 +233,7 @@ fn build(config: &Config, overrides: &Overrides, colour: bool) -> Result<Parts, 
     Ok(Parts {
         sinks: sinks.collect::<Result<_, _>>()?,
         live: Live {
+            upstream_host: upstream.host_header(),
             upstream: Arc::new(upstream),
             client_ip: config.client_ip.clone(),
             forwarded: config.forwarded,

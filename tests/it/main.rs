@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, reason = "a failed expectation is how a test fails, in its helpers too")]
 
 mod capture;
+mod config;
 mod demo;
 mod drain;
 mod errors;
