@@ -139,6 +139,11 @@ fn cases() -> Vec<Case> {
             OK,
         ),
         case(
+            "chunks with GET",
+            "GET /page/body HTTP/1.1\r\nHost: app.example.test\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nquery\r\n0\r\n\r\n",
+            OK,
+        ),
+        case(
             "a method nobody knows",
             "FROBNICATE /page HTTP/1.1\r\nHost: app.example.test\r\n\r\n",
             "HTTP/1.1 405 Method Not Allowed\r\nAllow: GET\r\nContent-Length: 0\r\n\r\n",

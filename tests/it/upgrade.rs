@@ -48,7 +48,7 @@ fn a_websocket_echoes_frames_of_every_size_and_closes_in_order() {
         let (mut socket, answer) =
             tokio_tungstenite::client_async_with_config(url, stream, Some(config)).await.expect("a handshake");
         assert_eq!(answer.status(), 101);
-        assert!(get(proxy.admin, "/metrics").text().contains("authtap_tunnels_open 1"), "the tunnel is counted");
+        eventually("the tunnel is counted", || get(proxy.admin, "/metrics").text().contains("authtap_tunnels_open 1"));
 
         for size in [0, 1, 125, 126, 65_535, 65_536, 5 << 20] {
             let sent = Message::binary((0..size).map(|i| (i % 251) as u8).collect::<Vec<u8>>());
