@@ -6,6 +6,7 @@
 //! the pipeline with everything known. The first route that matches decides; within it, the first
 //! rule that holds; what no rule decides takes the route's default.
 
+pub mod case;
 pub mod condition;
 pub mod extract;
 pub mod facts;
@@ -126,7 +127,7 @@ impl RuleSet {
         match built {
             Ok(patterns) => set.patterns = patterns,
             // Each compiled alone; together they are too much: try them one by one instead.
-            Err(_) => set.anywhere.extend(set.pattern_routes.drain(..)),
+            Err(_) => set.anywhere.append(&mut set.pattern_routes),
         }
         set.anywhere.sort_unstable();
         set.anywhere.dedup();
