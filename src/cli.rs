@@ -28,6 +28,8 @@ pub enum Command {
     Demo(Demo),
     /// Check a configuration: every problem at once, with its place and a hint
     Check(Check),
+    /// Run the tests written beside the routes, offline
+    Test(Test),
     /// Follow the events of a running proxy
     Tail(Tail),
     /// Print a JSON Schema
@@ -105,6 +107,17 @@ pub struct Check {
     pub strict: bool,
 }
 
+/// `authtap test`.
+#[derive(Args, Debug)]
+pub struct Test {
+    /// Configuration files
+    #[arg(env = "AUTHTAP_CONFIG", default_value = "routes.yaml", value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// Print results as JSON lines
+    #[arg(long)]
+    pub json: bool,
+}
+
 /// `authtap tail`.
 #[derive(Args, Debug)]
 pub struct Tail {
@@ -154,4 +167,7 @@ pub enum SchemaOf {
     Config,
     /// One event
     Event,
+    /// The tables of docs/routes-reference.md, in Markdown
+    #[value(hide = true)]
+    Reference,
 }

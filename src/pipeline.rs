@@ -100,12 +100,8 @@ impl Pipeline {
         let handed_out = self.handed_out(&decision, &facts);
 
         let mut event = extract::event(&decision, &facts, exchange);
-        if let (Some(event), Some(known)) = (&mut event, &known)
-            && event.actor.is_empty()
-        {
-            let kind = event.actor.kind.take();
-            event.actor = known.actor.clone();
-            event.actor.kind = kind.or(event.actor.kind.take());
+        if let (Some(event), Some(known)) = (&mut event, &known) {
+            event.actor_of_session(&known.actor);
         }
         let session =
             self.remember(&decision, event.as_ref(), &presented, &handed_out, known.is_some(), exchange.answered);

@@ -217,7 +217,7 @@ mod tests {
         for address in ["0.0.0.0:1", "[::]:1", "192.0.2.1:1", "[::ffff:192.0.2.1]:1"] {
             let address: SocketAddr = address.parse().expect("an address");
             let error = AdminAuth::for_listener(address, None).expect_err("refused").to_string();
-            assert!(error.contains("set a token") && error.contains(&address.to_string()), "{error}");
+            assert!(error.contains("AUTHTAP_ADMIN_TOKEN") && error.contains(&address.to_string()), "{error}");
         }
         for address in ["127.0.0.1:1", "127.9.9.9:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
             assert!(AdminAuth::for_listener(address.parse().expect("an address"), None).is_ok(), "{address}");

@@ -4,6 +4,7 @@ pub mod check;
 pub mod demo;
 pub mod serve;
 pub mod tail;
+pub mod test;
 pub mod watch;
 
 use std::io::Write;
@@ -28,10 +29,12 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Run(options) => serve::run(&options),
         Command::Demo(options) => demo::run(&options),
         Command::Check(options) => check::run(&options),
+        Command::Test(options) => test::run(&options),
         Command::Tail(options) => watch::run(&options),
         Command::Schema(options) => print(&match options.of {
             SchemaOf::Config => pretty(&crate::config::settings::json_schema()),
             SchemaOf::Event => pretty(&crate::event::schema::json_schema()),
+            SchemaOf::Reference => crate::config::reference::markdown(),
         }),
         Command::Completions { shell } => {
             let mut out = Vec::new();

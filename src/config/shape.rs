@@ -58,6 +58,10 @@ pub enum Kind {
     Dict(&'static Kind),
     /// One of these.
     Any(&'static [Kind]),
+    /// Any JSON value, written as YAML.
+    Json,
+    /// Nothing: `null` or `~`.
+    Null,
     /// A named shape, described once (it may contain itself). The function gives its fields.
     Named(&'static str, fn() -> &'static Kind),
     /// A mapping whose `type` selects one of a table of shapes: the sinks.
@@ -101,13 +105,19 @@ fn schema(kind: &Kind, defs: &mut Map<String, Value>) -> Value {
         Kind::Str => json!({"type": ["string", "number", "boolean"]}),
         Kind::Bool => json!({"enum": [true, false, "on", "off", "yes", "no"]}),
         Kind::Int(low, high) => json!({"type": "integer", "minimum": low, "maximum": high}),
-        Kind::Duration => json!({"type": ["string", "integer"], "pattern": "^(0|[0-9.]+ *(ms|s|m|h|d))$"}),
+        Kind::Json => json!({}),
+        Kind::Null => json!({"type": "null"}),
+        Kind::Duration => {
+            json!({"anyOf": [{"type": "string", "pattern": "^(0|[0-9.]+ *(ms|s|m|h|d))$"}, {"const": 0}]})
+        }
         Kind::Size => json!({"type": ["string", "integer"], "pattern": "^[0-9.]+ *(B|[kK]B|MB|GB|KiB|MiB|GiB)?$"}),
         Kind::Word(words) => {
             let mut allowed: Vec<Value> = words.iter().map(|w| json!(w)).collect();
-            // YAML readers of editors take on/off as booleans.
-            if words.contains(&"on") && words.contains(&"off") {
-                allowed.extend([json!(true), json!(false)]);
+            // Editors that read YAML 1.1 take on and off for booleans.
+            for (word, meant) in [("on", true), ("off", false)] {
+                if words.contains(&word) {
+                    allowed.push(json!(meant));
+                }
             }
             json!({"enum": allowed})
         }

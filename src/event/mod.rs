@@ -282,6 +282,16 @@ pub enum Mode {
 }
 
 impl Event {
+    /// Takes the actor of the request's session where the exchange itself names nobody; a `type`
+    /// that the route gave stays.
+    pub fn actor_of_session(&mut self, known: &Actor) {
+        if self.actor.is_empty() {
+            let kind = self.actor.kind.take();
+            self.actor = known.clone();
+            self.actor.kind = kind.or(self.actor.kind.take());
+        }
+    }
+
     /// The event as one line of JSON, without the line end.
     pub fn to_line(&self) -> String {
         // Every field is a string, number or map with text keys, which serde_json cannot refuse.

@@ -50,13 +50,13 @@ pub const FIELDS: &[Field] = &[
         "trusted_proxies",
         Kind::OneOrList(&Kind::Str),
         "[]",
-        "Addresses and CIDRs of the proxies in front of authtap; only these are believed.",
+        "addresses and CIDRs of the proxies in front of authtap; only these are believed",
     ),
     Field::new(
         "header",
         Kind::Str,
         "x-forwarded-for",
-        "The header in which trusted proxies name the client: x-forwarded-for, forwarded, or one that holds a single address.",
+        "the header in which trusted proxies name the client: x-forwarded-for, forwarded, or one that holds a single address",
     ),
 ];
 

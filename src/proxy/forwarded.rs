@@ -108,13 +108,13 @@ pub const FIELDS: &[Field] = &[
         "mode",
         Kind::Word(MODES),
         "append",
-        "append: a trusted proxy's X-Forwarded-For gets its address added; replace: it holds only the client; off: nothing is added.",
+        "append: a trusted proxy's X-Forwarded-For gets its address added; replace: it holds only the client; off: nothing is added",
     ),
     Field::new(
         "rfc7239",
         Kind::Bool,
         "off",
-        "Sends the header Forwarded (RFC 7239) too, even where no trusted proxy sent one.",
+        "send the header Forwarded (RFC 7239) too, even where no trusted proxy sent one",
     ),
 ];
 

@@ -23,6 +23,8 @@ use crate::config::shape::{Field, Kind};
 
 const MATCHER: Kind = Kind::Named("matcher", || &matcher::SHAPE);
 const BY_NAME: Kind = Kind::Dict(&MATCHER);
+/// A value of JSON may be null, and be compared with it.
+const BY_POINTER: Kind = Kind::Dict(&Kind::Any(&[MATCHER, Kind::Null]));
 
 /// Where a condition has a place of its own in the schema, since conditions contain conditions.
 pub const CONDITION: Kind = Kind::Named("condition", || &Kind::Map(WHEN));
@@ -58,7 +60,7 @@ pub const WHEN: &[Field] = &[
         "",
         "cookies the answer sets, against the request's; a name may end in `*`",
     ),
-    Field::new("json", BY_NAME, "", "JSON of the answer by pointer (RFC 6901; `*` stands for every element)"),
+    Field::new("json", BY_POINTER, "", "JSON of the answer by pointer (RFC 6901; `*` stands for every element)"),
     Field::new("body", Kind::Any(&[Kind::Str, Kind::Map(BODY_FIELDS)]), "", "text of the answer, decompressed"),
     Field::new("content_type", MATCHER, "", "media type of the answer, without parameters"),
     Field::new(
@@ -81,7 +83,7 @@ pub const WHEN: &[Field] = &[
 
 const REQUEST: &[Field] = &[
     Field::new("header", BY_NAME, "", "headers of the request"),
-    Field::new("json", BY_NAME, "", "JSON of the request by pointer"),
+    Field::new("json", BY_POINTER, "", "JSON of the request by pointer"),
     Field::new("content_type", MATCHER, "", "media type of the request, without parameters"),
 ];
 
@@ -97,7 +99,7 @@ pub const MATCH: &[Field] = &[
     Field::new("host", Kind::OneOrList(&Kind::Str), "any", "host without port; `*.example.test` for every name below"),
     Field::new("query", BY_NAME, "", "query fields"),
     Field::new("form", BY_NAME, "", "form fields (urlencoded or multipart); `user[email]` names a nested one"),
-    Field::new("json", BY_NAME, "", "JSON of the request by pointer"),
+    Field::new("json", BY_POINTER, "", "JSON of the request by pointer"),
     Field::new("header", BY_NAME, "", "headers"),
     Field::new("cookie", BY_NAME, "", "cookies"),
     Field::new("content_type", MATCHER, "", "media type, without parameters"),

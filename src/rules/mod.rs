@@ -6,6 +6,7 @@
 //! the pipeline with everything known. The first route that matches decides; within it, the first
 //! rule that holds; what no rule decides takes the route's default.
 
+pub mod case;
 pub mod condition;
 pub mod extract;
 pub mod facts;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use super::case::{self, Case};
 use super::condition::{self, Condition, Needs};
 use super::path::PathPattern;
 use super::source::{Secrets, Source};
@@ -12,7 +13,7 @@ use crate::config::shape::{Field, Kind};
 use crate::event::kind::VOCABULARY;
 use crate::event::{EventType, MAX_FIELDS, Outcome, Text};
 
-const OUTCOMES: &[&str] = &["success", "failure", "challenge", "requested", "rejected", "unknown", "ignore"];
+pub(super) const OUTCOMES: &[&str] = &["success", "failure", "challenge", "requested", "rejected", "unknown", "ignore"];
 const SOURCES: Kind = Kind::OneOrList(&Kind::Str);
 
 const ACTOR: &[Field] = &[
@@ -83,6 +84,12 @@ pub const FIELDS: &[Field] = &[
     Field::new("outcome", Kind::Word(OUTCOMES), "success", "short form: another outcome than success"),
     Field::required("emit", Kind::Any(&[Kind::Str, Kind::Map(EMIT)]), "the event type, or one for each outcome"),
     Field::new("also", Kind::OneOrList(&Kind::Str), "", "further event types on success"),
+    Field::new(
+        "tests",
+        Kind::List(&Kind::Map(case::FIELDS)),
+        "[]",
+        "exchanges and the events they must give, for `authtap test`",
+    ),
 ];
 
 /// A compiled route.
@@ -114,6 +121,8 @@ pub struct Route {
     pub default: Outcome,
     /// Event types by outcome.
     pub emit: Vec<(Outcome, EventType)>,
+    /// The tests written beside it.
+    pub cases: Vec<Case>,
     /// Which bodies the demands read.
     pub demand_needs: Needs,
     /// Which bodies the sources read.
@@ -292,6 +301,9 @@ impl Route {
             silent_outcomes(&map, &rules, default, &emit, problems);
         }
 
+        let tests = map.list("tests", problems).iter();
+        let cases = tests.filter_map(|at| Case::check(at, &demands, &paths, problems)).collect();
+
         let needs = |all: &mut dyn Iterator<Item = Needs>| all.fold(Needs::default(), Needs::or);
         Some(Route {
             id: id?,
@@ -310,6 +322,7 @@ impl Route {
             rules,
             default,
             emit,
+            cases,
         })
     }
 

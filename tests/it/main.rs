@@ -3,6 +3,8 @@
 #![allow(clippy::expect_used, reason = "a failed expectation is how a test fails, in its helpers too")]
 
 mod capture;
+//! The integration tests, in one binary.
+
 mod config;
 mod demo;
 mod drain;
