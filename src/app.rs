@@ -233,6 +233,7 @@ fn build(config: &Config, overrides: &Overrides, colour: bool) -> Result<Parts, 
     Ok(Parts {
         sinks: sinks.collect::<Result<_, _>>()?,
         live: Live {
+            upstream_host: upstream.host_header(),
             upstream: Arc::new(upstream),
             client_ip: config.client_ip.clone(),
             forwarded: config.forwarded,
@@ -272,6 +273,7 @@ impl Bound {
         let handle = tokio::runtime::Handle::current();
         let delivery = Delivery::start(&handle, self.spool.clone(), self.metrics.clone(), self.delivery_of);
         *self.core.delivery.lock().unwrap_or_else(PoisonError::into_inner) = Some(delivery);
+        let (ending, ended) = watch::channel(false);
         let admin = self.admin_listener.map(|(listener, auth)| {
             let state = AdminState {
                 metrics: self.metrics.clone(),
@@ -281,7 +283,7 @@ impl Bound {
                 reload: reload_handle(&self.core),
                 auth,
             };
-            tokio::spawn(serve_admin(listener, state, stopped.clone()))
+            tokio::spawn(serve_admin(listener, state, ended))
         });
         drop(starting);
         for address in &self.addresses {
@@ -304,8 +306,10 @@ impl Bound {
                 tracing::error!(%sink, events = left, "the sink did not take these before the end; they are lost");
             }
         }
+        // Until here it said that we drain, and how that goes.
+        ending.send_replace(true);
         if let Some(admin) = admin {
-            // It ends by itself once `stopped` says so; a panic of it is no reason not to stop.
+            // It ends by itself once `ended` says so; a panic of it is no reason not to stop.
             let _ = admin.await;
         }
         tracing::info!("stopped");

@@ -56,12 +56,19 @@ impl SessionConfig {
         for item in map.items("headers") {
             match item.str(problems).map(|t| HeaderName::from_bytes(t.as_bytes())) {
                 Some(Ok(name)) => config.headers.push(name),
-                Some(Err(_)) => problems.error(item, format!("{} is not a header name", item.describe())),
+                Some(Err(_)) => problems.error_hint(
+                    item,
+                    format!("{} is not a header name", item.describe()),
+                    "a header name is letters, digits and `-`, like x-auth-token",
+                ),
                 None => {}
             }
         }
         config.bearer = map.bool("bearer", problems).unwrap_or(config.bearer);
         config.ttl = map.duration("ttl", problems).unwrap_or(config.ttl);
+        if let Some(at) = map.get("ttl").filter(|_| config.ttl.is_zero()) {
+            problems.error_hint(at, "every session would be forgotten at once".into(), "write a time like 12h");
+        }
         config
     }
 }

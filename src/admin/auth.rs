@@ -8,13 +8,13 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http::uri::Authority;
 use http::{HeaderMap, Method, StatusCode, Uri, header};
-use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
 /// Who may use the admin listener.

@@ -1,5 +1,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -10,6 +11,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::timeout;
 
 use super::*;
 use crate::event::{Event, Outcome};
@@ -17,6 +19,9 @@ use crate::filter::tests::event;
 use crate::spool::Spool;
 use crate::spool::memory::MemorySpool;
 use crate::telemetry::Metrics;
+
+/// After this a test has failed; longer than a heartbeat.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A state as the program would wire it, on loopback without a token.
 pub(crate) fn state(spool: Arc<MemorySpool>) -> AdminState {
@@ -75,7 +80,8 @@ impl Bench {
     async fn text(&self, method: &str, path: &str, headers: &[(&str, &str)]) -> (u16, String) {
         let response = self.ask(method, path, headers).await;
         let status = response.status().as_u16();
-        let body = response.into_body().collect().await.expect("a body").to_bytes();
+        let body = timeout(PATIENCE, response.into_body().collect()).await.expect("the body ends in time");
+        let body = body.expect("a body").to_bytes();
         (status, String::from_utf8(body.to_vec()).expect("text"))
     }
 
@@ -93,7 +99,8 @@ impl Bench {
 
 /// The next piece of a stream.
 async fn piece(body: &mut Body) -> Option<String> {
-    let frame = body.frame().await?.expect("no error").into_data().expect("data");
+    let frame =
+        timeout(PATIENCE, body.frame()).await.expect("it comes in time")?.expect("no error").into_data().expect("data");
     Some(String::from_utf8(frame.to_vec()).expect("text"))
 }
 
@@ -242,7 +249,7 @@ async fn without_a_position_only_new_events_are_shown() {
 async fn since_shows_history_first_and_then_what_is_new() {
     let bench = Bench::new(8);
     let mut old = failed("a");
-    old.timestamp = old.timestamp.minus(std::time::Duration::from_secs(3600));
+    old.timestamp = old.timestamp.minus(Duration::from_secs(3600));
     bench.spool.append(vec![old, failed("b"), event("user.logout", Outcome::Success, "b", "::1"), failed("c")]);
     let (mut body, position) = bench.view("since=10m&type=user.login.*", &[]).await;
     assert_eq!(position, 0);
@@ -256,7 +263,7 @@ async fn last_event_id_goes_on_where_it_left_off_whatever_since_says() {
     let bench = Bench::new(8);
     let mut events = vec![failed("a"), failed("b"), failed("c")];
     for event in &mut events {
-        event.timestamp = event.timestamp.minus(std::time::Duration::from_secs(3600));
+        event.timestamp = event.timestamp.minus(Duration::from_secs(3600));
     }
     bench.spool.append(events);
     let (mut body, _) = bench.view("since=1m", &[("last-event-id", "1")]).await;
@@ -355,7 +362,7 @@ async fn a_connection_is_closed_after_one_answer() {
     };
     tokio::select! {
         _ = server => panic!("nothing ends it"),
-        answer = client => assert!(answer.starts_with("HTTP/1.1 404"), "{answer}"),
+        answer = client => assert!(answer.starts_with("HTTP/1.1 404") && answer.contains("connection: close"), "{answer}"),
     }
 }
 

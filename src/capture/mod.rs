@@ -49,7 +49,8 @@ impl Limits {
                 if *limit > 16 << 20
                     && let Some(at) = map.get(key)
                 {
-                    problems.error(at, "at most 16MiB of a body can be kept".into());
+                    let hint = "write 16MiB or less; rules and sources need the beginning of a body";
+                    problems.error_hint(at, "more of a body than can be kept".into(), hint);
                 }
             }
         }

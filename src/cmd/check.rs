@@ -20,10 +20,11 @@ pub fn run(options: &Check) -> u8 {
         }
     };
     let (config, problems) = settings::check(&name, &source);
+    let (_, warnings) = problems.counts();
+    let last = verdict(config.as_ref(), &problems);
     show(&problems, options.json);
-    let (errors, warnings) = problems.counts();
     let Some(config) = config else {
-        complain(&format!("{name}: {}, {}", count(errors, "error"), count(warnings, "warning")));
+        complain(&last);
         return USAGE;
     };
     let mut code = if options.strict && warnings > 0 { USAGE } else { DONE };
@@ -31,11 +32,23 @@ pub fn run(options: &Check) -> u8 {
         code = code.max(connect(&config));
     }
     if !options.json {
-        let routes = count(config.rules.routes().len(), "route");
-        let sinks = count(config.sinks.len(), "sink");
-        super::print(&format!("{name}: {routes}, {sinks}, {}\n", count(warnings, "warning")));
+        super::print(&format!("{last}\n"));
     }
     code
+}
+
+/// The last line of the report: what the file has if it can be used, else how much is wrong.
+pub fn verdict(config: Option<&Config>, problems: &Problems) -> String {
+    let (errors, warnings) = problems.counts();
+    let (errors, warnings) = (count(errors, "error"), count(warnings, "warning"));
+    match config {
+        Some(config) => {
+            let routes = count(config.rules.routes().len(), "route");
+            let sinks = count(config.sinks.len(), "sink");
+            format!("{}: {routes}, {sinks}, {warnings}", problems.file)
+        }
+        None => format!("{}: {errors}, {warnings}", problems.file),
+    }
 }
 
 fn count(n: usize, what: &str) -> String {
@@ -61,6 +74,9 @@ fn show(problems: &Problems, json: bool) {
             // A closed standard error leaves the exit code to tell.
             let _ = writeln!(std::io::stderr(), "{}\n", problems.render(problem, colour));
         }
+    }
+    if problems.not_shown() > 0 && !json {
+        let _ = writeln!(std::io::stderr(), "and {} more like these, not shown\n", problems.not_shown());
     }
 }
 

@@ -77,7 +77,7 @@ fn prepare(options: &Run) -> Result<(Config, Option<PathBuf>, Overrides), StartE
 fn overrides(options: &Run) -> Result<Overrides, String> {
     Ok(Overrides {
         listen: options.listen.as_deref().map(parse_listen).transpose()?,
-        upstream: options.upstream.as_deref().map(Address::parse).transpose()?,
+        upstream: options.upstream.as_deref().map(Address::parse).transpose().map_err(|e| e.to_string())?,
         admin: match options.admin.as_deref() {
             None => None,
             Some("off") => Some(None),

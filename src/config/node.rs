@@ -3,19 +3,32 @@
 //! The tree is built from the events of `granit-parser` (the parser below `serde-saphyr`), not by
 //! serde: serde stops at the first problem, and `check` must report all of them, each with its
 //! place. Every reader reports what is wrong and answers `None`, so that checking goes on.
+//!
+//! It must never panic or run away on any input. The invariant: every span lies inside the source
+//! on character boundaries, and size, depth, and what aliases multiply are bounded.
 
+use std::collections::HashMap;
 use std::ops::Range;
 use std::time::Duration;
 
-use granit_parser::{Event, Parser, ScalarStyle};
+use granit_parser::{ErrorKind, Event, Parser, ScalarStyle, ScanError};
 
-use super::problem::{Problem, Problems};
-use super::shape::Field;
+use super::problem::{Problem, Problems, Severity};
+use super::shape::{Field, Kind};
 
+/// The largest file, in bytes; ten thousand routes of a usual size fit in.
+const MAX_SOURCE: usize = 8 << 20;
 /// The most nodes a file may have, aliases expanded: ends "billion laughs" early.
 const MAX_NODES: usize = 200_000;
-/// The deepest nesting a file may have.
+/// The deepest nesting a file may have, aliases expanded.
 const MAX_DEPTH: usize = 64;
+/// The most text that aliases may repeat, in bytes.
+const MAX_REPEATED: usize = 8 << 20;
+/// The longest path of a node, in bytes; deeper nodes go by the path of the one that reached it.
+const MAX_PATH: usize = 200;
+
+/// Keys that the design names and this version does not have, so that whoever read of them is told so.
+const NOT_BUILT: &[&str] = &["presets", "identity", "flow", "follow", "graphql", "tls", "proxy_protocol", "detect"];
 
 /// A YAML value with its place.
 #[derive(Clone, Debug)]
@@ -57,11 +70,29 @@ pub struct Key {
 }
 
 impl Node {
-    /// Reads one document. A second document, a syntax error, a duplicate key, too many nodes or
-    /// too deep nesting are problems.
+    /// Reads one document. A second document, a syntax error, a duplicate key, or more than the
+    /// limits allow are problems.
     pub fn parse(source: &str, problems: &mut Problems) -> Option<Node> {
-        let mut builder = Builder { source, problems, nodes: 0, anchors: Vec::new() };
+        let mut builder = Builder { source, problems, nodes: 0, repeated: 0, anchors: HashMap::new() };
+        if source.len() > MAX_SOURCE {
+            return builder.refuse(0..0, &format!("it is larger than {} MiB", MAX_SOURCE >> 20));
+        }
         builder.document()
+    }
+
+    /// The value as JSON: plain scalars are what they are in JSON (numbers, `true`, `false`),
+    /// everything else is a text.
+    pub fn to_json(&self) -> serde_json::Value {
+        use serde_json::Value as Json;
+        match &self.value {
+            Value::Null => Json::Null,
+            Value::Scalar { text, plain } => match serde_json::from_str(text) {
+                Ok(value @ (Json::Bool(_) | Json::Number(_))) if *plain => value,
+                _ => Json::String(text.clone()),
+            },
+            Value::Seq(items) => items.iter().map(Node::to_json).collect(),
+            Value::Map(entries) => entries.iter().map(|(key, node)| (key.text.clone(), node.to_json())).collect(),
+        }
     }
 
     /// A word for what this is, for messages.
@@ -78,24 +109,45 @@ impl Node {
     /// suggestion) and missing required keys.
     pub fn map<'n>(&'n self, fields: &'static [Field], problems: &mut Problems) -> Option<Map<'n>> {
         let Value::Map(entries) = &self.value else {
-            problems.error(self, format!("expected a mapping, found {}", self.describe()));
+            let names: Vec<&str> = fields.iter().map(|f| f.name).collect();
+            let message = format!("expected a mapping, found {}", self.describe());
+            problems.error_hint(self, message, &format!("its keys are: {}", names.join(", ")));
             return None;
         };
-        for (key, _) in entries {
-            if !fields.iter().any(|f| f.name == key.text) {
-                let mut problem =
-                    Problem::error(key.span.clone(), &self.path, format!("unknown key `{}`", clip(&key.text)));
-                let names: Vec<&str> = fields.iter().map(|f| f.name).collect();
-                problem.hint = Some(suggest(&key.text, &names));
-                problems.push(problem);
+        let mut meant: Vec<&str> = Vec::new();
+        for (key, value) in entries {
+            let Some(field) = fields.iter().find(|f| f.name == key.text) else {
+                meant.extend(near(&key.text, fields.iter().map(|f| f.name)));
+                problems.push(unknown_key(key, &self.path, fields));
+                continue;
+            };
+            if matches!(value.value, Value::Null) {
+                let path =
+                    if self.path.is_empty() { field.name.to_owned() } else { format!("{}.{}", self.path, field.name) };
+                let mut problem = Problem::error(key.span.clone(), &path, "nothing stands here".into());
+                problem = match field.required {
+                    true => problem.hint(&format!("write {}", field.doc)),
+                    false => problem.hint("give the key a value, or take it away: it counts as absent"),
+                };
+                let severity = if field.required { Severity::Error } else { Severity::Warning };
+                problems.push(Problem { severity, ..problem });
             }
         }
-        for field in fields.iter().filter(|f| f.required) {
+        // A misspelt key is told once, not a second time as missing; a merge key may have brought it.
+        let merged = entries.iter().any(|(k, _)| k.text == "<<");
+        for field in fields.iter().filter(|f| f.required && !merged && !meant.contains(&f.name)) {
             if !entries.iter().any(|(k, _)| k.text == field.name) {
-                problems.error_hint(self, format!("`{}` is missing", field.name), field.doc);
+                let message = format!("`{}` is missing", field.name);
+                problems.error_hint(self, message, &format!("add `{}:`, {}", field.name, field.doc));
             }
         }
         Some(Map { node: self, entries })
+    }
+
+    /// The value of a key, if this is a mapping that has it; reports nothing.
+    pub fn child(&self, key: &str) -> Option<&Node> {
+        let Value::Map(entries) = &self.value else { return None };
+        entries.iter().find(|(k, _)| k.text == key).map(|(_, node)| node)
     }
 
     /// The items of a list, or the node itself as the only item.
@@ -104,6 +156,28 @@ impl Node {
             Value::Seq(items) => items,
             Value::Null => &[],
             _ => std::slice::from_ref(self),
+        }
+    }
+
+    /// The items of a list that must not be empty, or the node itself as the only item.
+    pub fn some(&self, problems: &mut Problems) -> &[Node] {
+        let items = self.items();
+        if items.is_empty() {
+            let hint = "name at least one, or take the key away";
+            problems.error_hint(self, "an empty list never matches".into(), hint);
+        }
+        items
+    }
+
+    /// The items of what must be a list, even of one.
+    pub fn list(&self, problems: &mut Problems) -> &[Node] {
+        match &self.value {
+            Value::Seq(items) => items,
+            _ => {
+                let message = format!("expected a list, found {}", self.describe());
+                problems.error_hint(self, message, "begin each entry with `- `");
+                &[]
+            }
         }
     }
 
@@ -167,7 +241,10 @@ impl Node {
             problems.error_hint(
                 self,
                 format!("expected a duration, found {}", self.describe()),
-                "write a number and its unit: 250ms, 15s, 10m, 12h, 90d",
+                match self.scalar().is_some_and(|t| t.parse::<f64>().is_ok()) {
+                    true => "add the unit: ms, s, m, h or d, as in 15s",
+                    false => "write a number and its unit: 250ms, 15s, 10m, 12h, 90d",
+                },
             );
         }
         found
@@ -242,6 +319,11 @@ impl<'n> Map<'n> {
         self.get(key).and_then(|n| n.one_of(words, problems))
     }
 
+    /// The items of a key that must hold a list, even of one; empty if absent.
+    pub fn list(&self, key: &str, problems: &mut Problems) -> &'n [Node] {
+        self.get(key).map_or(&[], |n| n.list(problems))
+    }
+
     /// The items of a list (or the single value) of a key; empty if absent.
     pub fn items(&self, key: &str) -> &'n [Node] {
         self.get(key).map_or(&[], |n| n.items())
@@ -294,36 +376,99 @@ fn split_unit(text: &str) -> Option<(f64, &str)> {
 
 /// A hint for a word that is not one of `known`.
 pub fn suggest(word: &str, known: &[&str]) -> String {
-    let near = known
-        .iter()
-        .map(|k| (strsim::damerau_levenshtein(word, k), *k))
-        .filter(|(distance, k)| *distance <= 1 + k.len() / 4)
-        .min_by_key(|(distance, _)| *distance);
-    match near {
-        Some((_, k)) => format!("did you mean `{k}`?"),
+    match near(word, known.iter().copied()) {
+        Some(k) => format!("did you mean `{k}`?"),
         None => format!("known here: {}", known.join(", ")),
     }
 }
 
-/// A scalar cut to a length that suits a message.
-pub fn clip(text: &str) -> String {
-    match text.char_indices().nth(60) {
-        Some((at, _)) => format!("{}…", &text[..at]),
-        None => text.to_owned(),
+/// The known word that a slip or an abbreviation may have meant.
+fn near<'k>(word: &str, known: impl Iterator<Item = &'k str> + Clone) -> Option<&'k str> {
+    // Nothing known is nearly as long, and the comparison is quadratic.
+    if word.len() > 120 {
+        return None;
     }
+    let slips = known.clone().map(|k| (strsim::damerau_levenshtein(word, k), k));
+    let slip = slips.filter(|(distance, k)| *distance <= 1 + k.len() / 4).min_by_key(|(distance, _)| *distance);
+    let mut longer = known.filter(|k| word.len() >= 3 && k.starts_with(word));
+    slip.map(|(_, k)| k).or_else(|| longer.next().filter(|_| longer.next().is_none()))
+}
+
+/// What is said of a key that the mapping does not have.
+fn unknown_key(key: &Key, path: &str, fields: &'static [Field]) -> Problem {
+    let error = |message: String, hint: &str| Problem::error(key.span.clone(), path, message).hint(hint);
+    let shown = clip(&key.text);
+    if key.text == "<<" {
+        let hint = "write the keys out; an alias may stand for a whole value: `match: *there`";
+        return error("merge keys are not supported".into(), hint);
+    }
+    if NOT_BUILT.contains(&key.text.as_str()) {
+        return error(format!("`{shown}` is not built yet"), "take it out; the file works without it");
+    }
+    let holds = |field: &&Field| inner_fields(&field.kind).iter().any(|inner| inner.name == key.text);
+    let homes: Vec<String> = fields.iter().filter(holds).map(|f| format!("`{}`", f.name)).collect();
+    // The first is the one that says which requests; conditions hold almost every word.
+    if let Some(home) = homes.first() {
+        return error(format!("unknown key `{shown}`"), &format!("it belongs into {home}"));
+    }
+    let names: Vec<&str> = fields.iter().map(|f| f.name).collect();
+    error(format!("unknown key `{shown}`"), &suggest(&key.text, &names))
+}
+
+/// The fields one level further down.
+fn inner_fields(kind: &Kind) -> &'static [Field] {
+    match kind {
+        Kind::Map(fields) => fields,
+        Kind::List(inner) | Kind::OneOrList(inner) => inner_fields(inner),
+        Kind::Any(kinds) => kinds.iter().map(inner_fields).find(|f| !f.is_empty()).unwrap_or_default(),
+        Kind::Named(_, inner) => inner_fields(inner()),
+        _ => &[],
+    }
+}
+
+/// A scalar cut to a length that suits a message, without what could break a line.
+pub fn clip(text: &str) -> String {
+    let mut shown: String = text.chars().take(60).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+    if text.chars().nth(60).is_some() {
+        shown.push('…');
+    }
+    shown
 }
 
 struct Builder<'s, 'p> {
     source: &'s str,
     problems: &'p mut Problems,
     nodes: usize,
-    anchors: Vec<(usize, Node)>,
+    /// Bytes of text that aliases repeated.
+    repeated: usize,
+    anchors: HashMap<usize, (Node, Size)>,
+}
+
+/// What an alias to a node multiplies.
+#[derive(Clone, Copy)]
+struct Size {
+    nodes: usize,
+    depth: usize,
+    bytes: usize,
 }
 
 /// An unfinished collection while its children are read.
 enum Open {
-    Seq { span: Range<usize>, path: String, anchor: usize, items: Vec<Node> },
-    Map { span: Range<usize>, path: String, anchor: usize, entries: Vec<(Key, Node)>, key: Option<Key> },
+    Seq {
+        span: Range<usize>,
+        path: String,
+        anchor: usize,
+        items: Vec<Node>,
+    },
+    Map {
+        span: Range<usize>,
+        path: String,
+        anchor: usize,
+        entries: Vec<(Key, Node)>,
+        /// Where each key first stood.
+        seen: HashMap<String, usize>,
+        key: Option<Key>,
+    },
 }
 
 impl Builder<'_, '_> {
@@ -335,13 +480,12 @@ impl Builder<'_, '_> {
             let (event, span) = match next {
                 Ok(pair) => pair,
                 Err(error) => {
-                    let at = error.marker().byte_offset().unwrap_or(0).min(self.source.len());
-                    self.problems.push(Problem::error(at..at, "", format!("not readable as YAML: {}", error.info())));
+                    self.problems.push(unreadable(&error, self.source));
                     return None;
                 }
             };
-            let at = |m: &granit_parser::Marker| m.byte_offset().unwrap_or(0).min(self.source.len());
-            let span = at(&span.start)..at(&span.end);
+            let (start, end) = (self.place(&span.start), self.place(&span.end));
+            let span = start..end.max(start);
             let path = child_path(&stack);
             let done = match event {
                 Event::Scalar(text, style, anchor, _) => {
@@ -352,50 +496,57 @@ impl Builder<'_, '_> {
                         Value::Scalar { text: text.into_owned(), plain }
                     };
                     let node = Node { span, path, value };
-                    if anchor > 0 {
-                        self.anchors.push((anchor, node.clone()));
-                    }
+                    self.anchor(anchor, &node);
                     node
                 }
                 Event::SequenceStart(_, anchor, _) => {
-                    stack.push(Open::Seq { span, path, anchor, items: Vec::new() });
+                    stack.push(Open::Seq { span: span.clone(), path, anchor, items: Vec::new() });
                     if stack.len() > MAX_DEPTH {
-                        return self.refuse("nested too deeply");
+                        return self.refuse(span, "it is nested too deeply");
                     }
                     continue;
                 }
                 Event::MappingStart(_, anchor, _) => {
-                    stack.push(Open::Map { span, path, anchor, entries: Vec::new(), key: None });
+                    let (entries, seen) = (Vec::new(), HashMap::new());
+                    stack.push(Open::Map { span: span.clone(), path, anchor, entries, seen, key: None });
                     if stack.len() > MAX_DEPTH {
-                        return self.refuse("nested too deeply");
+                        return self.refuse(span, "it is nested too deeply");
                     }
                     continue;
                 }
                 Event::SequenceEnd | Event::MappingEnd => {
                     let Some(open) = stack.pop() else { continue };
                     let (node, anchor) = close(open, span.end);
-                    if anchor > 0 {
-                        self.anchors.push((anchor, node.clone()));
-                    }
+                    self.anchor(anchor, &node);
                     node
                 }
                 Event::Alias(anchor) => {
-                    let Some((_, node)) = self.anchors.iter().rev().find(|(a, _)| *a == anchor) else { continue };
-                    let node = node.clone();
-                    self.nodes += count(&node);
-                    node
+                    let Some((node, size)) = self.anchors.get(&anchor) else { continue };
+                    self.nodes = self.nodes.saturating_add(size.nodes);
+                    self.repeated = self.repeated.saturating_add(size.bytes);
+                    if self.repeated > MAX_REPEATED || self.nodes > MAX_NODES {
+                        return self.refuse(span, "its aliases repeat too much");
+                    }
+                    if stack.len() + size.depth > MAX_DEPTH {
+                        return self.refuse(span, "it is nested too deeply");
+                    }
+                    node.clone()
                 }
-                Event::DocumentStart(..) if root.is_some() => return self.refuse("more than one document in the file"),
+                Event::DocumentStart(..) if root.is_some() => {
+                    let problem = Problem::error(span, "", "a second document begins here".into());
+                    self.problems.push(problem.hint("keep one; everything after the first would be passed over"));
+                    return None;
+                }
                 _ => continue,
             };
             self.nodes += 1;
-            if self.nodes > MAX_NODES {
-                return self.refuse("too many values (aliases expanded)");
+            if self.nodes > MAX_NODES || self.repeated > MAX_REPEATED {
+                return self.refuse(done.span, "it has too many values");
             }
             match stack.last_mut() {
                 None => root = Some(done),
                 Some(Open::Seq { items, .. }) => items.push(done),
-                Some(Open::Map { entries, key, .. }) => match key.take() {
+                Some(Open::Map { entries, seen, key, path, .. }) => match key.take() {
                     None => match done.value {
                         Value::Scalar { text, .. } => *key = Some(Key { text, span: done.span }),
                         Value::Null => *key = Some(Key { text: String::new(), span: done.span }),
@@ -405,10 +556,13 @@ impl Builder<'_, '_> {
                         }
                     },
                     Some(key) => {
-                        if entries.iter().any(|(k, _)| k.text == key.text) {
+                        if let Some(first) = seen.get(&key.text) {
+                            let (line, _) = self.problems.line_column(*first);
                             let message = format!("the key `{}` stands twice", clip(&key.text));
-                            self.problems.push(Problem::error(key.span, &done.path, message));
+                            let hint = format!("the first is in line {line}: keep one of them");
+                            self.problems.push(Problem::error(key.span, path, message).hint(&hint));
                         } else {
+                            seen.insert(key.text.clone(), key.span.start);
                             entries.push((key, done));
                         }
                     }
@@ -418,21 +572,107 @@ impl Builder<'_, '_> {
         Some(root.unwrap_or(Node { span: 0..0, path: String::new(), value: Value::Map(Vec::new()) }))
     }
 
-    fn refuse(&mut self, why: &str) -> Option<Node> {
-        self.problems.push(Problem::error(0..0, "", format!("the file is refused: {why}")));
+    fn refuse(&mut self, at: Range<usize>, why: &str) -> Option<Node> {
+        self.problems.push(Problem::error(at, "", format!("the file is refused: {why}")));
         None
     }
+
+    /// A place of the parser's as a byte of the source, on a character boundary.
+    fn place(&self, marker: &granit_parser::Marker) -> usize {
+        boundary(self.source, marker.byte_offset().unwrap_or(0))
+    }
+
+    fn anchor(&mut self, anchor: usize, node: &Node) {
+        if anchor > 0 {
+            let size = size(node);
+            // The copy kept here costs as much as an alias would.
+            self.nodes = self.nodes.saturating_add(size.nodes);
+            self.repeated = self.repeated.saturating_add(size.bytes);
+            self.anchors.insert(anchor, (node.clone(), size));
+        }
+    }
+}
+
+fn boundary(source: &str, at: usize) -> usize {
+    let at = at.min(source.len());
+    (0..=at).rev().find(|at| source.is_char_boundary(*at)).unwrap_or_default()
+}
+
+/// The parser's complaint in words for the person who wrote the file.
+fn unreadable(error: &ScanError, source: &str) -> Problem {
+    let at = boundary(source, error.marker().byte_offset().unwrap_or(0));
+    let quoting = "put a text with `: `, ` #`, `,` or brackets in it into quotes: 'Error: wrong password'";
+    let (at, message, hint): (usize, String, &str) = match error.kind() {
+        ErrorKind::TabNotAllowed
+        | ErrorKind::TabInBlockIndentation
+        | ErrorKind::TabInIndentation
+        | ErrorKind::TabInPlainScalar
+        | ErrorKind::TabAtBlockScalarStart => {
+            let line = source.get(..at).and_then(|before| before.rfind('\n')).map_or(0, |n| n + 1);
+            let tab = source.get(line..).and_then(|rest| rest.find('\t')).map_or(at, |n| line + n);
+            (tab, "a tab cannot indent in YAML".into(), "indent with spaces")
+        }
+        ErrorKind::UnclosedQuotedScalar
+        | ErrorKind::InvalidQuotedScalarIndent
+        | ErrorKind::DocumentIndicatorInQuotedScalar => {
+            // The complaint stands where the text broke off; the quote is the last before it.
+            let quote = match source.get(at..).is_some_and(|rest| rest.starts_with(['"', '\''])) {
+                true => Some(at),
+                false => source.get(..at).and_then(|before| before.rfind(['"', '\''])),
+            };
+            (quote.unwrap_or(at), "this quote is not closed".into(), "close it at the end of the text")
+        }
+        ErrorKind::InvalidTrailingSingleQuotedScalar | ErrorKind::InvalidTrailingDoubleQuotedScalar => {
+            let hint = "within '…' write a quote as '', within \"…\" as \\\"";
+            (at, "text goes on after the closing quote".into(), hint)
+        }
+        ErrorKind::UnknownQuotedScalarEscape | ErrorKind::InvalidQuotedScalarHexEscape => {
+            let hint = "in single quotes a backslash is only a backslash: write regexes as 'regex:^/a\\.b$'";
+            (at, "no escape begins so".into(), hint)
+        }
+        ErrorKind::UnclosedFlowCollection { open: '{' } => {
+            (at, "this `{` is not closed".into(), "add the `}` where the mapping ends")
+        }
+        ErrorKind::UnclosedFlowCollection { .. } => {
+            (at, "this `[` is not closed".into(), "add the `]` where the list ends")
+        }
+        ErrorKind::MismatchedFlowCollectionEnd { open, close } => {
+            (at, format!("`{open}` cannot be closed by `{close}`"), "close the innermost bracket first")
+        }
+        ErrorKind::ExpectedFlowMappingSeparator => (at, "expected `,` or `}` here".into(), quoting),
+        ErrorKind::ExpectedFlowSequenceSeparator => (at, "expected `,` or `]` here".into(), quoting),
+        ErrorKind::MappingValueNotAllowed | ErrorKind::InvalidColonPlacement => {
+            (at, "no `:` can stand here".into(), quoting)
+        }
+        ErrorKind::ExpectedBlockMappingKey
+        | ErrorKind::ExpectedBlockSequenceEntry
+        | ErrorKind::InvalidIndentation
+        | ErrorKind::InvalidFlowScalarIndent => {
+            let hint = "keys of one mapping begin in one column, and so do the `-` of one list";
+            (at, "the indentation fits nothing above".into(), hint)
+        }
+        ErrorKind::UnknownAnchor => {
+            let hint = "put a text that begins with `*` into quotes: '*.example.test'";
+            (at, "`*` refers to an anchor, and there is none of that name".into(), hint)
+        }
+        ErrorKind::UnexpectedCharacter { character } => {
+            (at, format!("no text can begin with `{}`", character.escape_default()), "put the text into quotes")
+        }
+        _ => (at, format!("not readable as YAML: {}", clip(&error.info())), "a text in quotes is always only a text"),
+    };
+    let width = source.get(at..).and_then(|rest| rest.chars().next()).map_or(0, char::len_utf8);
+    Problem::error(at..at + width, "", message).hint(hint)
 }
 
 fn close(open: Open, end: usize) -> (Node, usize) {
     match open {
         Open::Seq { span, path, anchor, items } => {
             let end = items.last().map_or(end, |n| n.span.end).max(span.end);
-            (Node { span: span.start..end, path, value: Value::Seq(items) }, anchor)
+            (Node { span: span.start..end.max(span.start), path, value: Value::Seq(items) }, anchor)
         }
         Open::Map { span, path, anchor, entries, .. } => {
             // A block mapping's own span is empty: point at its first key.
-            let start = entries.first().map_or(span.start, |(k, _)| k.span.start.min(span.start.max(k.span.start)));
+            let start = entries.first().map_or(span.start, |(k, _)| k.span.start);
             let end = entries.last().map_or(end, |(_, n)| n.span.end).max(start);
             (Node { span: start..end, path, value: Value::Map(entries) }, anchor)
         }
@@ -442,21 +682,31 @@ fn close(open: Open, end: usize) -> (Node, usize) {
 fn child_path(stack: &[Open]) -> String {
     match stack.last() {
         None => String::new(),
+        Some(Open::Seq { path, .. } | Open::Map { path, .. }) if path.len() > MAX_PATH => path.clone(),
         Some(Open::Seq { path, items, .. }) => format!("{path}[{}]", items.len()),
         Some(Open::Map { path, key, .. }) => match key {
-            Some(key) if path.is_empty() => key.text.clone(),
-            Some(key) => format!("{path}.{}", key.text),
+            Some(key) if path.is_empty() => clip(&key.text),
+            Some(key) => format!("{path}.{}", clip(&key.text)),
             None => path.clone(),
         },
     }
 }
 
-fn count(node: &Node) -> usize {
-    1 + match &node.value {
-        Value::Seq(items) => items.iter().map(count).sum(),
-        Value::Map(entries) => entries.iter().map(|(_, n)| count(n)).sum(),
-        _ => 0,
+fn size(node: &Node) -> Size {
+    let mut total = Size { nodes: 1, depth: 0, bytes: node.path.len() };
+    let mut add = |inner: &Node, key: usize| {
+        let inner = size(inner);
+        total.nodes += inner.nodes;
+        total.depth = total.depth.max(inner.depth + 1);
+        total.bytes += inner.bytes + key;
+    };
+    match &node.value {
+        Value::Seq(items) => items.iter().for_each(|n| add(n, 0)),
+        Value::Map(entries) => entries.iter().for_each(|(k, n)| add(n, k.text.len())),
+        Value::Scalar { text, .. } => total.bytes += text.len(),
+        Value::Null => {}
     }
+    total
 }
 
 #[cfg(test)]

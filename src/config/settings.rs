@@ -1,11 +1,15 @@
 //! The whole file, checked: one field a key, each read by the part it configures.
+//!
+//! Checking must never touch the world: no disk, network, environment or clock. The invariant: what
+//! [`check`] answers has no error in it, and every part was looked at, so that all problems are told
+//! at once.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::node::{Map, Node};
-use super::problem::Problems;
+use super::node::{Map, Node, clip};
+use super::problem::{Problem, Problems};
 use super::shape::{Field, Kind};
 use crate::capture::{self, Limits};
 use crate::enrich::{self, EnrichPlan};
@@ -35,7 +39,7 @@ const ADMIN: &[Field] = &[
 
 /// The keys of the file.
 pub const FIELDS: &[Field] = &[
-    Field::required("version", Kind::Int(1, 1), "the version of this format: 1"),
+    Field::required("version", Kind::Int(1, 1), "the version of this file's format: 1"),
     Field::new(
         "listen",
         Kind::OneOrList(&Kind::Any(&[Kind::Str, Kind::Map(LISTEN)])),
@@ -67,7 +71,7 @@ pub const FIELDS: &[Field] = &[
     Field::new("capture", Kind::Map(capture::FIELDS), "", "how much of a body is copied for the rules"),
     enrich::geoip::FIELD,
     enrich::user_agent::FIELD,
-    Field::new("admin", Kind::Any(&[Kind::Word(&["off"]), Kind::Map(ADMIN)]), "", "the admin listener, or off"),
+    Field::new("admin", Kind::Any(&[Kind::Word(&["on", "off"]), Kind::Map(ADMIN)]), "on", "the admin listener, or off"),
     Field::new("data", Kind::Str, "authtap-data", "folder for what must outlive the process"),
     Field::new(
         "routes",
@@ -135,22 +139,25 @@ pub fn check(file: &str, source: &str) -> (Option<Config>, Problems) {
 
 fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
     let map = root.map(FIELDS, problems)?;
-    map.int("version", 1..=1, problems);
-    map.one_of("auto", &["off", "false", "no"], problems);
+    version(&map, problems);
+    auto(&map, problems);
     let session = SessionConfig::check(map.get("session"), problems);
-    let routes = map.items("routes");
+    let routes = map.list("routes", problems);
     let rules = RuleSet::check(routes, &session.cookies, problems);
     let sinks = match map.get("sinks") {
         Some(at) => sinks::check_all(at, problems),
         None => standard_output(problems),
     };
     let base = Path::new(file).parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    // Every part is read before the first of them may end the reading.
+    let client_ip = ClientIp::check(map.get("client_ip"), problems);
+    let forwarded = Policy::check(map.get("forwarded"), problems);
     Some(Config {
         listen: listen(&map, problems),
         upstream: upstream(&map, problems),
         workers: workers(&map, problems),
-        client_ip: ClientIp::check(map.get("client_ip"), problems)?,
-        forwarded: Policy::check(map.get("forwarded"), problems)?,
+        client_ip: client_ip.unwrap_or_default(),
+        forwarded: forwarded.unwrap_or_default(),
         timeouts: Timeouts::check(map.get("timeouts"), problems),
         session,
         capture: Limits::check(map.get("capture"), problems),
@@ -161,6 +168,25 @@ fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
         sinks,
         base: base.to_owned(),
     })
+}
+
+fn version(map: &Map<'_>, problems: &mut Problems) {
+    let Some(node) = map.get("version") else { return };
+    if node.scalar() != Some("1") {
+        let message = format!("there is no version {} of this format", node.describe());
+        problems.error_hint(node, message, "write `version: 1`; it is not the version of your own file");
+    }
+}
+
+fn auto(map: &Map<'_>, problems: &mut Problems) {
+    let Some(node) = map.get("auto") else { return };
+    match node.bool(problems) {
+        Some(true) => {
+            let message = "capture without routes is not built yet".into();
+            problems.error_hint(node, message, "write `auto: off`, or take the key away, and name the routes yourself");
+        }
+        Some(false) | None => {}
+    }
 }
 
 /// Without `sinks:`, events go to standard output.
@@ -175,9 +201,27 @@ fn address(node: &Node, problems: &mut Problems) -> Option<SocketAddr> {
     match parse_listen(text) {
         Ok(address) => Some(address),
         Err(why) => {
-            problems.error_hint(node, why, "write HOST:PORT, for example 0.0.0.0:8080, [::]:8080 or localhost:8080");
+            problems.error_hint(node, why, &listen_hint(text));
             None
         }
+    }
+}
+
+/// What was probably meant by a text that is no address to listen on.
+fn listen_hint(text: &str) -> String {
+    let authority = text.split_once("://").map_or(text, |(_, rest)| rest).trim_end_matches('/');
+    let bracketed = authority.rsplit_once(':').map(|(host, port)| format!("[{host}]:{port}"));
+    if text.parse::<u16>().is_ok() {
+        format!("did you mean `127.0.0.1:{text}` (this machine only) or `0.0.0.0:{text}` (every address)?")
+    } else if authority != text && parse_listen(authority).is_ok() {
+        format!("did you mean `{authority}`?")
+    } else if let Some(meant) = bracketed.filter(|b| text.matches(':').count() > 1 && parse_listen(b).is_ok()) {
+        format!("an IPv6 address stands in brackets: {meant}")
+    } else if text.parse::<std::net::IpAddr>().is_ok() {
+        "add the port: HOST:PORT, for example 0.0.0.0:8080".into()
+    } else {
+        "write ADDRESS:PORT, for example 0.0.0.0:8080, [::]:8080 or localhost:8080; other names are not looked up"
+            .into()
     }
 }
 
@@ -195,14 +239,14 @@ pub fn parse_listen(text: &str) -> Result<SocketAddr, String> {
             None => text.to_owned(),
         },
     };
-    full.parse().map_err(|_| format!("`{text}` is not an address to listen on"))
+    full.parse().map_err(|_| format!("`{}` is not an address to listen on", clip(text)))
 }
 
 fn listen(map: &Map<'_>, problems: &mut Problems) -> Vec<SocketAddr> {
     if map.get("listen").is_none() {
         return parse_listen(DEFAULT_LISTEN).into_iter().collect();
     }
-    let items = map.items("listen").iter();
+    let items = map.get("listen").map_or(&[][..], |node| node.some(problems)).iter();
     items
         .filter_map(|item| match item.scalar() {
             Some(_) => address(item, problems),
@@ -216,10 +260,14 @@ fn listen(map: &Map<'_>, problems: &mut Problems) -> Vec<SocketAddr> {
 
 fn upstream(map: &Map<'_>, problems: &mut Problems) -> Option<Address> {
     let node = map.get("upstream")?;
-    match Address::parse(node.str(problems)?) {
+    let text = node.str(problems)?;
+    match Address::parse(text) {
         Ok(address) => Some(address),
-        Err(why) => {
-            problems.error(node, why);
+        Err(error) => {
+            let mut problem = Problem::error(node.span.clone(), &node.path, error.why).hint(&error.hint);
+            // What stands before an `@` is a password as often as not.
+            problem.blotted = text.contains('@');
+            problems.push(problem);
             None
         }
     }
@@ -236,8 +284,10 @@ fn workers(map: &Map<'_>, problems: &mut Problems) -> Option<usize> {
 fn admin(map: &Map<'_>, problems: &mut Problems) -> Option<Admin> {
     let default = parse_listen(DEFAULT_ADMIN).ok()?;
     let Some(node) = map.get("admin") else { return Some(Admin { listen: default, token_env: None }) };
-    if matches!(node.scalar(), Some("off" | "false" | "no")) {
-        return None;
+    match node.scalar() {
+        Some("off" | "false" | "no") => return None,
+        Some("on" | "true" | "yes") => return Some(Admin { listen: default, token_env: None }),
+        _ => {}
     }
     let inner = node.map(ADMIN, problems)?;
     Some(Admin {

@@ -20,6 +20,8 @@ enum Answer {
     Panic,
     PanicLater,
     Hang,
+    /// Retry no sooner than in an hour, said after a second.
+    RetryLate,
 }
 
 /// One call of `send`: when, with what, and whether it was taken.
@@ -92,6 +94,10 @@ impl Sink for Scripted {
                 Answer::Retry(after) => Verdict::Retry { after, why },
                 Answer::Refuse(which) => Verdict::Refused { which, why },
                 Answer::Hang => pending().await,
+                Answer::RetryLate => {
+                    sleep(Duration::from_secs(1)).await;
+                    Verdict::Retry { after: Some(Duration::from_secs(3600)), why }
+                }
                 Answer::Panic | Answer::PanicLater => {
                     tokio::task::yield_now().await;
                     panic!("a sink of a test panics later")
@@ -293,9 +299,9 @@ async fn a_replaced_sink_goes_on_at_once_from_its_position_and_a_new_one_starts_
     let began = Instant::now();
     bench.append(1);
     delivery.replace(vec![spec("new", &new), spec("a", &better)]);
-    better.took(6).await;
-    assert_eq!(began.elapsed(), Duration::ZERO, "the hour the old sink asked for is not waited for");
     bench.append(1);
+    better.took(7).await;
+    assert_eq!(began.elapsed(), Duration::ZERO, "the hour the old sink asked for is not waited for");
     assert_eq!(delivery.drain(AGES).await, nothing());
     assert_eq!((bad.taken(), better.taken()), (vec![1, 2, 3], vec![4, 5, 6, 7]));
     assert_eq!(new.taken(), [7]);
@@ -317,6 +323,21 @@ async fn a_sink_that_hangs_is_let_go_when_it_is_replaced_and_one_that_finishes_i
     delivery.replace(vec![spec("a", &better)]);
     assert_eq!(delivery.drain(AGES).await, nothing());
     assert_eq!(better.calls().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_replaced_while_it_sends_does_not_make_its_successor_wait() {
+    let bench = Bench::new(100);
+    bench.append(1);
+    let slow = Scripted::new(&[], Answer::RetryLate);
+    let mut delivery = bench.start(vec![spec("a", &slow)]);
+    slow.called(1).await;
+    let better = Scripted::good();
+    let began = Instant::now();
+    delivery.replace(vec![spec("a", &better)]);
+    better.took(1).await;
+    assert_eq!(began.elapsed(), Duration::from_secs(1));
+    assert_eq!(delivery.drain(AGES).await, nothing());
 }
 
 #[tokio::test(start_paused = true)]

@@ -132,7 +132,11 @@ impl Policy {
         let map = node.map(FIELDS, problems)?;
         let mode = map.get("mode").map_or(Some(Mode::Append), |mode| check_mode(mode, problems));
         let rfc7239 = map.get("rfc7239").map_or(Some(false), |on| on.bool(problems));
-        Some(Policy { mode: mode?, rfc7239: rfc7239? })
+        let policy = Policy { mode: mode?, rfc7239: rfc7239? };
+        if policy == (Policy { mode: Mode::Off, rfc7239: true }) {
+            problems.warn(node, "`rfc7239` does nothing with `mode: off`".into(), "leave one of the two out");
+        }
+        Some(policy)
     }
 }
 

@@ -17,7 +17,7 @@ use super::client_ip::ClientIp;
 use super::error::{ProxyError, Side};
 use super::forwarded::{Hop, Peer, Policy, client_scheme, set_forwarded};
 use super::upstream::{Address, Pool, Timeouts};
-use super::{headers, host, request_id, upgrade};
+use super::{framing, headers, host, request_id, upgrade};
 use crate::capture::CaptureConfig;
 use crate::capture::pending::{Head, Pending};
 use crate::capture::queue::Queue;
@@ -29,6 +29,8 @@ use crate::telemetry::Traffic;
 pub struct Live {
     /// Where the application is.
     pub upstream: Arc<Address>,
+    /// What `Host` says to it where the client sent none.
+    pub upstream_host: HeaderValue,
     /// Who the client is.
     pub client_ip: ClientIp,
     /// What the application is told about the client.
@@ -104,6 +106,10 @@ async fn forward(
     let (mut parts, body) = request.into_parts();
     // Who is asking, and for what: settled before anything believes it.
     host::settle(&mut parts)?;
+    framing::check_request(&parts.method, &parts.headers)?;
+    if parts.version == Version::HTTP_2 {
+        headers::join_cookies(&mut parts.headers);
+    }
     let peer = connection.peer.ip();
     let trusted = live.client_ip.trusts(peer);
     let client_ip = live.client_ip.decide(peer, &parts.headers);
@@ -132,6 +138,10 @@ async fn forward(
         host: host_sent.clone(),
     };
     set_forwarded(&mut parts.headers, &hop, live.forwarded);
+    if host_sent.is_none() {
+        // HTTP/1.0 may leave it out, HTTP/1.1 may not (RFC 9112 section 3.2).
+        parts.headers.insert(header::HOST, live.upstream_host.clone());
+    }
     let id = request_id::ensure(&mut parts.headers);
     if let Some(pending) = &mut pending {
         pending.request_id(id.to_str().unwrap_or_default());
@@ -156,6 +166,12 @@ async fn forward(
         }
     };
 
+    if let Err(error) = framing::check_answer(response.status(), response.headers()) {
+        if let Some(pending) = &mut pending {
+            pending.finish(Ended::UpstreamFailed);
+        }
+        return Err(shared.pool.failed(error));
+    }
     if let Some(pending) = &mut pending {
         pending.answered(response.status(), response.headers());
     }

@@ -136,6 +136,26 @@ pub fn strip_request(headers: &mut HeaderMap, upgrade: bool) {
     }
 }
 
+/// Joins the `cookie` fields into which an HTTP/2 client may split one (RFC 9113 section 8.2.3):
+/// HTTP/1 applications read only the first, or the last.
+pub fn join_cookies(headers: &mut HeaderMap) {
+    let mut crumbs = headers.get_all(header::COOKIE).iter();
+    if crumbs.next().is_none() || crumbs.next().is_none() {
+        return;
+    }
+    let mut joined = Vec::new();
+    for crumb in headers.get_all(header::COOKIE) {
+        if !joined.is_empty() {
+            joined.extend_from_slice(b"; ");
+        }
+        joined.extend_from_slice(crumb.as_bytes());
+    }
+    // Header values joined by a semicolon are a header value.
+    if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(joined)) {
+        headers.insert(header::COOKIE, value);
+    }
+}
+
 /// Strips an answer on its way to the client. With `upgrade` it keeps `Upgrade` and says
 /// `Connection: upgrade` itself: for 101, and for 426, which must name the protocol that is
 /// required (RFC 9110 section 15.5.22).

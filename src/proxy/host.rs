@@ -90,7 +90,11 @@ pub fn settle(parts: &mut Parts) -> Result<(), TargetError> {
         let host = HeaderValue::from_str(authority.as_str()).map_err(|_| TargetError::BadHost)?;
         parts.headers.insert(HOST, host);
     }
-    let path = parts.uri.path_and_query().cloned().unwrap_or_else(|| PathAndQuery::from_static("/"));
+    let path = match parts.uri.path_and_query() {
+        Some(path) if path.path() != "/" || path.query().is_some() => path.clone(),
+        // Of `http://a.test#b` the http crate keeps an empty path, which would make an empty target.
+        _ => PathAndQuery::from_static("/"),
+    };
     parts.uri = Uri::from(path);
     Ok(())
 }

@@ -13,26 +13,20 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 
+use super::connection::{self, Serving, sniff};
 use super::forwarded::Peer;
-use super::handler::{Connection, Live, Shared, handle};
+use super::handler::{Connection, Live, Shared};
+use super::stream::Watched;
 use super::upstream::Pool;
 use crate::capture::queue::Queue;
 use crate::telemetry::Traffic;
 
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 4096;
-/// The most bytes of a request's head (line and headers): more is answered 431.
-const MAX_HEAD_BYTES: usize = 64 << 10;
-/// The most headers of a request: more is answered 431.
-const MAX_HEADERS: usize = 200;
-
 /// Binds one address once a thread. The first bind is made alone, so that a port that is in use is
 /// an error even where the other one shares ports too.
 pub fn bind(address: SocketAddr, threads: usize) -> io::Result<Vec<StdListener>> {
@@ -190,36 +184,24 @@ impl Acceptor {
 
     fn spawn(&self, stream: TcpStream, peer: SocketAddr) {
         let _ = stream.set_nodelay(true);
-        let (live, shared, mut stop) = (self.live.clone(), self.shared.clone(), self.stop.clone());
+        let serving = Serving {
+            live: self.live.clone(),
+            shared: self.shared.clone(),
+            connection: Rc::new(Connection { peer: Peer::new(Some(peer.ip())), scheme: "http" }),
+            stop: self.stop.clone(),
+        };
         let opened = Opened::new(&self.open, &self.shared.stats);
         tokio::task::spawn_local(async move {
             let _opened = opened;
-            let header_timeout = live.load().timeouts.header;
-            let connection = Rc::new(Connection { peer: Peer::new(Some(peer.ip())), scheme: "http" });
-            let service = service_fn(move |request| {
-                let (live, shared, connection) = (live.clone(), shared.clone(), connection.clone());
-                async move {
-                    let live = live.load();
-                    Ok::<_, std::convert::Infallible>(handle(&shared, &live, &connection, request).await)
-                }
-            });
-            let serving = http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(header_timeout)
-                .max_buf_size(MAX_HEAD_BYTES)
-                .max_headers(MAX_HEADERS)
-                .preserve_header_case(true)
-                .auto_date_header(false)
-                .half_close(true)
-                .serve_connection(TokioIo::new(stream), service)
-                .with_upgrades();
-            tokio::pin!(serving);
+            let watched = Watched::new(stream);
+            let serve = async {
+                let header_timeout = serving.live.load().timeouts.header;
+                let (protocol, stream) = sniff(watched.clone(), header_timeout).await?;
+                connection::serve(stream, protocol, serving).await.map_err(io::Error::other)
+            };
             let served = tokio::select! {
-                served = serving.as_mut() => served,
-                _ = stop.wait_for(|stop| *stop) => {
-                    serving.as_mut().graceful_shutdown();
-                    serving.await
-                }
+                served = serve => served,
+                () = watched.reset() => Err(io::ErrorKind::ConnectionReset.into()),
             };
             if let Err(error) = served {
                 tracing::debug!("connection ended: {error}");

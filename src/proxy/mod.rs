@@ -13,12 +13,15 @@
 
 pub mod body;
 pub mod client_ip;
+pub mod connection;
 pub mod error;
 pub mod forwarded;
+pub mod framing;
 pub mod handler;
 pub mod headers;
 pub mod host;
 pub mod listener;
 pub mod request_id;
+pub mod stream;
 pub mod upgrade;
 pub mod upstream;

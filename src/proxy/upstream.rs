@@ -13,7 +13,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{Method, Request, Response};
+use http::{HeaderValue, Method, Request, Response};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
@@ -21,7 +21,7 @@ use tokio::net::{TcpStream, UnixStream};
 
 use super::body::RequestBody;
 use super::error::ProxyError;
-use crate::config::node::Node;
+use crate::config::node::{Node, clip};
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
 use crate::telemetry::Traffic;
@@ -82,9 +82,16 @@ impl Timeouts {
             ("header", &mut timeouts.header),
             ("drain", &mut timeouts.drain),
         ] {
-            if let Some(found) = map.duration(key, problems) {
-                *value = found;
+            let Some(found) = map.duration(key, problems) else { continue };
+            // Zero ends the wait before it begins: every request would be refused.
+            if found.is_zero()
+                && key != "drain"
+                && let Some(at) = map.get(key)
+            {
+                let hint = "take the key away for the usual time, or write a long one; it cannot be switched off";
+                problems.error_hint(at, "no time at all is allowed".into(), hint);
             }
+            *value = found;
         }
         timeouts
     }
@@ -99,36 +106,87 @@ pub enum Address {
     Unix(PathBuf),
 }
 
+/// Why a text is no address of an application.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{why}: {hint}")]
+pub struct AddressError {
+    /// What is wrong with it.
+    pub why: String,
+    /// What to write instead.
+    pub hint: String,
+}
+
 impl Address {
     /// Reads `http://HOST[:PORT]` or `unix:/PATH`.
-    pub fn parse(text: &str) -> Result<Address, String> {
+    pub fn parse(text: &str) -> Result<Address, AddressError> {
+        let error = |why: String, hint: &str| Err(AddressError { why, hint: hint.to_owned() });
         if let Some(path) = text.strip_prefix("unix:") {
             let path = path.strip_prefix("//").unwrap_or(path);
             return match path.starts_with('/') {
                 true => Ok(Address::Unix(path.into())),
-                false => Err(format!("`{path}` is not an absolute path: write unix:/run/app.sock")),
+                false => error(
+                    format!("`{}` is not an absolute path", clip(path)),
+                    "write the whole path of the socket: unix:/run/app.sock",
+                ),
             };
         }
         if text.starts_with("https://") {
-            return Err("https to the application is not built yet: use http://".into());
+            let hint = "write http:// and the application's plain port; TLS ends in front of authtap";
+            return error("https to the application is not built yet".into(), hint);
         }
+        // Whatever stands before an `@` may be a password: it is not repeated.
+        let shown = if text.contains('@') { "this".to_owned() } else { format!("`{}`", clip(text)) };
         let Some(rest) = text.strip_prefix("http://") else {
-            return Err(format!("`{text}` is not an upstream: write http://127.0.0.1:8000 or unix:/run/app.sock"));
+            return match text.contains("://")
+                || text.contains('@')
+                || Address::parse(&format!("http://{text}")).is_err()
+            {
+                true => {
+                    error(format!("{shown} is not an upstream"), "write http://127.0.0.1:8000 or unix:/run/app.sock")
+                }
+                false => error(format!("{shown} has no scheme"), &format!("write http://{text}")),
+            };
         };
         let authority = rest.strip_suffix('/').unwrap_or(rest);
-        if authority.contains(['/', '?', '#']) {
-            return Err("an upstream has no path: requests keep theirs".into());
+        if let Some(end) = authority.find(['/', '?', '#']) {
+            let origin = authority.get(..end).unwrap_or_default();
+            let meant = if text.contains('@') { String::new() } else { format!(": http://{}", clip(origin)) };
+            return error(
+                "an upstream has no path".into(),
+                &format!("requests keep the path they came with, so leave it out{meant}"),
+            );
         }
-        let authority: http::uri::Authority =
-            authority.parse().map_err(|_| format!("`{authority}` is not a host and port"))?;
-        if authority.as_str().contains('@') {
-            return Err("an upstream has no user".into());
+        if authority.contains('@') {
+            let hint = "leave the part before the `@` out; authtap passes on what clients send";
+            return error("an upstream has no user or password".into(), hint);
         }
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let Ok(parsed) = authority.parse::<http::uri::Authority>() else {
+            return error(format!("{shown} is not a host and port"), "write it like http://127.0.0.1:8000");
+        };
+        // The parser of URIs takes `:99999` for no port at all, and accepts `host:` and `:8000`.
+        let port = match authority.get(parsed.host().len()..).unwrap_or_default() {
+            "" => 80,
+            rest => match rest.trim_start_matches(':').parse::<u16>() {
+                Ok(port) if port > 0 => port,
+                _ => return error(format!("{shown} has no usable port"), "a port is a number from 1 to 65535"),
+            },
+        };
+        let host = parsed.host().trim_start_matches('[').trim_end_matches(']').to_owned();
         if host.is_empty() {
-            return Err("the host is missing".into());
+            return error(format!("{shown} has no host"), "write it like http://127.0.0.1:8000");
         }
-        Ok(Address::Tcp(host, authority.port_u16().unwrap_or(80)))
+        Ok(Address::Tcp(host, port))
+    }
+}
+
+impl Address {
+    /// The host and port as `Host` says them.
+    pub fn host_header(&self) -> HeaderValue {
+        let text = match self {
+            Address::Tcp(..) => self.to_string().trim_start_matches("http://").to_owned(),
+            Address::Unix(_) => "localhost".to_owned(),
+        };
+        HeaderValue::try_from(text).unwrap_or(HeaderValue::from_static("localhost"))
     }
 }
 
@@ -277,7 +335,8 @@ impl Pool {
         Lease { sender, pool: self.clone(), generation: self.generation.get() }
     }
 
-    fn failed(&self, error: ProxyError) -> ProxyError {
+    /// Counts a failure of the application.
+    pub fn failed(&self, error: ProxyError) -> ProxyError {
         // What is the client's doing is no failure of the application.
         if let Some(kind) = error.upstream_error() {
             self.stats.upstream_error(kind);

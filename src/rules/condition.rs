@@ -17,7 +17,7 @@ use super::path::{PathPattern, compared};
 use crate::body;
 use crate::body::cookie::{self, CookieChange};
 use crate::body::json::scalar_text;
-use crate::config::node::{Map, Node, Value, suggest};
+use crate::config::node::{Map, Node, Value, clip, suggest};
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
 
@@ -198,7 +198,7 @@ impl Condition {
         let map = node.map(WHEN, problems)?;
         let mut all = Vec::new();
         if let Some(at) = map.get("status") {
-            let ranges: Vec<_> = at.items().iter().filter_map(|i| status_range(i, problems)).collect();
+            let ranges: Vec<_> = at.some(problems).iter().filter_map(|i| status_range(i, problems)).collect();
             all.push(Condition::Status(ranges));
         }
         headers(&map, "header", Condition::Header, &mut all, problems);
@@ -220,13 +220,14 @@ impl Condition {
             body_texts(at, &mut all, problems);
         }
         one(&map, "content_type", Condition::ContentType, &mut all, problems);
-        match map.one_of("session", &["known", "unknown", "changed"], problems) {
+        let session = map.get("session");
+        match session.and_then(|at| at.one_of(&["known", "unknown", "changed"], problems)) {
             Some("known") => all.push(Condition::SessionKnown(true)),
             Some("unknown") => all.push(Condition::SessionKnown(false)),
             Some(_) => {
                 if cookies.is_empty() {
                     problems.error_hint(
-                        node,
+                        session.unwrap_or(node),
                         "`session: changed` needs to know the session cookie".into(),
                         "name it at the top of the file: session: { cookies: [NAME] }",
                     );
@@ -242,17 +243,20 @@ impl Condition {
             pointers(&inner, "json", Condition::RequestJson, &mut all, problems);
             one(&inner, "content_type", Condition::RequestType, &mut all, problems);
         }
-        for item in map.items("all") {
-            all.extend(Condition::check_when(item, cookies, problems));
-        }
-        if map.get("any").is_some() {
-            let any = map.items("any").iter().filter_map(|i| Condition::check_when(i, cookies, problems));
-            all.push(Condition::Any(any.collect()));
+        for (key, any) in [("all", false), ("any", true)] {
+            let Some(at) = map.get(key) else { continue };
+            at.some(problems);
+            let items = at.list(problems).iter();
+            let inner: Vec<_> = items.filter_map(|i| Condition::check_when(i, cookies, problems)).collect();
+            match any {
+                true => all.push(Condition::Any(inner)),
+                false => all.extend(inner),
+            }
         }
         if let Some(inner) = map.get("not") {
             all.push(Condition::Not(Box::new(Condition::check_when(inner, cookies, problems)?)));
         }
-        if all.is_empty() && !problems.has_errors() {
+        if matches!(&node.value, Value::Map(entries) if entries.is_empty()) {
             problems.error_hint(
                 node,
                 "the condition demands nothing".into(),
@@ -464,15 +468,15 @@ fn status_range(node: &Node, problems: &mut Problems) -> Option<RangeInclusive<u
         problems.error_hint(
             node,
             format!("`{text}` is not a status"),
-            "write 302, 30x, 4xx, 200-204, or a list of these",
+            "write 302, 30x, 4xx, 200-204, or a list of these: [200, 204]",
         );
     }
     range
 }
 
 fn request_side(map: &Map<'_>, all: &mut Vec<Condition>, problems: &mut Problems) {
-    if map.get("method").is_some() {
-        let methods = map.items("method").iter().filter_map(|item| {
+    if let Some(at) = map.get("method") {
+        let methods = at.some(problems).iter().filter_map(|item| {
             let text = item.str(problems)?;
             if text.bytes().any(|b| b.is_ascii_lowercase()) {
                 problems.error_hint(
@@ -491,12 +495,12 @@ fn request_side(map: &Map<'_>, all: &mut Vec<Condition>, problems: &mut Problems
         let methods = methods.collect();
         all.push(Condition::Method(methods));
     }
-    if map.get("path").is_some() {
-        let patterns = map.items("path").iter().filter_map(|item| PathPattern::check(item, problems)).collect();
+    if let Some(at) = map.get("path") {
+        let patterns = at.some(problems).iter().filter_map(|item| PathPattern::check(item, problems)).collect();
         all.push(Condition::Path(patterns));
     }
-    if map.get("host").is_some() {
-        let hosts = map.items("host").iter().filter_map(|item| {
+    if let Some(at) = map.get("host") {
+        let hosts = at.some(problems).iter().filter_map(|item| {
             let text = item.str(problems)?.to_ascii_lowercase();
             Some(match text.strip_prefix('*') {
                 Some(rest) => Matcher::Suffix(rest.to_owned()),
@@ -529,7 +533,10 @@ fn headers(
     for (name, value) in at.entries(problems) {
         match HeaderName::from_bytes(name.text.as_bytes()) {
             Ok(header) => all.extend(Matcher::check(value, problems).map(|m| make(header, m))),
-            Err(_) => problems.error(value, format!("`{}` is not a header name", name.text)),
+            Err(_) => {
+                let message = format!("`{}` is not a header name", clip(&name.text));
+                problems.error_key(at, name, message, HEADER_HINT);
+            }
         }
     }
 }
@@ -544,11 +551,8 @@ fn pointers(
     let Some(at) = map.get(key) else { return };
     for (name, value) in at.entries(problems) {
         if !name.text.starts_with('/') && !name.text.is_empty() {
-            problems.error_hint(
-                value,
-                format!("`{}` is not a JSON pointer", name.text),
-                &format!("write `/{}` (RFC 6901)", name.text.replace('.', "/")),
-            );
+            let message = format!("`{}` is not a JSON pointer", clip(&name.text));
+            problems.error_key(at, name, message, &pointer_hint(&name.text));
             continue;
         }
         let matcher = match &value.value {
@@ -557,6 +561,15 @@ fn pointers(
         };
         all.extend(matcher.map(|m| make(name.text.clone(), m)));
     }
+}
+
+/// What is said beside a text that is no header name (RFC 9110 section 5.1).
+pub(super) const HEADER_HINT: &str = "a header name is letters, digits and `-`, like x-request-id";
+
+/// The JSON pointer (RFC 6901) that was probably meant.
+pub(super) fn pointer_hint(written: &str) -> String {
+    let steps = written.trim_start_matches('$').trim_start_matches('.');
+    format!("write `/{}` (RFC 6901)", clip(&steps.replace('.', "/")))
 }
 
 fn one(map: &Map<'_>, key: &str, make: fn(Matcher) -> Condition, all: &mut Vec<Condition>, problems: &mut Problems) {
@@ -603,8 +616,8 @@ fn body_texts(at: &Node, all: &mut Vec<Condition>, problems: &mut Problems) {
     let Some(map) = at.map(BODY_FIELDS, problems) else { return };
     for (key, make) in [("contains", Condition::Contains as fn(Vec<String>) -> Condition), ("omits", Condition::Omits)]
     {
-        if map.get(key).is_some() {
-            all.push(make(map.items(key).iter().filter_map(|i| i.str(problems).map(str::to_owned)).collect()));
+        if let Some(texts) = map.get(key) {
+            all.push(make(texts.some(problems).iter().filter_map(|i| i.str(problems).map(str::to_owned)).collect()));
         }
     }
     if let Some(node) = map.get("regex") {

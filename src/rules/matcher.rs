@@ -59,15 +59,22 @@ impl Matcher {
             Value::Scalar { text, plain: true } if text == "present" => Some(Matcher::Present(true)),
             Value::Scalar { text, plain: true } if text == "absent" => Some(Matcher::Present(false)),
             Value::Scalar { text, .. } => Matcher::prefixed(text, node, problems),
-            Value::Seq(items) => {
+            Value::Seq(_) => {
+                let items = node.some(problems);
                 Some(Matcher::In(items.iter().filter_map(|i| i.str(problems).map(str::to_owned)).collect()))
             }
             Value::Null => {
                 problems.error_hint(node, "nothing to compare with".into(), "write a text, or `present`, or `absent`");
                 None
             }
-            Value::Map(_) => {
+            Value::Map(entries) => {
                 let map = node.map(FIELDS, problems)?;
+                if entries.is_empty() {
+                    let names: Vec<&str> = FIELDS.iter().map(|f| f.name).collect();
+                    let hint = format!("write a text to compare with, or one of: {}", names.join(", "));
+                    problems.error_hint(node, "the matcher demands nothing".into(), &hint);
+                    return None;
+                }
                 let mut all = Vec::new();
                 for (key, make) in [
                     ("equals", Matcher::Equals as fn(String) -> Matcher),
@@ -85,8 +92,9 @@ impl Matcher {
                 if let Some(at) = map.get("glob") {
                     all.push(Matcher::Regex(compile(&glob_to_regex(at.str(problems)?, false), at, problems)?));
                 }
-                if map.get("in").is_some() {
-                    let words = map.items("in").iter().filter_map(|i| i.str(problems).map(str::to_owned));
+                if let Some(at) = map.get("in") {
+                    at.list(problems);
+                    let words = at.items().iter().filter_map(|i| i.str(problems).map(str::to_owned));
                     all.push(Matcher::In(words.collect()));
                 }
                 if let Some(yes) = map.bool("present", problems) {
@@ -99,10 +107,7 @@ impl Matcher {
                     all.push(Matcher::Not(Box::new(Matcher::check(inner, problems)?)));
                 }
                 match all.len() {
-                    0 => {
-                        problems.error_hint(node, "the matcher demands nothing".into(), "name at least one demand");
-                        None
-                    }
+                    0 => None,
                     1 => all.pop(),
                     _ => Some(Matcher::All(all)),
                 }

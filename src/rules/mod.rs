@@ -15,6 +15,7 @@ pub mod route;
 pub mod source;
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 
 use regex::RegexSet;
 
@@ -28,6 +29,9 @@ use route::Route;
 
 /// The most routes a set may have.
 pub const MAX_ROUTES: usize = 10_000;
+
+/// The most pairs of paths that are compared for shadowed routes: a warning is not worth more.
+const MAX_COMPARED: usize = 60_000_000;
 
 /// Compiled routes with an index over their paths.
 #[derive(Debug, Default)]
@@ -70,20 +74,26 @@ impl RuleSet {
     pub fn check(nodes: &[Node], cookies: &[String], problems: &mut Problems) -> RuleSet {
         let mut routes: Vec<Route> = Vec::new();
         let mut places: Vec<&Node> = Vec::new();
+        let mut ids: HashMap<Text, usize> = HashMap::new();
         for node in nodes.iter().take(MAX_ROUTES) {
             let Some(route) = Route::check(node, cookies, problems) else { continue };
-            if routes.iter().any(|r| r.id == route.id) {
-                problems.error_hint(
-                    node,
-                    format!("the route `{}` stands twice", route.id),
-                    "give each route its own id",
-                );
+            match ids.entry(route.id.clone()) {
+                Entry::Vacant(free) => {
+                    free.insert(node.span.start);
+                }
+                Entry::Occupied(first) => {
+                    let (line, _) = problems.line_column(*first.get());
+                    let message = format!("two routes are called `{}`", route.id);
+                    let at = node.child("id").unwrap_or(node);
+                    problems.error_hint(at, message, &format!("the first is in line {line}: give each its own id"));
+                }
             }
             routes.push(route);
             places.push(node);
         }
         if nodes.len() > MAX_ROUTES {
-            problems.error(&nodes[MAX_ROUTES], format!("more than {MAX_ROUTES} routes"));
+            let hint = "a pattern may stand for many paths: template:/users/{id}";
+            problems.error_hint(&nodes[MAX_ROUTES], format!("more than {MAX_ROUTES} routes"), hint);
         }
         shadowed_routes(&routes, &places, problems);
         RuleSet::new(routes)
@@ -116,7 +126,7 @@ impl RuleSet {
         match built {
             Ok(patterns) => set.patterns = patterns,
             // Each compiled alone; together they are too much: try them one by one instead.
-            Err(_) => set.anywhere.extend(set.pattern_routes.drain(..)),
+            Err(_) => set.anywhere.append(&mut set.pattern_routes),
         }
         set.anywhere.sort_unstable();
         set.anywhere.dedup();
@@ -238,8 +248,14 @@ fn matched(demands: &[Condition], facts: &Facts<'_>) -> facts::Truth {
 
 /// A route whose every request an earlier, undemanding route takes is never reached.
 fn shadowed_routes(routes: &[Route], places: &[&Node], problems: &mut Problems) {
+    let mut work = 0_usize;
     for (i, route) in routes.iter().enumerate() {
         let shadow = routes[..i].iter().find(|before| {
+            // Pairs of paths are compared; a file that would take minutes is only looked at so far.
+            work = work.saturating_add(1 + route.paths.len().saturating_mul(before.paths.len()));
+            if work > MAX_COMPARED {
+                return false;
+            }
             let only_paths = before.demands.iter().all(|d| match d {
                 Condition::Path(_) => true,
                 Condition::Method(methods) => route
@@ -256,7 +272,7 @@ fn shadowed_routes(routes: &[Route], places: &[&Node], problems: &mut Problems) 
             problems.warn(
                 node,
                 format!("the route `{}` is never reached: `{}` takes its requests first", route.id, before.id),
-                "put the narrower route first",
+                "the first route that matches decides: put the narrower one first",
             );
         }
     }

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use percent_encoding::percent_decode_str;
 use regex::Regex;
 
-use crate::config::node::Node;
+use crate::config::node::{Node, clip};
 use crate::config::problem::Problems;
 
 /// The most bytes a compiled pattern may take.
@@ -72,18 +72,19 @@ impl PathPattern {
             if !regex.starts_with('^') {
                 problems.warn(
                     node,
-                    "the regex is not anchored and matches anywhere in a path".into(),
-                    &format!("write `regex:^{regex}` if it is meant to match from the beginning"),
+                    "the regex is not anchored: it matches anywhere in a path".into(),
+                    &format!("write `regex:^{}` if it is meant to match from the beginning", clip(regex)),
                 );
             }
             compile(regex.to_owned(), problems)
         } else {
             leading_slash(text, node, problems)?;
             if text.contains(['*', '{']) {
+                let scheme = if text.contains('{') { "template" } else { "glob" };
                 problems.warn(
                     node,
-                    format!("`{text}` is compared letter by letter"),
-                    "put `glob:` or `template:` before it if a pattern is meant",
+                    format!("`{}` is compared letter by letter", clip(text)),
+                    &format!("write `{scheme}:{}` if a pattern is meant", clip(text)),
                 );
             }
             if text.contains('?') {
@@ -156,7 +157,11 @@ fn leading_slash(path: &str, node: &Node, problems: &mut Problems) -> Option<()>
     if path.starts_with('/') || path == "*" {
         return Some(());
     }
-    problems.error_hint(node, format!("`{path}` is not a path"), "a path begins with `/`");
+    let hint = match path.split_once("://") {
+        Some(_) => "write the path alone, like /login; the host goes into `host:`".to_owned(),
+        None => format!("a path begins with `/`: /{}", clip(path)),
+    };
+    problems.error_hint(node, format!("`{}` is not a path", clip(path)), &hint);
     None
 }
 

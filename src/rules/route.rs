@@ -1,13 +1,16 @@
 //! One entry of `routes:`, checked and compiled.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use super::condition::{self, Condition, Needs};
 use super::path::PathPattern;
 use super::source::{Secrets, Source};
-use crate::config::node::{Node, Value, suggest};
+use crate::config::node::{Map, Node, Value, clip, suggest};
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
 use crate::event::kind::VOCABULARY;
-use crate::event::{EventType, Outcome, Text};
+use crate::event::{EventType, MAX_FIELDS, Outcome, Text};
 
 const OUTCOMES: &[&str] = &["success", "failure", "challenge", "requested", "rejected", "unknown", "ignore"];
 const SOURCES: Kind = Kind::OneOrList(&Kind::Str);
@@ -164,8 +167,11 @@ impl Route {
     /// Reads one entry of `routes:`. `cookies` are the names of session cookies.
     pub fn check(node: &Node, cookies: &[String], problems: &mut Problems) -> Option<Route> {
         let map = node.map(FIELDS, problems)?;
-        let id = map.str("id", problems).and_then(Text::identifier);
+        let id = map.get("id").and_then(|at| check_id(at, problems));
         let demands = map.get("match").and_then(|n| Condition::check_match(n, problems)).unwrap_or_default();
+        if let Some(at) = map.get("match").filter(|n| matches!(&n.value, Value::Map(entries) if entries.is_empty())) {
+            problems.warn(at, "the route is about every request".into(), "say which: { method: POST, path: /login }");
+        }
         let paths: Vec<PathPattern> = demands
             .iter()
             .find_map(|d| if let Condition::Path(paths) = d { Some(paths.clone()) } else { None })
@@ -197,9 +203,9 @@ impl Route {
         let mut fields = Vec::new();
         if let Some(at) = map.get("fields") {
             let entries = at.entries(problems);
-            if entries.len() > crate::event::MAX_FIELDS {
-                problems
-                    .error(at, format!("{} fields, but an event holds {}", entries.len(), crate::event::MAX_FIELDS));
+            if let Some((key, _)) = entries.get(MAX_FIELDS) {
+                let message = format!("{} fields, but an event holds {MAX_FIELDS}", entries.len());
+                problems.error_key(at, key, message, "from here on there is no room: keep what an investigation needs");
             }
             for (key, value) in entries {
                 let from = sources(Some(value), &mut used, problems);
@@ -226,7 +232,7 @@ impl Route {
                     true => "give the path a parameter: template:/users/{id}".to_owned(),
                     false => suggest(name, &parameters),
                 };
-                problems.error_hint(at, format!("the path has no parameter `{name}`"), &hint);
+                problems.error_hint(at, format!("the path has no parameter `{}`", clip(name)), &hint);
             }
         }
 
@@ -234,6 +240,7 @@ impl Route {
         for item in map.items("also") {
             also.extend(event_type(item, problems));
         }
+        let before = problems.counts().0;
         let emit = emit(map.get("emit"), problems);
         let short = map.get("rules").is_none();
         let (mut rules, default) = if short {
@@ -250,12 +257,19 @@ impl Route {
                 if let Some(at) = map.get(key) {
                     problems.error_hint(
                         at,
-                        format!("`{key}` beside `rules`"),
+                        format!("`{key}` cannot stand beside `rules`"),
                         "put it into the rules: - { when: …, outcome: … }",
                     );
                 }
             }
-            let rules = map.items("rules");
+            let rules = map.list("rules", problems);
+            if let Some(at) = map.get("rules").filter(|n| matches!(&n.value, Value::Seq(items) if items.is_empty())) {
+                problems.warn(
+                    at,
+                    "no rule can decide".into(),
+                    "write at least one, or use the short form: when: { … }",
+                );
+            }
             let rules: Vec<Rule> =
                 rules.iter().enumerate().filter_map(|(i, n)| Rule::check(i, n, cookies, problems)).collect();
             (rules, outcome_of(map.one_of("default", OUTCOMES, problems)).unwrap_or(Outcome::Unknown))
@@ -272,9 +286,10 @@ impl Route {
             }
             (_, _, Emit::Each(each)) => with_defaults(each),
         };
-        if !short {
+        // What was misread is not judged further: one slip is told once.
+        if problems.counts().0 == before {
             unreachable_rules(&rules, map.items("rules"), problems);
-            silent_outcomes(&rules, &emit, map.items("rules"), problems);
+            silent_outcomes(&map, &rules, default, &emit, problems);
         }
 
         let needs = |all: &mut dyn Iterator<Item = Needs>| all.fold(Needs::default(), Needs::or);
@@ -315,14 +330,9 @@ impl Rule {
         if let Value::Map(entries) = &node.value
             && let Some((key, _)) = entries.iter().find(|(k, _)| k.text == "follow")
         {
-            problems.push(crate::config::problem::Problem {
-                hint: Some("decide by the exchange itself, or leave the outcome `unknown`".into()),
-                ..crate::config::problem::Problem::error(
-                    key.span.clone(),
-                    &node.path,
-                    "follow-ups (outcomes decided by the next request) are not built yet".into(),
-                )
-            });
+            let message = "follow-ups (outcomes decided by the next request) are not built yet".into();
+            let hint = "decide by the exchange itself, or leave the outcome `unknown`";
+            problems.error_key(node, key, message, hint);
             return None;
         }
         let map = node.map(RULE, problems)?;
@@ -355,6 +365,12 @@ fn emit(node: Option<&Node>, problems: &mut Problems) -> Emit {
     if node.scalar().is_some() {
         return event_type(node, problems).map_or(Emit::Each(Vec::new()), Emit::One);
     }
+    if matches!(node.value, Value::Seq(_)) {
+        let hint =
+            "write one type, or one for each outcome: { success: user.login.success }; further ones go into `also`";
+        problems.error_hint(node, "expected an event type or a mapping, found a list".into(), hint);
+        return Emit::Each(Vec::new());
+    }
     let Some(map) = node.map(EMIT, problems) else { return Emit::Each(Vec::new()) };
     let each = Outcome::ALL.into_iter().filter_map(|outcome| {
         let node = map.get(outcome.as_str())?;
@@ -380,6 +396,15 @@ fn with_defaults(mut emit: Vec<(Outcome, EventType)>) -> Vec<(Outcome, EventType
     emit
 }
 
+/// The route's name; it stands in events, logs and tests.
+fn check_id(at: &Node, problems: &mut Problems) -> Option<Text> {
+    let id = Text::identifier(at.str(problems)?);
+    if id.is_none() {
+        problems.error_hint(at, "the id is empty".into(), "write a name of your choice, like login");
+    }
+    id
+}
+
 fn outcome_of(word: Option<&str>) -> Option<Outcome> {
     word.and_then(Outcome::parse)
 }
@@ -389,8 +414,8 @@ fn event_type(node: &Node, problems: &mut Problems) -> Option<EventType> {
     let Some(event_type) = EventType::parse(text) else {
         problems.error_hint(
             node,
-            format!("`{text}` is not an event type"),
-            "a type is dot-namespaced and lower-case, like user.login.success",
+            format!("`{}` is not an event type", clip(text)),
+            "a type is two or more lower-case words with dots between, like user.login.success",
         );
         return None;
     };
@@ -398,7 +423,8 @@ fn event_type(node: &Node, problems: &mut Problems) -> Option<EventType> {
         let names: Vec<&str> = VOCABULARY.iter().map(|k| k.name).collect();
         let hint = suggest(text, &names);
         if hint.starts_with("did you mean") {
-            problems.warn(node, format!("`{text}` is not in the vocabulary"), &hint);
+            let message = format!("`{text}` is no known event type, though one is spelt much like it");
+            problems.warn(node, message, &hint);
         }
     }
     Some(event_type)
@@ -421,37 +447,60 @@ fn unreachable_rules(rules: &[Rule], nodes: &[Node], problems: &mut Problems) {
     if rules.len() != nodes.len() {
         return;
     }
-    for (i, rule) in rules.iter().enumerate() {
-        let earlier = rules[..i].iter().position(|before| match (&before.when, &rule.when) {
-            (None, _) => true,
-            (Some(a), Some(b)) => format!("{a:?}") == format!("{b:?}"),
-            _ => false,
-        });
-        if let (Some(before), Some(node)) = (earlier, nodes.get(i)) {
-            problems.warn(
-                node,
-                format!("this rule is never reached: rule {} decides first", before + 1),
-                "remove it, or put it before that one",
-            );
+    let mut always: Option<usize> = None;
+    let mut seen: HashMap<String, usize> = HashMap::new();
+    for (i, (rule, node)) in rules.iter().zip(nodes).enumerate() {
+        if let Some(before) = always {
+            let message = format!("this rule is never reached: rule {} always holds", before + 1);
+            problems.warn(node, message, "the first rule that holds decides: put the one without `when` last");
+            continue;
+        }
+        match &rule.when {
+            None => always = Some(i),
+            Some(when) => match seen.entry(format!("{when:?}")) {
+                Entry::Vacant(free) => {
+                    free.insert(i);
+                }
+                Entry::Occupied(before) => {
+                    let message = format!("this rule is never reached: rule {} has the same `when`", before.get() + 1);
+                    problems.warn(node, message, "the first rule that holds decides: make this one's `when` narrower and put it first, or remove it");
+                }
+            },
         }
     }
 }
 
-fn silent_outcomes(rules: &[Rule], emit: &[(Outcome, EventType)], nodes: &[Node], problems: &mut Problems) {
-    if rules.len() != nodes.len() {
+/// Outcomes that somebody wrote down and that would still give no event.
+fn silent_outcomes(
+    map: &Map<'_>,
+    rules: &[Rule],
+    default: Outcome,
+    emit: &[(Outcome, EventType)],
+    problems: &mut Problems,
+) {
+    if map.get("emit").is_none() {
         return;
     }
-    for (rule, node) in rules.iter().zip(nodes) {
-        let silent = rule.outcome != Outcome::Ignore
-            && rule.outcome != Outcome::Unknown
-            && rule.emit.is_none()
-            && !emit.iter().any(|(o, _)| *o == rule.outcome);
-        if silent {
-            problems.warn(
-                node,
-                format!("the outcome `{}` has no event type and is not emitted", rule.outcome),
-                &format!("add it to `emit`: {{ {}: … }}, or write `outcome: ignore`", rule.outcome),
-            );
-        }
+    let silent = |outcome: Outcome| {
+        !matches!(outcome, Outcome::Ignore | Outcome::Unknown) && !emit.iter().any(|(o, _)| *o == outcome)
+    };
+    let mut warn = |at: &Node, outcome: Outcome| {
+        problems.warn(
+            at,
+            format!("the outcome `{outcome}` has no event type: nothing is emitted"),
+            &format!("add `{outcome}: TYPE` to the route's `emit`, or say `ignore` to stay silent on purpose"),
+        );
+    };
+    let nodes = map.items("rules");
+    for (rule, node) in rules.iter().zip(nodes).filter(|(rule, _)| rule.emit.is_none() && silent(rule.outcome)) {
+        warn(node.child("outcome").unwrap_or(node), rule.outcome);
+    }
+    if nodes.is_empty()
+        && let Some(rule) = rules.first().filter(|rule| silent(rule.outcome))
+    {
+        warn(map.get("outcome").or(map.get("emit")).unwrap_or(map.node), rule.outcome);
+    }
+    if let Some(at) = map.get("default").filter(|_| silent(default)) {
+        warn(at, default);
     }
 }

@@ -7,7 +7,7 @@
 use http::{HeaderMap, HeaderName, header};
 use regex::Regex;
 
-use super::condition::{Needs, location_path};
+use super::condition::{HEADER_HINT, Needs, location_path, pointer_hint};
 use super::facts::{BodyFacts, Facts, select};
 use super::matcher::compile;
 use super::path::PathPattern;
@@ -52,9 +52,27 @@ pub enum Source {
 }
 
 /// The forms a source may take, for messages.
-const FORMS: &str = "a source is form.NAME, json:/POINTER, query.NAME, path.NAME, header.NAME, cookie.NAME, basic.user, \
-jwt:/CLAIM, response.json:/POINTER, response.header.NAME, response.cookie.NAME, response.jwt:/POINTER#/CLAIM, \
-response.body:REGEX, response.location:REGEX or const:TEXT";
+const FORMS: &str = "sources of the request: form.NAME, json:/POINTER, query.NAME, path.NAME, header.NAME, cookie.NAME, \
+basic.user, jwt:/CLAIM\nsources of the answer: response.json:/POINTER, response.header.NAME, response.cookie.NAME, \
+response.jwt:/POINTER#/CLAIM, response.body:REGEX, response.location:REGEX\na constant: const:TEXT";
+
+/// What a text that is no source was probably meant to be.
+fn meant(text: &str) -> String {
+    const NAMED: [&str; 5] = ["form", "query", "path", "header", "cookie"];
+    let word = |t: &str| {
+        !t.is_empty() && t.len() <= 60 && t.bytes().all(|b| b.is_ascii_alphanumeric() || b"_-[]".contains(&b))
+    };
+    let guess = match text.split_once([':', '.', '/']) {
+        None if word(text) => Some(format!("form.{text}")),
+        Some((stem, name)) if NAMED.contains(&stem) && word(name) => Some(format!("{stem}.{name}")),
+        Some(("json" | "body", name)) if text.starts_with("json") && word(name) => Some(format!("json:/{name}")),
+        _ => None,
+    };
+    match guess {
+        Some(guess) => format!("did you mean `{guess}`?"),
+        None => FORMS.to_owned(),
+    }
+}
 
 /// Whether secrets may be named: only where the value is hashed at once.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -70,17 +88,20 @@ impl Source {
     pub fn check(node: &Node, secrets: Secrets, problems: &mut Problems) -> Option<Source> {
         let text = node.str(problems)?;
         let Some(source) = Source::parse(text, node, problems)? else {
-            problems.error_hint(node, format!("`{}` is not a source", clip(text)), FORMS);
+            problems.error_hint(node, format!("`{}` is not a source", clip(text)), &meant(text));
             return None;
         };
         if secrets == Secrets::Refused
             && let Some(name) = source.names_a_secret()
         {
-            problems.error_hint(
-                node,
-                format!("`{name}` holds a secret and is never extracted"),
-                "name a field that identifies the person, not one that proves them",
-            );
+            let hint = match source {
+                Source::Cookie(_) | Source::ResponseCookie(_) => {
+                    "to follow a session, name its cookie at the top of the file, which keeps a keyed hash: \
+                     session: { cookies: [NAME] }"
+                }
+                _ => "name a field that says who the person is, not one that proves it",
+            };
+            problems.error_hint(node, format!("`{}` holds a secret and is never extracted", clip(name)), hint);
             return None;
         }
         Some(source)
@@ -103,7 +124,7 @@ impl Source {
         let header = |name: &str, problems: &mut Problems| match HeaderName::from_bytes(name.as_bytes()) {
             Ok(name) => Some(name),
             Err(_) => {
-                problems.error(node, format!("`{name}` is not a header name"));
+                problems.error_hint(node, format!("`{}` is not a header name", clip(name)), HEADER_HINT);
                 None
             }
         };
@@ -111,11 +132,7 @@ impl Source {
             if p.starts_with('/') {
                 return Some(p.to_owned());
             }
-            problems.error_hint(
-                node,
-                format!("`{p}` is not a JSON pointer"),
-                &format!("write `/{}` (RFC 6901)", p.replace('.', "/")),
-            );
+            problems.error_hint(node, format!("`{}` is not a JSON pointer", clip(p)), &pointer_hint(p));
             None
         };
         let named = |name: &str| (!name.is_empty()).then(|| name.to_owned());
@@ -127,7 +144,12 @@ impl Source {
             } else if let Some(name) = rest.strip_prefix("cookie.") {
                 named(name).map(Source::ResponseCookie)
             } else if let Some(both) = rest.strip_prefix("jwt:") {
-                let (p, claim) = both.split_once('#')?;
+                let Some((p, claim)) = both.split_once('#') else {
+                    let hint =
+                        format!("write where the token stands, `#`, and the claim: response.jwt:{}#/sub", clip(both));
+                    problems.error_hint(node, "the claim of the token is missing".into(), &hint);
+                    return None;
+                };
                 Some(Source::ResponseJwt(pointer(p, problems)?, pointer(claim, problems)?))
             } else if let Some(regex) = rest.strip_prefix("body:") {
                 Some(Source::ResponseBody(compile(regex, node, problems)?))

@@ -1,4 +1,18 @@
-//! Tests from outside, in one binary: one link, and one place to look.
+//! The program from outside: a scripted application, authtap before it (in this process, or as the
+//! real program), and clients that send exact bytes. One binary, because linking is the slow part.
+#![allow(clippy::expect_used, reason = "a failed expectation is how a test fails, in its helpers too")]
 
+mod capture;
+mod config;
+mod demo;
 mod docs;
+mod drain;
+mod errors;
 mod examples;
+mod harness;
+mod layers;
+mod reload;
+mod secrets;
+mod streaming;
+mod transparency;
+mod upgrade;

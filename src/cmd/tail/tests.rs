@@ -12,6 +12,9 @@ use crate::admin::{AdminAuth, AdminError, AdminState, serve};
 use crate::spool::Spool;
 use crate::spool::memory::MemorySpool;
 
+/// After this a test has failed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// An output that can be waited for.
 struct Screen(watch::Sender<String>);
 
@@ -34,7 +37,18 @@ impl Write for Screen {
 }
 
 async fn until(screen: &mut watch::Receiver<String>, wanted: impl Fn(&str) -> bool) -> String {
-    screen.wait_for(|text| wanted(text)).await.expect("tail still runs").clone()
+    let seen = timeout(PATIENCE, screen.wait_for(|text| wanted(text))).await.expect("it is shown in time");
+    seen.expect("tail still runs").clone()
+}
+
+/// `tail`, but a test that waits in vain fails instead of hanging.
+async fn follow(
+    options: TailOptions,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+    stop: impl Future<Output = ()>,
+) -> Result<u64, TailError> {
+    timeout(PATIENCE, tail(options, &login, out, err, stop)).await.expect("tail ends in time")
 }
 
 fn lines(count: usize) -> impl Fn(&str) -> bool {
@@ -95,7 +109,7 @@ async fn events_are_rendered_as_they_happen_until_stopped() {
     spool.append(vec![failed("a"), failed("b")]);
     let ((mut out, mut seen), (mut err, _)) = (Screen::new(), Screen::new());
     let (stop, stopped) = oneshot::channel::<()>();
-    let followed = tail(options(address, "since=1h&actor=%2a"), &login, &mut out, &mut err, async {
+    let followed = follow(options(address, "since=1h&actor=%2a"), &mut out, &mut err, async {
         let _ = stopped.await;
     });
     let script = async {
@@ -120,7 +134,7 @@ async fn json_writes_the_lines_as_they_are_and_a_limit_ends() {
     spool.append(events);
     let options = TailOptions { json: true, ..options(address, "since=1h&limit=2") };
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let count = tail(options, &login, &mut out, &mut err, std::future::pending()).await.expect("no error");
+    let count = follow(options, &mut out, &mut err, std::future::pending()).await.expect("no error");
     assert_eq!((count, String::from_utf8(out).expect("text")), (2, expected));
     assert!(err.is_empty());
     server.stop().await;
@@ -133,7 +147,7 @@ async fn after_a_restart_on_the_same_port_nothing_is_missing_and_nothing_is_show
     let first = Server::start(socket, state(spool.clone())).await;
     spool.append(vec![failed("a"), failed("b")]);
     let ((mut out, mut seen), (mut err, mut told)) = (Screen::new(), Screen::new());
-    let followed = tail(options(address, "since=1h&limit=5"), &login, &mut out, &mut err, std::future::pending());
+    let followed = follow(options(address, "since=1h&limit=5"), &mut out, &mut err, std::future::pending());
     let script = async {
         until(&mut seen, lines(2)).await;
         first.stop().await;
@@ -155,7 +169,8 @@ async fn after_a_restart_on_the_same_port_nothing_is_missing_and_nothing_is_show
 
 /// Answers one connection by hand, gives the head of its request, and hangs up.
 async fn answer(listener: &TcpListener, answer: &str) -> String {
-    let (mut stream, _) = listener.accept().await.expect("a connection");
+    let accepted = timeout(PATIENCE, listener.accept()).await.expect("a connection in time");
+    let (mut stream, _) = accepted.expect("a connection");
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         assert_ne!(stream.read_buf(&mut head).await.expect("a request"), 0);
@@ -173,7 +188,7 @@ async fn events_during_an_outage_are_shown_even_if_none_was_shown_before() {
     spool.append(vec![failed("old"), failed("missed")]);
     let (socket, address) = listener().await;
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let followed = tail(options(address, "limit=1"), &login, &mut out, &mut err, std::future::pending());
+    let followed = follow(options(address, "limit=1"), &mut out, &mut err, std::future::pending());
     let script = async {
         answer(&socket, &format!("{STREAM}id: 1\n\n")).await;
         Server::start(socket, state(spool.clone())).await
@@ -189,7 +204,7 @@ async fn whoever_comes_back_says_where_it_was_and_half_an_event_does_not_count()
     let ((mut out, _), (mut err, mut told)) = (Screen::new(), Screen::new());
     let options = TailOptions { token: Some("t0ken\n".into()), ..options(address, "since=1h&limit=3&type=user.%2a") };
     let (stop, stopped) = oneshot::channel::<()>();
-    let followed = tail(options, &login, &mut out, &mut err, async {
+    let followed = follow(options, &mut out, &mut err, async {
         let _ = stopped.await;
     });
     let script = async {
@@ -214,7 +229,7 @@ async fn whoever_comes_back_says_where_it_was_and_half_an_event_does_not_count()
 async fn what_is_no_event_is_left_out_and_said() {
     let (socket, address) = listener().await;
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let followed = tail(options(address, "limit=1"), &login, &mut out, &mut err, std::future::pending());
+    let followed = follow(options(address, "limit=1"), &mut out, &mut err, std::future::pending());
     let long = "x".repeat(MAX_LINE_BYTES);
     let body = format!(
         "event: event\ndata: {long}\n\nevent: event\ndata: not json\n\nevent: news\ndata: {{}}\n\nevent: event\ndata: {{}}\n\n"
@@ -234,14 +249,14 @@ async fn refusals_that_will_not_change_end_it_with_the_remedy() {
     let server = Server::start(socket, AdminState { auth, ..state(spool) }).await;
     let wrong = TailOptions { token: Some("guess".into()), ..options(address, "") };
     let never = std::future::pending();
-    let error = tail(wrong, &login, &mut Vec::new(), &mut Vec::new(), never).await.expect_err("refused").to_string();
+    let error = follow(wrong, &mut Vec::new(), &mut Vec::new(), never).await.expect_err("refused").to_string();
     assert!(error.contains("status 401: it demands a token") && !error.contains("guess"), "{error}");
     server.stop().await;
 
     let (socket, address) = listener().await;
     let page = "HTTP/1.1 200 OK\r\ncontent-type: text/html\r\ncontent-length: 0\r\n\r\n";
     let (mut out, mut err) = (Vec::new(), Vec::new());
-    let followed = tail(options(address, ""), &login, &mut out, &mut err, std::future::pending());
+    let followed = follow(options(address, ""), &mut out, &mut err, std::future::pending());
     let (ended, _) = tokio::join!(followed, answer(&socket, page));
     assert!(ended.expect_err("refused").to_string().contains("is it the admin listener of authtap?"));
 }
@@ -255,7 +270,7 @@ async fn without_waiting_a_first_failure_ends_it_with_the_remedy() {
     let options = TailOptions { wait: false, ..options(address, "") };
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let never = std::future::pending();
-    let error = tail(options, &login, &mut out, &mut err, never).await.expect_err("nobody").to_string();
+    let error = follow(options, &mut out, &mut err, never).await.expect_err("nobody").to_string();
     assert!(error.contains(&address.to_string()) && error.contains("start `authtap run`"), "{error}");
     assert!(out.is_empty() && err.is_empty());
 }
@@ -279,12 +294,12 @@ async fn a_broken_pipe_ends_quietly_and_a_full_disk_does_not() {
     spool.append(vec![failed("a")]);
     let (socket, address) = listener().await;
     let server = Server::start(socket, state(spool)).await;
-    let follow = async |kind: io::ErrorKind| {
+    let ended = async |kind: io::ErrorKind| {
         let (mut out, mut err) = (Gone(kind), Vec::new());
-        tail(options(address, "since=1h"), &login, &mut out, &mut err, std::future::pending()).await
+        follow(options(address, "since=1h"), &mut out, &mut err, std::future::pending()).await
     };
-    assert_eq!(follow(io::ErrorKind::BrokenPipe).await.expect("quiet"), 0);
-    assert!(matches!(follow(io::ErrorKind::StorageFull).await, Err(TailError::Output(_))));
+    assert_eq!(ended(io::ErrorKind::BrokenPipe).await.expect("quiet"), 0);
+    assert!(matches!(ended(io::ErrorKind::StorageFull).await, Err(TailError::Output(_))));
     server.stop().await;
 }
 
@@ -317,10 +332,10 @@ fn message(event: &str, data: &str) -> Message {
 #[test]
 fn the_stream_is_read_as_the_standard_says() {
     let (messages, id) = parse(&[
-        b"\xef\xbb\xbf: comment\ndata: a\ndata:b\ndata\n\nevent: x\rdata:  c\r\rid: 5\r\n\r\ndata: d\r\nunknown: e\r\n\r\n",
+        b"\xef\xbb\xbf: comment\ndata: a\ndata:b\ndata\n\nevent: x\rdata:  c\r\rid: 5\r\n\r\nevent: y\r\ndata: d\r\nunknown: e\r\n\r\n",
         b"id: 6\0\nevent: lost without data\n\ndata: f\nevent\n\nid: 7\ndata: unfinished\n",
     ]);
-    let expected = [message("message", "a\nb\n"), message("x", " c"), message("message", "d"), message("message", "f")];
+    let expected = [message("message", "a\nb\n"), message("x", " c"), message("y", "d"), message("message", "f")];
     assert_eq!(messages, expected);
     assert_eq!(id.as_deref(), Some("5"));
 }

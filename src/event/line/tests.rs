@@ -74,5 +74,5 @@ fn anything_at_all_gives_one_short_line() {
         assert!(line.starts_with("--:--:-- ·"), "{line}");
         assert!(line.chars().count() < 500 && !line.contains('\n') && !line.ends_with(' '), "{line}");
     }
-    assert!(plain(&json!({"event_type": "a".repeat(60)})).contains(&format!("{}… ", "a".repeat(47))));
+    assert!(plain(&json!({"event_type": "a".repeat(60)})).contains(&format!(" {}… ", "a".repeat(47))));
 }

@@ -268,6 +268,15 @@ fn the_policy_is_read_in_its_short_and_its_long_form() {
 }
 
 #[test]
+fn a_setting_without_effect_is_warned_about() {
+    let source = "{ mode: off, rfc7239: on }";
+    let mut problems = Problems::new("routes.yaml", source);
+    let node = Node::parse(source, &mut problems).expect("YAML");
+    assert_eq!(Policy::check(Some(&node), &mut problems), Some(Policy { mode: Mode::Off, rfc7239: true }));
+    assert_eq!(problems.counts(), (0, 1));
+}
+
+#[test]
 fn the_longest_address_is_written_in_full() {
     let longest = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255";
     for text in [longest, "2001:db8:1111:2222:3333:4444:5555:6666"] {

@@ -81,6 +81,7 @@ fn the_host_of_an_absolute_target_wins() {
         ("http://a.test/abs", H11, &["b.test"], "/abs", "a.test"),
         ("https://a.test:8443", H11, &["a.test"], "/", "a.test:8443"),
         ("http://a.test?q", H11, &["b.test"], "/?q", "a.test"),
+        ("http://a.test#fragment", H11, &["b.test"], "/", "a.test"),
         ("http://[2001:db8::7]:80/", H11, &[""], "/", "[2001:db8::7]:80"),
         ("http://a.test/", H10, &[], "/", "a.test"),
         ("https://a.test/x", H2, &[], "/x", "a.test"),

@@ -64,15 +64,15 @@ fn by_size(size: u64, keep: u64) -> Option<Rotate> {
 
 #[test]
 fn rotation_by_size_keeps_as_many_as_wanted_and_loses_no_line_of_them() {
-    let mut bench = Bench::new(by_size(50, 2));
-    for _ in 0..9 {
+    let mut bench = Bench::new(by_size(50, 3));
+    for _ in 0..11 {
         bench.write(2);
     }
-    // 18 lines of ten bytes: two batches a file.
-    let kept = [bench.numbered(2), bench.numbered(1), bench.path.clone()];
+    // 22 lines of ten bytes: two batches a file.
+    let kept = [bench.numbered(3), bench.numbered(2), bench.numbered(1), bench.path.clone()];
     assert_eq!(bench.lines(&kept), bench.written[8..]);
     assert!(kept.iter().all(|file| fs::metadata(file).unwrap().len() <= 50));
-    assert_eq!(fs::read_dir(bench.folder.path()).unwrap().count(), 3);
+    assert_eq!(fs::read_dir(bench.folder.path()).unwrap().count(), 4);
 }
 
 #[test]

@@ -1,0 +1,97 @@
+//! Framing: one reading of where a message ends, or none.
+//!
+//! hyper refuses most of what two readers could read differently; these are the cases it leaves.
+//! A request that breaks them is answered 400 and its connection closed; an answer that does is a
+//! 502, and its connection is never used again (RFC 9112 sections 6 and 11.1).
+
+use http::{HeaderMap, Method, StatusCode, header};
+
+use super::error::ProxyError;
+
+/// The longest method, in bytes. Registered ones have at most 17 (`BASELINE-CONTROL`).
+const MAX_METHOD: usize = 32;
+
+/// Checks what a request says of itself.
+pub fn check_request(method: &Method, headers: &HeaderMap) -> Result<(), ProxyError> {
+    if method.as_str().len() > MAX_METHOD {
+        return Err(ProxyError::NotImplemented("a method of that length"));
+    }
+    if !only_chunked(headers) {
+        // RFC 9112 section 6.1: an unknown or repeated coding cannot be framed.
+        return Err(ProxyError::BadRequest("its transfer coding is not `chunked`, once"));
+    }
+    Ok(())
+}
+
+/// Checks what an answer says of itself.
+pub fn check_answer(status: StatusCode, headers: &HeaderMap) -> Result<(), ProxyError> {
+    if !headers.contains_key(header::TRANSFER_ENCODING) {
+        return Ok(());
+    }
+    if headers.contains_key(header::CONTENT_LENGTH) {
+        return Err(ProxyError::Ambiguous("it has Content-Length and Transfer-Encoding"));
+    }
+    if !only_chunked(headers) {
+        return Err(ProxyError::Ambiguous("its transfer coding is not `chunked`, once"));
+    }
+    if status.is_informational() || status == StatusCode::NO_CONTENT {
+        return Err(ProxyError::Ambiguous("it has a transfer coding where no body can be"));
+    }
+    Ok(())
+}
+
+/// True if there is no transfer coding, or the one everybody understands, once.
+fn only_chunked(headers: &HeaderMap) -> bool {
+    let mut lines = headers.get_all(header::TRANSFER_ENCODING).iter();
+    match (lines.next(), lines.next()) {
+        (None, _) => true,
+        (Some(one), None) => one.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked"),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn headers(lines: &[(&'static str, &'static str)]) -> HeaderMap {
+        let lines = lines.iter().map(|(n, v)| (http::HeaderName::from_static(n), http::HeaderValue::from_static(v)));
+        let mut map = HeaderMap::new();
+        lines.for_each(|(n, v)| {
+            map.append(n, v);
+        });
+        map
+    }
+
+    #[test]
+    fn a_transfer_coding_is_chunked_once_or_refused() {
+        for (value, good) in [
+            ("chunked", true),
+            ("Chunked", true),
+            ("chunked, chunked", false),
+            ("gzip, chunked", false),
+            ("identity", false),
+        ] {
+            let headers = headers(&[("transfer-encoding", value)]);
+            assert_eq!(check_request(&Method::POST, &headers).is_ok(), good, "{value}");
+            assert_eq!(check_answer(StatusCode::OK, &headers).is_ok(), good, "{value}");
+        }
+        let twice = headers(&[("transfer-encoding", "chunked"), ("transfer-encoding", "chunked")]);
+        assert!(check_request(&Method::POST, &twice).is_err());
+    }
+
+    #[test]
+    fn an_answer_with_two_framings_is_refused() {
+        let both = headers(&[("transfer-encoding", "chunked"), ("content-length", "3")]);
+        assert!(check_answer(StatusCode::OK, &both).is_err());
+        assert!(check_answer(StatusCode::NO_CONTENT, &headers(&[("transfer-encoding", "chunked")])).is_err());
+        assert!(check_answer(StatusCode::OK, &headers(&[("content-length", "3")])).is_ok());
+    }
+
+    #[test]
+    fn a_method_of_any_length_is_not_passed_on() {
+        let long = Method::from_bytes(&[b'A'; 200]).expect("a token");
+        assert!(check_request(&long, &HeaderMap::new()).is_err());
+        assert!(check_request(&Method::GET, &HeaderMap::new()).is_ok());
+    }
+}

@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# The conformance bench's adapter: how authtap is started for its cases. Needs PROJECT_BIN, the built binary; the rest
+# of the environment comes from the bench (its targets/common.sh, found beside where the bench runs this from).
+. "${CT_COMMON:-$(dirname "$0")/common.sh}"
+BIN=${PROJECT_BIN:?set PROJECT_BIN to the built proxy}
+conf() {
+  cat >"$RUN/authtap.yaml" <<Y
+version: 1
+listen: [127.0.0.1:$CT_HTTP, 127.0.0.1:$CT_H2C]
+upstream: http://127.0.0.1:$CT_UP
+workers: 1
+client_ip: { trusted_proxies: [$CT_TRUSTED/32] }
+timeouts: { header: 5s, answer: 10s, connect: 2s }
+admin: off
+sinks: [ { type: file, path: $RUN/events.jsonl } ]
+routes:
+  # Capture is on, so that what is measured is what people run.
+  - id: login
+    match: { method: POST, path: /login }
+    actor: { login: [form.login, "json:/login"] }
+    rules:
+      - { when: { status: 30x }, outcome: success }
+      - { when: { body: "password" }, outcome: failure }
+    emit: { success: user.login.success, failure: user.login.failed }
+Y
+}
+case "${1:-}" in
+  up) conf; "$BIN" --version >"$RUN/version"
+      "$BIN" run --config "$RUN/authtap.yaml" --data "$RUN/data" >>"$RUN/out.log" 2>&1 & echo $! >"$RUN/pid"; wait_port "$CT_HTTP" ;;
+  reload) kill -HUP "$(head -1 "$RUN/pid")" ;;
+  down) stop_pid ;;
+  *) echo "usage: $0 up|down|reload" >&2; exit 2 ;;
+esac

@@ -1,0 +1,52 @@
+//! What the tests stand on: an application, a client, and authtap between them. Everything listens
+//! on port 0 and waits by notification; a wait that cannot be one asks again until a deadline.
+
+pub mod binary;
+pub mod client;
+pub mod message;
+pub mod origin;
+pub mod proxy;
+
+use std::time::{Duration, Instant};
+
+pub use client::{Client, ask, form, get, post};
+pub use message::Message;
+pub use origin::{Gate, Origin, answer};
+pub use proxy::Proxy;
+
+/// The longest that any single wait takes before the test fails. Generous: a healthy run never
+/// comes near it, and a busy machine must not fail a test.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Asks until the answer is yes, or the patience is over. For states that nobody announces: files,
+/// processes, other people's ports.
+pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < PATIENCE, "waited in vain: {what}");
+        // Only gives the processor away between two looks.
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+/// Routes about a login form, as many tests need them.
+pub const LOGIN: &str = r#"
+session: { cookies: [SID] }
+routes:
+  - id: login
+    match: { method: POST, path: /login }
+    actor: { login: form.username }
+    method: password
+    rules:
+      - { name: second-factor, when: { status: 302, location: { path: /mfa } }, outcome: challenge }
+      - { name: seen-before, when: { status: 302, location: { path: /again } }, outcome: ignore }
+      - { name: signed-in, when: { status: 302, location: { path: /home } }, outcome: success }
+      - { name: wrong, when: { status: 200, body: { contains: wrong password } }, outcome: failure, reason: invalid_credentials }
+    default: unknown
+    emit: { success: user.login.success, failure: user.login.failed }
+"#;
+
+/// The text at a pointer of an event; empty if there is none.
+pub fn at<'e>(event: &'e serde_json::Value, pointer: &str) -> &'e str {
+    event.pointer(pointer).and_then(|v| v.as_str()).unwrap_or_default()
+}
