@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use authtap::config::settings;
 use authtap::event::kind::VOCABULARY;
 use authtap::event::{Outcome, schema};
 use authtap::telemetry::Metrics;
@@ -60,7 +61,13 @@ fn every_outcome_is_in_the_event_schema() {
 #[test]
 fn every_metric_is_in_the_operations_page_and_no_other() {
     let document = read("docs/operations.md");
-    let rendered = Metrics::new().render();
+    let metrics = Metrics::new();
+    // A family with labels is shown once it has counted something.
+    metrics.event("user.logout", "success");
+    metrics.reload(true);
+    metrics.sink("stdout", "delivered", 1);
+    metrics.sink_lag("stdout", 0);
+    let rendered = metrics.render();
     let there: BTreeSet<&str> = rendered.lines().filter_map(|l| l.strip_prefix("# TYPE ")?.split(' ').next()).collect();
     assert!(there.len() > 10, "{rendered}");
     let told: BTreeSet<&str> = document
@@ -71,6 +78,22 @@ fn every_metric_is_in_the_operations_page_and_no_other() {
     // A counter's samples end in `_total`, its family does not.
     let told: BTreeSet<&str> = told.into_iter().map(|name| name.strip_suffix("_total").unwrap_or(name)).collect();
     assert_eq!(there, told);
+}
+
+/// The fenced blocks of a language.
+fn blocks<'t>(text: &'t str, language: &str) -> Vec<&'t str> {
+    let parts = text.split("\n```").skip(1).step_by(2);
+    parts.filter_map(|part| part.split_once('\n')).filter(|(tag, _)| *tag == language).map(|(_, body)| body).collect()
+}
+
+#[test]
+fn the_configuration_of_the_readme_has_neither_errors_nor_warnings() {
+    let document = read("README.md");
+    let whole: Vec<&str> = blocks(&document, "yaml").into_iter().filter(|b| b.starts_with("version:")).collect();
+    assert_eq!(whole.len(), 1);
+    let (config, problems) = settings::check("routes.yaml", whole[0]);
+    assert!(problems.is_empty(), "{problems}");
+    assert_eq!(config.map(|c| c.rules.routes().len()), Some(2));
 }
 
 fn markdown(folder: &Path, found: &mut Vec<PathBuf>) {
