@@ -1,4 +1,4 @@
-"""The smallest Django application that can sign somebody in: one file, SQLite in memory of the container.
+"""The smallest Django application that can sign somebody in: one file, with SQLite in the temporary folder.
 
     python app.py            serves on 0.0.0.0:8000 with the user demo / demo-password-1
 """
@@ -6,6 +6,7 @@
 import os
 import secrets
 import sys
+import tempfile
 
 import django
 from django.conf import settings
@@ -16,7 +17,7 @@ settings.configure(
     ROOT_URLCONF=__name__,
     LOGIN_REDIRECT_URL="/",
     LOGOUT_REDIRECT_URL="/accounts/login/",
-    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.environ.get("DB", "/tmp/app.sqlite3")}},
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": os.environ.get("DB") or os.path.join(tempfile.gettempdir(), "app.sqlite3")}},
     INSTALLED_APPS=["django.contrib.contenttypes", "django.contrib.auth", "django.contrib.sessions"],
     MIDDLEWARE=[
         "django.contrib.sessions.middleware.SessionMiddleware",
