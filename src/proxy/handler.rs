@@ -178,7 +178,7 @@ async fn forward(
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         // An application that switches unasked would leave two readings of what follows.
         let client_side = client_side.ok_or(ProxyError::Ambiguous("it switches protocols unasked"))?;
-        upgrade::tunnel(client_side, hyper::upgrade::on(&mut response), shared.stats.clone());
+        upgrade::tunnel(client_side, hyper::upgrade::on(&mut response), &shared.stats);
         headers::strip_response(response.headers_mut(), true);
         if let Some(pending) = &mut pending {
             pending.finish(Ended::Complete);

@@ -196,7 +196,12 @@ impl Acceptor {
             let watched = Watched::new(stream);
             let serve = async {
                 let header_timeout = serving.live.load().timeouts.header;
-                let (protocol, stream) = sniff(watched.clone(), header_timeout).await?;
+                let mut stop = serving.stop.clone();
+                let (protocol, stream) = tokio::select! {
+                    sniffed = sniff(watched.clone(), header_timeout) => sniffed?,
+                    // Nothing was asked yet, so nothing is cut off.
+                    _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                };
                 connection::serve(stream, protocol, serving).await.map_err(io::Error::other)
             };
             let served = tokio::select! {

@@ -10,16 +10,32 @@ use hyper_util::rt::TokioIo;
 
 use crate::telemetry::Traffic;
 
-/// Connects the two sides as soon as both have switched, on a task of its own.
-pub fn tunnel(client: OnUpgrade, application: OnUpgrade, stats: Arc<Traffic>) {
+/// Connects the two sides as soon as both have switched, on a task of its own. It counts as open
+/// from here on, so that whoever has its 101 finds it counted.
+pub fn tunnel(client: OnUpgrade, application: OnUpgrade, stats: &Arc<Traffic>) {
+    let counted = Counted::new(stats);
     tokio::task::spawn_local(async move {
+        let _counted = counted;
         let (Ok(client), Ok(application)) = tokio::join!(client, application) else {
             tracing::debug!("a tunnel was agreed upon, but one side went away");
             return;
         };
-        stats.tunnels.fetch_add(1, Relaxed);
         // Either side's end, or its failure, is the tunnel's ordinary end.
         let _ = tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(application)).await;
-        stats.tunnels.fetch_sub(1, Relaxed);
     });
+}
+
+struct Counted(Arc<Traffic>);
+
+impl Counted {
+    fn new(stats: &Arc<Traffic>) -> Counted {
+        stats.tunnels.fetch_add(1, Relaxed);
+        Counted(stats.clone())
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.tunnels.fetch_sub(1, Relaxed);
+    }
 }
