@@ -180,12 +180,9 @@ fn version(map: &Map<'_>, problems: &mut Problems) {
 
 fn auto(map: &Map<'_>, problems: &mut Problems) {
     let Some(node) = map.get("auto") else { return };
-    match node.bool(problems) {
-        Some(true) => {
-            let message = "capture without routes is not built yet".into();
-            problems.error_hint(node, message, "write `auto: off`, or take the key away, and name the routes yourself");
-        }
-        Some(false) | None => {}
+    if node.bool(problems) == Some(true) {
+        let message = "capture without routes is not built yet".into();
+        problems.error_hint(node, message, "write `auto: off`, or take the key away, and name the routes yourself");
     }
 }
 
