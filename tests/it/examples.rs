@@ -7,7 +7,8 @@ use authtap::config::settings;
 
 fn folders() -> Vec<PathBuf> {
     let all = concat!(env!("CARGO_MANIFEST_DIR"), "/examples");
-    let mut found: Vec<PathBuf> = fs::read_dir(all).unwrap().map(|entry| entry.unwrap().path()).collect();
+    let mut found: Vec<PathBuf> =
+        fs::read_dir(all).expect("examples").map(|entry| entry.expect("an entry").path()).collect();
     found.retain(|path| path.is_dir());
     found.sort();
     found
@@ -15,7 +16,8 @@ fn folders() -> Vec<PathBuf> {
 
 #[test]
 fn every_example_is_found() {
-    let names: Vec<String> = folders().iter().map(|f| f.file_name().unwrap().to_string_lossy().into_owned()).collect();
+    let names: Vec<String> =
+        folders().iter().map(|f| f.file_name().unwrap_or_default().to_string_lossy().into_owned()).collect();
     for name in ["crowdsec", "docker-compose", "fail2ban", "kubernetes-sidecar", "nginx-in-front", "systemd"] {
         assert!(names.iter().any(|n| n == name), "examples/{name} is missing from {names:?}");
     }
@@ -26,8 +28,8 @@ fn every_example_has_a_readme_that_names_its_files() {
     for folder in folders() {
         let readme = fs::read_to_string(folder.join("README.md"));
         let readme = readme.unwrap_or_else(|e| panic!("{}: README.md: {e}", folder.display()));
-        for entry in fs::read_dir(&folder).unwrap() {
-            let name = entry.unwrap().file_name().to_string_lossy().into_owned();
+        for entry in fs::read_dir(&folder).expect("a folder") {
+            let name = entry.expect("an entry").file_name().to_string_lossy().into_owned();
             assert!(
                 name == "README.md" || readme.contains(&name),
                 "{}: README.md does not name {name}",
