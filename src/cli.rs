@@ -32,6 +32,9 @@ pub enum Command {
     Test(Test),
     /// Follow the events of a running proxy
     Tail(Tail),
+    /// Exit with 0 if the authtap on this machine is alive: for a container's health check
+    #[command(hide = true)]
+    Health(Health),
     /// Print a JSON Schema
     Schema(Schema),
     /// Print shell completions
@@ -151,6 +154,14 @@ pub struct Tail {
     /// Fail at once if no proxy runs, instead of waiting for one
     #[arg(long)]
     pub no_wait: bool,
+}
+
+/// `authtap health`.
+#[derive(Args, Debug)]
+pub struct Health {
+    /// The admin listener, HOST:PORT
+    #[arg(long, env = "AUTHTAP_ADMIN", default_value = crate::config::settings::DEFAULT_ADMIN, value_name = "ADDR")]
+    pub admin: String,
 }
 
 /// `authtap schema`.

@@ -2,7 +2,7 @@
 //!
 //! This is the only place where raw bodies exist, and only as bounded prefixes. An exchange is
 //! made on a traffic thread, handed to the pipeline, read there and dropped; it is never logged,
-//! stored or printed, and its `Debug` shows sizes, not contents.
+//! stored or printed, and its `Debug` shows sizes, not contents; nor the path, which may carry a token.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -101,7 +101,6 @@ impl fmt::Debug for Exchange {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Exchange")
             .field("method", &self.request.method)
-            .field("path", &self.request.uri.path())
             .field("status", &self.response.as_ref().map(|r| r.status.as_u16()))
             .field("ended", &self.ended)
             .finish_non_exhaustive()

@@ -282,14 +282,14 @@ impl Collector for TrafficCollector {
         }
 
         let mut buckets = Vec::with_capacity(LATENCY_BOUNDS_US.len() + 1);
-        for (i, bound) in LATENCY_BOUNDS_US.iter().map(|us| *us as f64 / 1e6).chain([f64::MAX]).enumerate() {
+        for (i, bound) in LATENCY_BOUNDS_US.iter().map(|us| *us as f64 / 1e6).chain([f64::INFINITY]).enumerate() {
             buckets.push((bound, sum(&|b| b.latency[i].load(Relaxed))));
         }
         let count = buckets.iter().map(|(_, n)| n).sum::<u64>();
         let total_us = sum(&|b| b.latency_sum_us.load(Relaxed));
         let mut histogram = encoder.encode_descriptor(
             "http_request_duration",
-            "from the request's head to the end of the answer",
+            "from the request's head to the answer's head",
             Some(&Unit::Seconds),
             prometheus_client::metrics::MetricType::Histogram,
         )?;
@@ -339,4 +339,18 @@ pub fn start_log() {
         .with_ansi(colour);
     // A second start (a test, an embedding program) keeps the first log.
     let _ = if json { builder.json().try_init() } else { builder.try_init() };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_latency_histogram_ends_with_the_bucket_that_prometheus_needs() {
+        let metrics = Metrics::new();
+        metrics.add_traffic().request(200, Duration::from_secs(60));
+        let text = metrics.render();
+        assert!(text.contains("authtap_http_request_duration_seconds_bucket{le=\"30.0\"} 0\n"), "{text}");
+        assert!(text.contains("authtap_http_request_duration_seconds_bucket{le=\"+Inf\"} 1\n"), "{text}");
+    }
 }

@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod demo;
+pub mod health;
 pub mod serve;
 pub mod tail;
 pub mod test;
@@ -31,6 +32,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Check(options) => check::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Tail(options) => watch::run(&options),
+        Command::Health(options) => health::run(&options),
         Command::Schema(options) => print(&match options.of {
             SchemaOf::Config => pretty(&crate::config::settings::json_schema()),
             SchemaOf::Event => pretty(&crate::event::schema::json_schema()),

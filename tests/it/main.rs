@@ -7,8 +7,10 @@ mod capture;
 
 mod config;
 mod demo;
+mod docs;
 mod drain;
 mod errors;
+mod examples;
 mod harness;
 mod layers;
 mod reload;

@@ -1,0 +1,35 @@
+# `make check` is what CI runs, in the same words.
+CARGO ?= cargo
+
+.PHONY: check fmt clippy test examples deny advisories demo image
+
+check: fmt clippy test examples deny
+
+fmt:
+	$(CARGO) fmt --check
+
+clippy:
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+
+test:
+	$(CARGO) test --locked
+
+# Each configuration that is shipped, through the program itself; a warning is an error here.
+examples:
+	@for file in examples/*/routes.yaml; do $(CARGO) run -q --locked -- check --strict $$file || exit 1; done
+	$(CARGO) run -q --locked -- demo --drive > /dev/null
+
+# Licences, banned crates, sources; no network is needed.
+deny:
+	@if command -v cargo-deny > /dev/null; then cargo-deny --offline check bans licenses sources; \
+	else echo "cargo-deny is not installed: licences are not checked" >&2; fi
+
+# Known vulnerabilities; fetches the advisory database.
+advisories:
+	cargo-deny check advisories
+
+demo:
+	$(CARGO) run --release -- demo
+
+image:
+	docker build -t authtap:0.1.0 .
