@@ -21,3 +21,4 @@ pub mod session;
 pub mod sinks;
 pub mod spool;
 pub mod telemetry;
+pub mod tls;
