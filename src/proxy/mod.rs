@@ -19,6 +19,7 @@ pub mod handler;
 pub mod headers;
 pub mod host;
 pub mod listener;
+pub mod proxy_protocol;
 pub mod request_id;
 pub mod upgrade;
 pub mod upstream;
