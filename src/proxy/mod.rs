@@ -18,6 +18,8 @@ pub mod forwarded;
 pub mod handler;
 pub mod headers;
 pub mod host;
+pub mod idle;
+pub mod limits;
 pub mod listener;
 pub mod proxy_protocol;
 pub mod request_id;
