@@ -126,6 +126,11 @@ impl ClientIp {
         &self.header
     }
 
+    /// The networks of `trusted_proxies`.
+    pub(super) fn trusted(&self) -> &Trusted {
+        &self.trusted
+    }
+
     /// True if this peer's word about the client counts. `None` is a peer on a Unix socket: who
     /// may connect there was decided by the socket's file permissions.
     pub fn trusts(&self, peer: Option<IpAddr>) -> bool {
@@ -220,13 +225,13 @@ impl Walk<'_> {
 /// Networks of canonical addresses, sorted and disjoint, so that even the long list of a CDN costs
 /// a few comparisons.
 #[derive(Clone, Debug, Default)]
-struct Trusted {
+pub(super) struct Trusted {
     v4: Vec<Ipv4Net>,
     v6: Vec<Ipv6Net>,
 }
 
 impl Trusted {
-    fn new(nets: &[IpNet]) -> Trusted {
+    pub(super) fn new(nets: &[IpNet]) -> Trusted {
         let (mut v4, mut v6) = (Vec::new(), Vec::new());
         for net in nets {
             match canonical_net(*net) {
@@ -240,7 +245,13 @@ impl Trusted {
         Trusted { v4, v6 }
     }
 
-    fn contains(&self, ip: IpAddr) -> bool {
+    /// True if nobody is trusted.
+    pub(super) fn is_empty(&self) -> bool {
+        self.v4.is_empty() && self.v6.is_empty()
+    }
+
+    /// True if one of the networks holds this canonical address.
+    pub(super) fn contains(&self, ip: IpAddr) -> bool {
         match ip {
             IpAddr::V4(ip) => {
                 let after = self.v4.partition_point(|net| net.network() <= ip);
@@ -263,7 +274,8 @@ fn canonical_net(net: IpNet) -> IpNet {
     }
 }
 
-fn check_net(node: &Node, problems: &mut Problems) -> Option<IpNet> {
+/// Reads an address or a CIDR; warns about one that is hardly meant.
+pub(super) fn check_net(node: &Node, problems: &mut Problems) -> Option<IpNet> {
     let text = node.str(problems)?;
     let net = match text.parse::<IpAddr>() {
         Ok(ip) => Some(IpNet::from(ip.to_canonical())),

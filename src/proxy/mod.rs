@@ -11,6 +11,8 @@
 //! 4. [`forwarded::set_forwarded`] and [`request_id::ensure`] write what the application is told,
 //!    after the strip, so that no client can name these headers in `Connection` and lose them.
 
+pub mod access_log;
+pub mod balance;
 pub mod body;
 pub mod client_ip;
 pub mod connection;
@@ -20,7 +22,10 @@ pub mod framing;
 pub mod handler;
 pub mod headers;
 pub mod host;
+pub mod idle;
+pub mod limits;
 pub mod listener;
+pub mod proxy_protocol;
 pub mod request_id;
 pub mod stream;
 pub mod upgrade;

@@ -1,0 +1,349 @@
+//! What stands still is ended: a body of which no frame comes, a connection on which nothing moves.
+//!
+//! The wrappers must never slow down what moves. A body's frames and a stream's bytes pass without
+//! a timer being touched; one timer a wrapper, made when something waits for the first time, is set
+//! again only when it has run out, to the moment that is due by then. So a wrapper wakes its task
+//! at most once more in each span of time allowed.
+//!
+//! The invariant: nothing that stood still for the time allowed passes another wait, and nothing is
+//! ended earlier.
+
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use http_body::{Body, Frame, SizeHint};
+use pin_project_lite::pin_project;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+#[cfg(test)]
+mod tests;
+
+/// A timer that is made when it is first needed and set anew only when it has run out.
+#[derive(Debug, Default)]
+struct Alarm {
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Alarm {
+    /// Ready if `deadline` has passed; else the task is woken then, or earlier.
+    fn poll(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
+        if sleep.deadline() > deadline {
+            sleep.as_mut().reset(deadline);
+        }
+        loop {
+            ready!(sleep.as_mut().poll(cx));
+            if sleep.deadline() >= deadline {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(deadline);
+        }
+    }
+}
+
+/// When a wait that began at `start` has lasted too long; `None` is never.
+fn after(start: Instant, wait: Duration) -> Option<Instant> {
+    (!wait.is_zero()).then(|| start.checked_add(wait)).flatten()
+}
+
+/// Why a body ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum IdleError<E> {
+    /// Nothing of it came for the time allowed.
+    #[error("the body stood still for longer than allowed")]
+    Idle,
+    /// The body's own error.
+    #[error(transparent)]
+    Body(E),
+}
+
+pin_project! {
+    /// A body that fails when nothing of it comes for a time.
+    ///
+    /// The time runs from when somebody first waits for the next frame, so that a slow reader of
+    /// the body is not taken for a slow sender.
+    #[derive(Debug)]
+    pub struct IdleBody<B> {
+        #[pin]
+        inner: B,
+        idle: Duration,
+        waits_since: Option<Instant>,
+        alarm: Alarm,
+        failed: bool,
+    }
+}
+
+impl<B> IdleBody<B> {
+    /// Fails with [`IdleError::Idle`] if no frame comes for `idle`; zero is no limit.
+    pub fn new(inner: B, idle: Duration) -> IdleBody<B> {
+        IdleBody { inner, idle, waits_since: None, alarm: Alarm::default(), failed: false }
+    }
+
+    /// The body itself.
+    pub fn get_ref(&self) -> &B {
+        &self.inner
+    }
+}
+
+impl<B: Body> Body for IdleBody<B> {
+    type Data = B::Data;
+    type Error = IdleError<B::Error>;
+
+    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Self::Data>, Self::Error>>> {
+        let this = self.project();
+        if *this.failed {
+            return Poll::Ready(None);
+        }
+        if let Poll::Ready(frame) = this.inner.poll_frame(cx) {
+            *this.waits_since = None;
+            return Poll::Ready(frame.map(|frame| frame.map_err(IdleError::Body)));
+        }
+        if this.idle.is_zero() {
+            return Poll::Pending;
+        }
+        let since = *this.waits_since.get_or_insert_with(Instant::now);
+        let Some(deadline) = after(since, *this.idle) else { return Poll::Pending };
+        ready!(this.alarm.poll(deadline, cx));
+        *this.failed = true;
+        Poll::Ready(Some(Err(IdleError::Idle)))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.failed || self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
+    }
+}
+
+/// Times allowed on a stream.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct IdleTimes {
+    /// From its beginning to the first byte read; zero is no limit but `idle`.
+    pub first_byte: Duration,
+    /// Without a byte read or written; zero is no limit.
+    pub idle: Duration,
+}
+
+/// Tells a stream that its peer is waiting for us, not we for it.
+#[derive(Clone, Debug)]
+pub struct Busy(Arc<Holds>);
+
+#[derive(Debug)]
+struct Holds {
+    count: AtomicU32,
+    began: Instant,
+    /// When the last hold ended, in milliseconds after `began`, rounded up.
+    ended_ms: AtomicU64,
+}
+
+impl Busy {
+    fn new() -> Busy {
+        Busy(Arc::new(Holds { count: AtomicU32::new(0), began: Instant::now(), ended_ms: AtomicU64::new(0) }))
+    }
+
+    /// While the guard lives, silence of the peer is no idleness; that it does not take what is
+    /// written still is.
+    pub fn hold(&self) -> Hold {
+        self.0.count.fetch_add(1, Relaxed);
+        Hold(self.0.clone())
+    }
+
+    fn held(&self) -> bool {
+        self.0.count.load(Acquire) > 0
+    }
+
+    fn ended(&self) -> Instant {
+        let since = Duration::from_millis(self.0.ended_ms.load(Relaxed));
+        self.0.began.checked_add(since).unwrap_or(self.0.began)
+    }
+}
+
+/// See [`Busy::hold`].
+#[derive(Debug)]
+pub struct Hold(Arc<Holds>);
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        let ms = self.0.began.elapsed().as_nanos().div_ceil(1_000_000);
+        self.0.ended_ms.fetch_max(u64::try_from(ms).unwrap_or(u64::MAX), Relaxed);
+        // Whoever sees the count at zero sees the time too.
+        self.0.count.fetch_sub(1, Release);
+    }
+}
+
+pin_project! {
+    /// A stream that fails with `TimedOut` when nothing moves on it in either direction.
+    ///
+    /// Reading and writing must be done by one task, as a server's connection or a tunnel does:
+    /// there is one timer, and it wakes whoever waited last.
+    #[derive(Debug)]
+    pub struct IdleStream<S> {
+        #[pin]
+        inner: S,
+        state: State,
+    }
+}
+
+#[derive(Debug)]
+struct State {
+    times: IdleTimes,
+    busy: Busy,
+    began: Instant,
+    spoken: bool,
+    moved: Instant,
+    write_waits_since: Option<Instant>,
+    alarm: Alarm,
+    failed: bool,
+}
+
+impl<S> IdleStream<S> {
+    /// The time for the first byte runs from now.
+    pub fn new(inner: S, times: IdleTimes) -> IdleStream<S> {
+        let now = Instant::now();
+        let state = State {
+            times,
+            busy: Busy::new(),
+            began: now,
+            spoken: false,
+            moved: now,
+            write_waits_since: None,
+            alarm: Alarm::default(),
+            failed: false,
+        };
+        IdleStream { inner, state }
+    }
+
+    /// The handle that suspends the limit while a request is being answered: an application may
+    /// think for longer than a client may sleep.
+    pub fn busy(&self) -> Busy {
+        self.state.busy.clone()
+    }
+
+    /// The stream itself.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// Gives the stream up; the limits end.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl State {
+    fn alive(&self) -> io::Result<()> {
+        if self.failed { Err(timed_out()) } else { Ok(()) }
+    }
+
+    /// A read that waits: for the first byte, or for more.
+    fn read_waits(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let deadline = if !self.spoken && !self.times.first_byte.is_zero() {
+            after(self.began, self.times.first_byte)
+        } else if self.busy.held() {
+            // Nothing is due; this only makes sure that it is looked at again.
+            after(Instant::now(), self.times.idle)
+        } else {
+            after(self.moved.max(self.busy.ended()), self.times.idle)
+        };
+        self.wait(deadline, cx)
+    }
+
+    /// A write that waits: the peer does not take what we have for it.
+    fn write_waits<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        if self.times.idle.is_zero() {
+            return Poll::Pending;
+        }
+        let since = *self.write_waits_since.get_or_insert_with(Instant::now);
+        self.wait(after(self.moved.max(since), self.times.idle), cx)
+    }
+
+    fn wait<T>(&mut self, deadline: Option<Instant>, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        let Some(deadline) = deadline else { return Poll::Pending };
+        ready!(self.alarm.poll(deadline, cx));
+        self.failed = true;
+        Poll::Ready(Err(timed_out()))
+    }
+
+    fn wrote(&mut self, result: io::Result<usize>) -> Poll<io::Result<usize>> {
+        self.write_waits_since = None;
+        self.moved = Instant::now();
+        Poll::Ready(result)
+    }
+}
+
+fn timed_out() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the connection stood still for longer than allowed")
+}
+
+impl<S: AsyncRead> AsyncRead for IdleStream<S> {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let this = self.project();
+        this.state.alive()?;
+        let before = buf.filled().len();
+        match this.inner.poll_read(cx, buf) {
+            Poll::Ready(result) => {
+                this.state.spoken |= buf.filled().len() > before;
+                this.state.moved = Instant::now();
+                Poll::Ready(result)
+            }
+            Poll::Pending => this.state.read_waits(cx),
+        }
+    }
+}
+
+impl<S: AsyncWrite> AsyncWrite for IdleStream<S> {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let this = self.project();
+        this.state.alive()?;
+        match this.inner.poll_write(cx, buf) {
+            Poll::Ready(result) => this.state.wrote(result),
+            Poll::Pending => this.state.write_waits(cx),
+        }
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let this = self.project();
+        this.state.alive()?;
+        match this.inner.poll_write_vectored(cx, bufs) {
+            Poll::Ready(result) => this.state.wrote(result),
+            Poll::Pending => this.state.write_waits(cx),
+        }
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.project();
+        this.state.alive()?;
+        match this.inner.poll_flush(cx) {
+            Poll::Ready(result) => {
+                this.state.write_waits_since = None;
+                Poll::Ready(result)
+            }
+            Poll::Pending => this.state.write_waits(cx),
+        }
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let this = self.project();
+        this.state.alive()?;
+        match this.inner.poll_shutdown(cx) {
+            Poll::Ready(result) => Poll::Ready(result),
+            Poll::Pending => this.state.write_waits(cx),
+        }
+    }
+}
