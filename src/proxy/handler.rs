@@ -135,7 +135,7 @@ async fn forward(
         trusted_peer: trusted,
         claim: live.client_ip.header(),
         scheme: connection.scheme,
-        host: host_sent.clone(),
+        host: host_sent,
     };
     set_forwarded(&mut parts.headers, &hop, live.forwarded);
     if host_sent.is_none() {

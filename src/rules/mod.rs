@@ -147,14 +147,16 @@ impl RuleSet {
         if exact.is_none() && self.anywhere.is_empty() && !self.patterns.is_match(&facts.path) {
             return None;
         }
-        let mut routes: Vec<u16> = exact.into_iter().flatten().copied().collect();
-        routes.extend(&self.anywhere);
-        if !self.patterns.is_empty() {
-            routes.extend(self.patterns.matches(&facts.path).into_iter().filter_map(|p| self.pattern_routes.get(p)));
+        // Filtered before it is collected: an empty collection is no allocation.
+        let may_match = |i: &u16| self.route(*i).is_some_and(|r| matched(&r.demands, facts) != Some(false));
+        let mut routes: Vec<u16> =
+            exact.into_iter().flatten().chain(&self.anywhere).copied().filter(may_match).collect();
+        if self.patterns.is_match(&facts.path) {
+            let hits = self.patterns.matches(&facts.path);
+            routes.extend(hits.into_iter().filter_map(|p| self.pattern_routes.get(p).copied()).filter(may_match));
         }
         routes.sort_unstable();
         routes.dedup();
-        routes.retain(|i| self.route(*i).is_some_and(|r| matched(&r.demands, facts) != Some(false)));
         if routes.is_empty() {
             return None;
         }

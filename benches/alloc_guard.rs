@@ -1,0 +1,148 @@
+//! A guard, not a measurement: fails if capture allocates for a request that no route is about.
+//!
+//! "The cost on unmatched traffic is that of a bare proxy" is kept by one line of code after the
+//! other that does not allocate, and lost by one that does, which no timing on a shared machine
+//! would show. So allocations are counted, and the count must be exactly zero.
+//!
+//! A counting allocator in this file would need `unsafe`, which this package forbids. Therefore the
+//! program runs itself under glibc's `libmemusage.so`, which counts the calls of the C allocator:
+//! once with few repetitions and once with many. The difference is what the repetitions cost; what
+//! the start allocates, and what the regexes build when first used, falls out of it. A matched
+//! request is counted too and must allocate, or else it would be the counting that is broken.
+//!
+//! Linux with glibc only. Exits 0 if all is as it must be, 1 if it cannot be counted, 3 if an
+//! allocation is too many.
+
+use std::io::Write;
+use std::net::{IpAddr, Ipv4Addr};
+use std::process::{Command, ExitCode};
+use std::sync::Arc;
+
+use authtap::capture::CaptureConfig;
+use authtap::capture::pending::{Head, Pending};
+use authtap::capture::queue::Queue;
+use authtap::config::settings;
+use authtap::telemetry::Traffic;
+use http::{HeaderMap, HeaderValue, Method, Uri, header};
+
+/// How the program is told that it is the one whose allocations are counted.
+const COUNTED: &str = "--counted";
+const FEW: u64 = 1_000;
+const MANY: u64 = 11_000;
+
+const ROUTES: &str = r#"
+version: 1
+routes:
+  - { id: login, match: { method: POST, path: /login }, actor: { login: form.username }, when: { status: 30x }, emit: user.login.success }
+  - { id: role, match: { method: POST, path: "template:/admin/users/{name}/role" }, when: { status: 30x }, emit: user.role.updated }
+  - { id: export, match: { method: GET, path: "glob:/exports/*.csv" }, when: { status: 200 }, emit: data.exported }
+"#;
+
+/// A request, and whether capture is to take it.
+struct Case {
+    name: &'static str,
+    method: Method,
+    target: &'static str,
+    captured: bool,
+}
+
+const CASES: [Case; 4] = [
+    Case { name: "a page", method: Method::GET, target: "/items/42?page=2", captured: false },
+    Case { name: "another form", method: Method::POST, target: "/items/42/comments", captured: false },
+    Case { name: "the login page, looked at", method: Method::GET, target: "/login", captured: false },
+    Case { name: "a login", method: Method::POST, target: "/login", captured: true },
+];
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().collect();
+    if let [_, counted, case, times] = args.as_slice()
+        && counted == COUNTED
+    {
+        return match (case.parse().ok().and_then(|n: usize| CASES.get(n)), times.parse()) {
+            (Some(case), Ok(times)) => repeat(case, times),
+            _ => ExitCode::from(2),
+        };
+    }
+    let mut out = std::io::stdout();
+    let mut code = ExitCode::SUCCESS;
+    for (n, case) in CASES.iter().enumerate() {
+        let (few, many) = match (count(n, FEW), count(n, MANY)) {
+            (Ok(few), Ok(many)) => (few, many),
+            (Err(why), _) | (_, Err(why)) => {
+                let _ = writeln!(out, "cannot count allocations: {why}");
+                return ExitCode::FAILURE;
+            }
+        };
+        let allocations = many.saturating_sub(few) as f64 / (MANY - FEW) as f64;
+        let good = if case.captured { many >= few + (MANY - FEW) } else { many == few };
+        let verdict = match (good, case.captured) {
+            (true, _) => "as it must be",
+            (false, false) => "must be 0: something on the way of every request allocates",
+            (false, true) => "a captured request must allocate: the counting does not work",
+        };
+        let _ = writeln!(out, "{}: {allocations} allocations a request ({verdict})", case.name);
+        if !good {
+            code = ExitCode::from(3);
+        }
+    }
+    code
+}
+
+/// What is counted: `times` requests, one like the other.
+fn repeat(case: &Case, times: u64) -> ExitCode {
+    let (Some(config), _) = settings::check("guard", ROUTES) else { return ExitCode::from(2) };
+    let capture = CaptureConfig { rules: config.rules, limits: config.capture };
+    let (queue, mut receiver) = Queue::new(8);
+    let stats = Arc::new(Traffic::default());
+    let uri = Uri::from_static(case.target);
+    let headers: HeaderMap = [
+        (header::HOST, "app.example.test"),
+        (header::USER_AGENT, "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"),
+        (header::COOKIE, "sid=0123456789abcdef; theme=dark"),
+        (header::CONTENT_TYPE, "application/x-www-form-urlencoded"),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name, HeaderValue::from_static(value)))
+    .collect();
+    let head = Head {
+        method: &case.method,
+        uri: &uri,
+        host: "app.example.test",
+        headers: &headers,
+        client_ip: IpAddr::V4(Ipv4Addr::new(203, 0, 113, 42)),
+        scheme: "https",
+    };
+    for _ in 0..times {
+        let captured = Pending::begin(&capture, &head, &queue, &stats).is_some();
+        if captured != case.captured || receiver.try_recv().is_ok() != captured {
+            return ExitCode::from(2);
+        }
+    }
+    ExitCode::SUCCESS
+}
+
+/// How often this program asks for memory when it runs case `n` so many times.
+fn count(n: usize, times: u64) -> Result<u64, String> {
+    let this = std::env::current_exe().map_err(|e| format!("this program cannot be found: {e}"))?;
+    let ran = Command::new(this)
+        .args([COUNTED, &n.to_string(), &times.to_string()])
+        .env("LD_PRELOAD", "libmemusage.so")
+        .env("MEMUSAGE_NO_TIMER", "1")
+        .env_remove("MEMUSAGE_OUTPUT")
+        .env_remove("MEMUSAGE_PROG_NAME")
+        .output()
+        .map_err(|e| format!("this program cannot be started: {e}"))?;
+    let said = String::from_utf8_lossy(&ran.stderr);
+    if !ran.status.success() {
+        return Err(format!("the counted run ended with {}", ran.status));
+    }
+    let row = |name: &str| {
+        let row = said.lines().find_map(|line| line.split_once(name)).map(|(_, row)| row);
+        // The names are coloured: an escape sequence may stand before the numbers.
+        row.and_then(|row| row.split_whitespace().find_map(|word| word.parse::<u64>().ok()))
+    };
+    match (row("malloc|"), row("realloc|"), row("calloc|")) {
+        (Some(malloc), Some(realloc), Some(calloc)) => Ok(malloc + realloc + calloc),
+        _ => Err("there is no libmemusage.so (Debian: package libc6)".into()),
+    }
+}
