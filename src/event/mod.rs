@@ -7,8 +7,8 @@
 
 pub mod id;
 pub mod kind;
-pub mod notice;
 pub mod line;
+pub mod notice;
 pub mod outcome;
 pub mod schema;
 pub mod text;

@@ -99,8 +99,8 @@ impl Upstreams {
                     good = false;
                 }
                 Some(Ok(address)) => servers.push(address),
-                Some(Err(why)) => {
-                    problems.error(item, why);
+                Some(Err(error)) => {
+                    problems.error_hint(item, error.why, &error.hint);
                     good = false;
                 }
                 None => good = false,

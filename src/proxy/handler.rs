@@ -129,6 +129,10 @@ async fn forward(
     if unsized_body {
         parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
+    if host_sent.is_none() {
+        // HTTP/1.0 may leave it out, HTTP/1.1 may not (RFC 9112 section 3.2).
+        parts.headers.insert(header::HOST, live.upstream_host.clone());
+    }
     let hop = Hop {
         peer: &connection.peer,
         client_ip,
@@ -138,10 +142,6 @@ async fn forward(
         host: host_sent,
     };
     set_forwarded(&mut parts.headers, &hop, live.forwarded);
-    if host_sent.is_none() {
-        // HTTP/1.0 may leave it out, HTTP/1.1 may not (RFC 9112 section 3.2).
-        parts.headers.insert(header::HOST, live.upstream_host.clone());
-    }
     let id = request_id::ensure(&mut parts.headers);
     if let Some(pending) = &mut pending {
         pending.request_id(id.to_str().unwrap_or_default());

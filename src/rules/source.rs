@@ -183,11 +183,21 @@ impl Source {
     fn names_a_secret(&self) -> Option<&str> {
         let (name, strict) = match self {
             Source::Form(n) | Source::Query(n) | Source::Path(n) => (n.as_str(), false),
-            Source::Json(p) | Source::ResponseJson(p) => (p.rsplit('/').next().unwrap_or_default(), false),
+            Source::Json(p) | Source::ResponseJson(p) | Source::Jwt(p) | Source::ResponseJwt(_, p) => {
+                (p.rsplit('/').next().unwrap_or_default(), false)
+            }
             Source::Cookie(n) | Source::ResponseCookie(n) => (n.as_str(), true),
             Source::Header(h) | Source::ResponseHeader(h) => {
-                if [header::COOKIE, header::SET_COOKIE, header::AUTHORIZATION, header::PROXY_AUTHORIZATION].contains(h)
-                {
+                // The last two carry whole addresses, and with them reset links and codes.
+                const HOLD_SECRETS: [HeaderName; 6] = [
+                    header::COOKIE,
+                    header::SET_COOKIE,
+                    header::AUTHORIZATION,
+                    header::PROXY_AUTHORIZATION,
+                    header::REFERER,
+                    header::LOCATION,
+                ];
+                if HOLD_SECRETS.contains(h) {
                     return Some(h.as_str());
                 }
                 (h.as_str(), false)

@@ -3,8 +3,6 @@
 #![allow(clippy::expect_used, reason = "a failed expectation is how a test fails, in its helpers too")]
 
 mod capture;
-//! The integration tests, in one binary.
-
 mod config;
 mod demo;
 mod docs;
