@@ -20,7 +20,7 @@ use crate::admin::{self, AdminAuth, AdminState, Readiness};
 use crate::capture::CaptureConfig;
 use crate::capture::queue::{self, Queue};
 use crate::config::problem::Problems;
-use crate::config::settings::{self, Config};
+use crate::config::settings::{self, Config, Start};
 use crate::deliver::{Delivery, RunningSinkSpec};
 use crate::enrich::Enrichers;
 use crate::event::Outcome;
@@ -148,6 +148,7 @@ struct Core {
     spool: Arc<dyn Spool>,
     colour: bool,
     shown: ArcSwap<String>,
+    started_with: Start,
     delivery: Mutex<Option<Delivery>>,
     seen: Mutex<Option<blake3::Hash>>,
     refused: AtomicBool,
@@ -185,6 +186,7 @@ pub fn bind(config: Config, file: Option<PathBuf>, overrides: Overrides, colour:
         spool: spool.clone(),
         colour,
         shown: ArcSwap::from_pointee(config.to_string()),
+        started_with: config.start(),
         delivery: Mutex::new(None),
         seen: Mutex::new(seen),
         refused: AtomicBool::new(false),
@@ -443,6 +445,9 @@ impl Core {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = content_hash(file);
         let result = load(file).and_then(|(config, problems)| {
             let parts = build(&config, &self.overrides, self.colour)?;
+            if config.needs_restart_over(&self.started_with) {
+                tracing::warn!("listen, workers, admin and data changed in the file: that takes a restart");
+            }
             self.live.store(Arc::new(parts.live));
             self.pipeline.store(Arc::new(parts.pipeline));
             if let Some(delivery) = &mut *self.delivery.lock().unwrap_or_else(PoisonError::into_inner) {

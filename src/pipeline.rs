@@ -106,12 +106,10 @@ impl Pipeline {
         let session =
             self.remember(&decision, event.as_ref(), &presented, &handed_out, known.is_some(), exchange.answered);
 
-        let Some(mut event) = event else {
-            if decision.outcome == Outcome::Unknown {
-                tracing::debug!(route = %decision.route.id, rule = %decision.rule, "the evidence did not decide");
-            }
-            return Vec::new();
-        };
+        if decision.outcome == Outcome::Unknown {
+            self.metrics.undecided(decision.route.id.as_str());
+        }
+        let Some(mut event) = event else { return Vec::new() };
         event.metadata.session_id = session.and_then(Handle::shown);
         self.current.enrichers.enrich(exchange, &mut event);
         let further = decision.types[1..].iter().map(|event_type| also(&event, event_type));

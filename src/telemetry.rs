@@ -125,6 +125,11 @@ struct ReasonLabel {
 }
 
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct RouteLabel {
+    route: String,
+}
+
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 struct ResultLabel {
     result: String,
 }
@@ -146,6 +151,7 @@ pub struct Metrics {
     traffic: Arc<Mutex<Vec<Arc<Traffic>>>>,
     events: Family<EventLabels, Counter>,
     dropped: Family<ReasonLabel, Counter>,
+    undecided: Family<RouteLabel, Counter>,
     reloads: Family<ResultLabel, Counter>,
     sink_events: Family<SinkResult, Counter>,
     sink_lag: Family<SinkLabel, Gauge>,
@@ -171,6 +177,7 @@ impl Metrics {
             traffic,
             events: Family::default(),
             dropped: Family::default(),
+            undecided: Family::default(),
             reloads: Family::default(),
             sink_events: Family::default(),
             sink_lag: Family::default(),
@@ -180,6 +187,11 @@ impl Metrics {
         };
         registry.register("events", "events emitted, by type and outcome", metrics.events.clone());
         registry.register("events_dropped", "events or exchanges lost, by reason", metrics.dropped.clone());
+        registry.register(
+            "exchanges_undecided",
+            "exchanges of a route whose outcome the evidence did not decide, whether or not an event says so",
+            metrics.undecided.clone(),
+        );
         registry.register("config_reloads", "reloads of the configuration, by result", metrics.reloads.clone());
         registry.register("sink_events", "events a sink has dealt with, by result", metrics.sink_events.clone());
         registry.register("sink_lag_events", "events waiting for a sink", metrics.sink_lag.clone());
@@ -208,6 +220,12 @@ impl Metrics {
     pub fn event(&self, event_type: &str, outcome: &str) {
         let labels = EventLabels { event_type: event_type.into(), outcome: outcome.into() };
         self.events.get_or_create(&labels).inc();
+    }
+
+    /// Counts an exchange that the evidence did not decide. Routes come from the configuration, so
+    /// their number is bounded.
+    pub fn undecided(&self, route: &str) {
+        self.undecided.get_or_create(&RouteLabel { route: route.into() }).inc();
     }
 
     /// Counts lost events.
@@ -324,6 +342,14 @@ impl Collector for TrafficCollector {
         }
         Ok(())
     }
+}
+
+/// Says where a panic happened, and never with what words: they may quote a stranger's bytes.
+pub fn quiet_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, thread = std::thread::current().name(), "a panic was caught or ends its thread");
+    }));
 }
 
 /// Starts the program's log on standard error: `AUTHTAP_LOG` filters it (`info` if unset),

@@ -15,7 +15,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Uri};
 
 use super::CaptureConfig;
-use super::queue::{Captured, Queue};
+use super::queue::{Captured, Held, Queue};
 use super::tee::Copier;
 use crate::event::Timestamp;
 use crate::exchange::{Ended, Exchange, Kept, Request, Response};
@@ -181,6 +181,9 @@ impl Inner {
             response: self.response.map(|(status, headers)| Response { status, headers, body: response_body }),
             ended: self.ended,
         };
-        self.queue.offer(Captured { exchange, candidates: self.candidates, rules: self.rules }, &self.stats);
+        self.queue.offer(
+            Captured { exchange, candidates: self.candidates, rules: self.rules, held: Held::default() },
+            &self.stats,
+        );
     }
 }

@@ -1,7 +1,7 @@
 //! The bounded way from the traffic threads to the pipeline.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
 use tokio::sync::mpsc;
 
@@ -13,6 +13,9 @@ use crate::telemetry::Traffic;
 /// logins hold about 4 KB.
 pub const CAPACITY: usize = 4096;
 
+/// How many bytes of bodies may wait, in all: large prefixes fill the queue before many do.
+pub const MAX_BYTES: usize = 64 << 20;
+
 /// A finished exchange with the routes it may belong to.
 #[derive(Debug)]
 pub struct Captured {
@@ -22,27 +25,106 @@ pub struct Captured {
     pub candidates: Candidates,
     /// The rule set that was in force when the request came.
     pub rules: Arc<RuleSet>,
+    /// The bytes it holds of the queue's bound; given back when it is dropped.
+    pub held: Held,
+}
+
+/// A share of the queue's bound in bytes.
+#[derive(Debug, Default)]
+pub struct Held {
+    bytes: usize,
+    of: Option<Arc<AtomicUsize>>,
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if let Some(of) = &self.of {
+            of.fetch_sub(self.bytes, Relaxed);
+        }
+    }
 }
 
 /// The sending side, one clone a traffic thread.
 #[derive(Clone)]
 pub struct Queue {
     sender: mpsc::Sender<Captured>,
+    held: Arc<AtomicUsize>,
 }
 
 impl Queue {
     /// A queue and its receiving side.
     pub fn new(capacity: usize) -> (Queue, mpsc::Receiver<Captured>) {
         let (sender, receiver) = mpsc::channel(capacity);
-        (Queue { sender }, receiver)
+        (Queue { sender, held: Arc::default() }, receiver)
     }
 
     /// Hands an exchange over, or drops and counts it if the queue is full. Never waits.
-    pub fn offer(&self, captured: Captured, stats: &Traffic) {
-        let counter = match self.sender.try_send(captured) {
-            Ok(()) => &stats.captured,
-            Err(_) => &stats.queue_full,
-        };
+    pub fn offer(&self, mut captured: Captured, stats: &Traffic) {
+        let answer = captured.exchange.response.as_ref().map_or(0, |r| r.body.bytes.len());
+        let bytes = captured.exchange.request.body.bytes.len() + answer;
+        let before = self.held.fetch_add(bytes, Relaxed);
+        captured.held = Held { bytes, of: Some(self.held.clone()) };
+        let taken = before + bytes <= MAX_BYTES && self.sender.try_send(captured).is_ok();
+        let counter = if taken { &stats.captured } else { &stats.queue_full };
         counter.fetch_add(1, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::event::Timestamp;
+    use crate::exchange::{Ended, Kept, Request};
+    use crate::rules::facts::Facts;
+
+    fn captured(body: usize) -> Captured {
+        let source = "- { id: any, match: { method: POST }, emit: data.viewed }";
+        let mut problems = crate::config::problem::Problems::new("t", source);
+        let node = crate::config::node::Node::parse(source, &mut problems).expect("yaml");
+        let rules = Arc::new(RuleSet::check(node.items(), &[], &mut problems));
+        let request = Request {
+            method: http::Method::POST,
+            uri: http::Uri::from_static("/"),
+            host: String::new(),
+            headers: http::HeaderMap::new(),
+            body: Kept { bytes: Bytes::from(vec![0; body]), cut: false, asked: true },
+        };
+        let facts = Facts::of_request(&request.method, &request.uri, "", &request.headers);
+        let candidates = rules.candidates(&facts).expect("a candidate");
+        let moment = Timestamp::from_millis(0);
+        let exchange = Exchange {
+            began: moment,
+            answered: moment,
+            duration: std::time::Duration::ZERO,
+            client_ip: std::net::Ipv4Addr::LOCALHOST.into(),
+            scheme: "http",
+            request_id: String::new(),
+            request,
+            response: None,
+            ended: Ended::Complete,
+        };
+        Captured { exchange, candidates, rules, held: Held::default() }
+    }
+
+    #[test]
+    fn a_full_queue_drops_and_counts_by_number_and_by_bytes() {
+        let stats = Traffic::default();
+        let (queue, mut receiver) = Queue::new(2);
+        for _ in 0..3 {
+            queue.offer(captured(10), &stats);
+        }
+        assert_eq!((stats.captured.load(Relaxed), stats.queue_full.load(Relaxed)), (2, 1));
+
+        let (queue, mut large) = Queue::new(100);
+        for _ in 0..3 {
+            queue.offer(captured(MAX_BYTES / 2), &stats);
+        }
+        assert_eq!(stats.queue_full.load(Relaxed), 2, "two halves fit, a third does not");
+        drop(large.try_recv());
+        queue.offer(captured(10), &stats);
+        assert_eq!(stats.queue_full.load(Relaxed), 2, "what was taken out gave its bytes back");
+        assert!(receiver.try_recv().is_ok());
     }
 }

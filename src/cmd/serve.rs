@@ -16,6 +16,7 @@ const USUAL_FILE: &str = "routes.yaml";
 /// Runs the proxy until it is told to stop.
 pub fn run(options: &Run) -> u8 {
     telemetry::start_log();
+    telemetry::quiet_panics();
     match prepare(options).and_then(|(config, file, overrides)| {
         let colour = std::io::stdout().is_terminal();
         let runtime = control_runtime().map_err(StartError::System)?;

@@ -120,8 +120,29 @@ pub struct Config {
     pub base: PathBuf,
 }
 
+/// The settings that only a start can follow.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Start {
+    listen: Vec<SocketAddr>,
+    workers: Option<usize>,
+    admin: Option<Admin>,
+    data: PathBuf,
+}
+
+impl Config {
+    /// What of it only a start can follow.
+    pub fn start(&self) -> Start {
+        Start { listen: self.listen.clone(), workers: self.workers, admin: self.admin.clone(), data: self.data.clone() }
+    }
+
+    /// True if a running program that was started with `before` cannot follow all of it.
+    pub fn needs_restart_over(&self, before: &Start) -> bool {
+        self.start() != *before
+    }
+}
+
 /// The admin listener.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Admin {
     /// Where.
     pub listen: SocketAddr,

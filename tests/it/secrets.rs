@@ -17,7 +17,7 @@ routes:
     match: { method: POST, path: [/login, /multipart] }
     actor: { login: form.username }
     method: password
-    fields: { remember: form.remember, referer: header.referer, agent: header.user-agent }
+    fields: { remember: form.remember, language: header.accept-language, agent: header.user-agent }
     rules:
       - { when: { status: 302, set_cookie: { SID: changed } }, outcome: success }
       - { when: { body: { contains: wrong } }, outcome: failure, reason: invalid_credentials }
