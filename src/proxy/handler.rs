@@ -139,7 +139,7 @@ async fn forward(
         trusted_peer: trusted,
         claim: live.client_ip.header(),
         scheme: connection.scheme,
-        host: host_sent,
+        host: host_sent.clone(),
     };
     set_forwarded(&mut parts.headers, &hop, live.forwarded);
     let id = request_id::ensure(&mut parts.headers);
