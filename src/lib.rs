@@ -19,5 +19,6 @@ pub mod proxy;
 pub mod rules;
 pub mod session;
 pub mod sinks;
+pub mod socket_activation;
 pub mod spool;
 pub mod telemetry;
