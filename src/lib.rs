@@ -19,6 +19,7 @@ pub mod proxy;
 pub mod rules;
 pub mod session;
 pub mod sinks;
+pub mod socket_activation;
 pub mod spool;
 pub mod telemetry;
 pub mod tls;

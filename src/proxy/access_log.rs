@@ -167,7 +167,7 @@ pub fn shown_path(path: &str) -> Text {
 
 /// Long, and of letters and digits; or so long that no word is, whatever it is made of.
 fn looks_like_a_token(segment: &str) -> bool {
-    let has = |test: fn(&u8) -> bool| segment.as_bytes().iter().any(|b| test(b));
+    let has = |test: fn(&u8) -> bool| segment.as_bytes().iter().any(test);
     let mixed = has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic);
     let words = segment.split(['-', '_', '.']).all(|word| word.len() < TOKEN_LEN);
     segment.len() >= TOKEN_LEN && (mixed || !words)
