@@ -101,8 +101,8 @@ fn requests(s: &Secrets) -> Vec<Vec<u8>> {
     let answers = format!(
         "Cookie: theme=dark; SID={}; remember_web={}\r\nX-Session-Token: {}\r\n\
          X-Test-Cookie: SID={}{}; HttpOnly\r\nX-Test-Location: /home?token={}&code={}#access_token={}\r\n\
-         Referer: http://a.test/login\r\n",
-        s.cookie, s.token, s.token, s.token, s.cookie, s.token, s.code, s.token
+         Referer: http://a.test/reset?token={}\r\n",
+        s.cookie, s.token, s.token, s.token, s.cookie, s.token, s.code, s.token, s.token
     );
     let urlencoded = format!("{answers}Content-Type: application/x-www-form-urlencoded\r\n");
     let multipart = format!(
