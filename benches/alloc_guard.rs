@@ -105,6 +105,7 @@ fn repeat(case: &Case, times: u64) -> ExitCode {
     .map(|(name, value)| (name, HeaderValue::from_static(value)))
     .collect();
     let head = Head {
+        tls: None,
         method: &case.method,
         uri: &uri,
         host: "app.example.test",

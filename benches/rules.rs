@@ -98,6 +98,7 @@ fn exchange(asked: Asked, content_type: &'static str, body: &'static str, respon
     let mut headers = asked.headers;
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     Exchange {
+        tls: None,
         began: Timestamp::from_millis(1_768_469_537_000),
         answered: Timestamp::from_millis(1_768_469_537_123),
         duration: Duration::from_millis(123),

@@ -68,6 +68,7 @@ fn exchanges(criterion: &mut Criterion) {
     ] {
         let uri = Uri::from_static(path);
         let head = Head {
+            tls: None,
             method: &method,
             uri: &uri,
             host: "app.example.test",

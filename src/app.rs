@@ -20,19 +20,22 @@ use crate::admin::{self, AdminAuth, AdminState, Readiness};
 use crate::capture::CaptureConfig;
 use crate::capture::queue::{self, Queue};
 use crate::config::problem::Problems;
-use crate::config::settings::{self, Config, Start};
+use crate::config::settings::{self, Config, Listen, Start};
 use crate::deliver::{Delivery, RunningSinkSpec};
 use crate::enrich::Enrichers;
 use crate::event::Outcome;
 use crate::event::notice::{DROPPED, RELOADED, STARTED, notice};
 use crate::pipeline::{Pipeline, PipelineConfig};
+use crate::proxy::connection::Door;
 use crate::proxy::handler::Live;
+use crate::proxy::limits::Connections;
 use crate::proxy::listener::{self, Thread};
 use crate::proxy::upstream::Address;
 use crate::sinks::BuildCx;
 use crate::spool::Spool;
 use crate::spool::memory::{self, MemorySpool};
 use crate::telemetry::Metrics;
+use crate::tls::server::ServerTls;
 
 /// How often losses are looked at, to be said in the stream itself.
 const LOSSES_EVERY: Duration = Duration::from_secs(10);
@@ -90,6 +93,9 @@ pub enum StartError {
     /// A database cannot be used.
     #[error("{0}")]
     Enrich(#[from] crate::enrich::EnrichError),
+    /// A certificate or key cannot be used.
+    #[error("{0}")]
+    Tls(#[from] crate::tls::TlsError),
     /// A sink cannot be built.
     #[error("sink `{name}`: {source}")]
     Sink {
@@ -130,7 +136,7 @@ pub struct Bound {
     pub spool: Arc<dyn Spool>,
     /// Every metric.
     pub metrics: Arc<Metrics>,
-    listeners: Vec<Vec<StdListener>>,
+    listeners: Vec<Vec<(StdListener, Door)>>,
     admin_listener: Option<(StdListener, AdminAuth)>,
     core: Arc<Core>,
     queue: (Queue, mpsc::Receiver<queue::Captured>),
@@ -149,6 +155,8 @@ struct Core {
     colour: bool,
     shown: ArcSwap<String>,
     started_with: Start,
+    connections: Arc<Connections>,
+    secured: Vec<Arc<ServerTls>>,
     delivery: Mutex<Option<Delivery>>,
     seen: Mutex<Option<blake3::Hash>>,
     refused: AtomicBool,
@@ -157,15 +165,22 @@ struct Core {
 /// Binds the ports and builds the parts. `file` is watched and read again at a reload.
 pub fn bind(config: Config, file: Option<PathBuf>, overrides: Overrides, colour: bool) -> Result<Bound, StartError> {
     let threads = overrides.workers.or(config.workers).unwrap_or_else(default_threads);
-    let wanted = overrides.listen.map_or_else(|| config.listen.clone(), |one| vec![one]);
-    let mut per_thread: Vec<Vec<StdListener>> = (0..threads).map(|_| Vec::new()).collect();
+    let wanted = overrides.listen.map_or_else(|| config.listen.clone(), |one| vec![Listen::plain(one)]);
+    let mut per_thread: Vec<Vec<(StdListener, Door)>> = (0..threads).map(|_| Vec::new()).collect();
     let mut addresses = Vec::new();
-    for address in wanted {
+    let mut secured = Vec::new();
+    for Listen { address, tls, proxy_protocol } in wanted {
+        let tls = tls.map(|plan| plan.build(&config.base)).transpose()?.map(Arc::new);
+        for warning in tls.iter().flat_map(|tls| tls.warnings()) {
+            tracing::warn!(%address, "{warning}");
+        }
+        secured.extend(tls.clone());
+        let door = Door { tls, proxy_protocol };
         let bound = listener::bind(address, threads).map_err(|source| StartError::Bind { address, source })?;
         let first = bound.first().map(StdListener::local_addr);
         addresses.extend(first.and_then(Result::ok));
         for (listener, slot) in bound.into_iter().zip(&mut per_thread) {
-            slot.push(listener);
+            slot.push((listener, door.clone()));
         }
     }
     let admin_listener = bind_admin(&config, &overrides)?;
@@ -187,6 +202,8 @@ pub fn bind(config: Config, file: Option<PathBuf>, overrides: Overrides, colour:
         colour,
         shown: ArcSwap::from_pointee(config.to_string()),
         started_with: config.start(),
+        connections: Connections::new(&config.limits),
+        secured,
         delivery: Mutex::new(None),
         seen: Mutex::new(seen),
         refused: AtomicBool::new(false),
@@ -246,6 +263,7 @@ fn build(config: &Config, overrides: &Overrides, colour: bool) -> Result<Parts, 
             client_ip: config.client_ip.clone(),
             forwarded: config.forwarded,
             timeouts: config.timeouts,
+            limits: config.limits,
             capture: CaptureConfig { rules: config.rules.clone(), limits: config.capture },
         },
         pipeline: PipelineConfig { enrichers: Arc::new(enrichers), session: config.session.clone() },
@@ -267,6 +285,7 @@ impl Bound {
         for (i, listeners) in self.listeners.into_iter().enumerate() {
             let thread = Thread {
                 listeners,
+                connections: self.core.connections.clone(),
                 live: self.core.live.clone(),
                 queue: queue.clone(),
                 stats: self.metrics.add_traffic(),
@@ -401,6 +420,12 @@ async fn watch_over(core: &Arc<Core>, spool: &Arc<dyn Spool>, stop: impl Future<
 }
 
 fn refresh_databases(core: &Core) {
+    for refreshed in core.secured.iter().flat_map(|tls| tls.refresh()) {
+        match refreshed.result {
+            Ok(()) => tracing::info!(what = refreshed.what, file = %refreshed.file.display(), "new certificate in use"),
+            Err(error) => tracing::error!("the old {} stays in use: {error}", refreshed.what),
+        }
+    }
     for refreshed in core.pipeline.load().enrichers.refresh() {
         match refreshed.result {
             Ok(()) => tracing::info!(what = refreshed.what, file = %refreshed.file.display(), "new database in use"),
@@ -448,6 +473,7 @@ impl Core {
             if config.needs_restart_over(&self.started_with) {
                 tracing::warn!("listen, workers, admin and data changed in the file: that takes a restart");
             }
+            self.connections.follow(&config.limits);
             self.live.store(Arc::new(parts.live));
             self.pipeline.store(Arc::new(parts.pipeline));
             if let Some(delivery) = &mut *self.delivery.lock().unwrap_or_else(PoisonError::into_inner) {

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -26,6 +27,8 @@ pub struct Exchange {
     pub client_ip: IpAddr,
     /// `http` or `https`, as the client sees it.
     pub scheme: &'static str,
+    /// What is known of the client's TLS connection, if it speaks TLS with us.
+    pub tls: Option<Arc<ClientTls>>,
     /// `x-request-id`, kept or made.
     pub request_id: String,
     /// The request.
@@ -34,6 +37,19 @@ pub struct Exchange {
     pub response: Option<Response>,
     /// How it ended.
     pub ended: Ended,
+}
+
+/// What is known of a client's TLS connection.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClientTls {
+    /// `1.2` or `1.3`.
+    pub version: &'static str,
+    /// The name the client asked for (SNI), lower case.
+    pub sni: Option<String>,
+    /// The JA4 fingerprint of its ClientHello.
+    pub ja4: Option<String>,
+    /// The subject of its verified certificate (RFC 4514).
+    pub subject: Option<String>,
 }
 
 /// What was asked.

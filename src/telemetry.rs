@@ -64,6 +64,8 @@ pub struct Traffic {
     pub captured: AtomicU64,
     /// Exchanges lost because the queue was full.
     pub queue_full: AtomicU64,
+    /// Connections closed because a limit of connections was reached.
+    pub connections_refused: AtomicU64,
     /// Requests refused by a limit or because they could not be read.
     pub refused: AtomicU64,
 }
@@ -328,6 +330,11 @@ impl Collector for TrafficCollector {
             ("connections_accepted", "connections accepted", sum(&|b| b.accepted.load(Relaxed))),
             ("exchanges_captured", "exchanges handed to the pipeline", sum(&|b| b.captured.load(Relaxed))),
             ("exchanges_dropped", "exchanges lost because the queue was full", sum(&|b| b.queue_full.load(Relaxed))),
+            (
+                "connections_refused",
+                "connections closed because a limit was reached",
+                sum(&|b| b.connections_refused.load(Relaxed)),
+            ),
             ("requests_refused", "requests refused by a limit or unreadable", sum(&|b| b.refused.load(Relaxed))),
         ] {
             let counter = ConstCounter::new(value);

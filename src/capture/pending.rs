@@ -18,7 +18,7 @@ use super::CaptureConfig;
 use super::queue::{Captured, Held, Queue};
 use super::tee::Copier;
 use crate::event::Timestamp;
-use crate::exchange::{Ended, Exchange, Kept, Request, Response};
+use crate::exchange::{ClientTls, Ended, Exchange, Kept, Request, Response};
 use crate::rules::facts::Facts;
 use crate::rules::{Candidates, RuleSet};
 use crate::telemetry::Traffic;
@@ -37,6 +37,8 @@ pub struct Head<'a> {
     pub client_ip: IpAddr,
     /// `http` or `https`.
     pub scheme: &'static str,
+    /// What is known of the client's TLS connection.
+    pub tls: Option<&'a Arc<ClientTls>>,
 }
 
 /// The copy of a request's body while it arrives.
@@ -53,6 +55,7 @@ struct Inner {
     answered: Option<Timestamp>,
     client_ip: IpAddr,
     scheme: &'static str,
+    tls: Option<Arc<ClientTls>>,
     request_id: String,
     method: Method,
     uri: Uri,
@@ -83,6 +86,7 @@ impl Pending {
                 answered: None,
                 client_ip: head.client_ip,
                 scheme: head.scheme,
+                tls: head.tls.cloned(),
                 request_id: String::new(),
                 method: head.method.clone(),
                 uri: head.uri.clone(),
@@ -170,6 +174,7 @@ impl Inner {
             duration,
             client_ip: self.client_ip,
             scheme: self.scheme,
+            tls: self.tls,
             request_id: self.request_id,
             request: Request {
                 method: self.method,

@@ -95,6 +95,7 @@ mod tests {
         let candidates = rules.candidates(&facts).expect("a candidate");
         let moment = Timestamp::from_millis(0);
         let exchange = Exchange {
+            tls: None,
             began: moment,
             answered: moment,
             duration: std::time::Duration::ZERO,

@@ -28,7 +28,7 @@ const MAX_REPEATED: usize = 8 << 20;
 const MAX_PATH: usize = 200;
 
 /// Keys that the design names and this version does not have, so that whoever read of them is told so.
-const NOT_BUILT: &[&str] = &["presets", "identity", "flow", "follow", "graphql", "tls", "proxy_protocol", "detect"];
+const NOT_BUILT: &[&str] = &["presets", "identity", "flow", "follow", "graphql", "detect"];
 
 /// A YAML value with its place.
 #[derive(Clone, Debug)]

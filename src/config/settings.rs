@@ -11,21 +11,33 @@ use std::sync::Arc;
 use super::node::{Map, Node, clip};
 use super::problem::{Problem, Problems};
 use super::shape::{Field, Kind};
-use crate::capture::{self, Limits};
+use crate::capture;
 use crate::enrich::{self, EnrichPlan};
 use crate::proxy::client_ip::{self, ClientIp};
 use crate::proxy::forwarded::{self, Policy};
+use crate::proxy::limits::{self, Limits};
+use crate::proxy::proxy_protocol;
 use crate::proxy::upstream::{self, Address, Timeouts};
 use crate::rules::{RuleSet, route};
 use crate::session::{self, SessionConfig};
 use crate::sinks::{self, SinkSpec};
+use crate::tls::server::{self, ServerPlan};
 
 /// Where the proxy listens without `listen:`.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 /// Where the admin listener listens without `admin:`.
 pub const DEFAULT_ADMIN: &str = "127.0.0.1:9977";
 
-const LISTEN: &[Field] = &[Field::required("address", Kind::Str, "HOST:PORT")];
+const LISTEN: &[Field] = &[
+    Field::required("address", Kind::Str, "HOST:PORT"),
+    Field::new("tls", Kind::Map(server::FIELDS), "", "TLS on this listener, with HTTP/2 and HTTP/1.1 by ALPN"),
+    Field::new(
+        "proxy_protocol",
+        proxy_protocol::KIND,
+        "off",
+        "the PROXY protocol (versions 1 and 2) before everything else",
+    ),
+];
 
 const ADMIN: &[Field] = &[
     Field::new(
@@ -55,6 +67,7 @@ pub const FIELDS: &[Field] = &[
     ),
     Field::new("client_ip", Kind::Map(client_ip::FIELDS), "", "whom to believe about the client's address"),
     Field::new("forwarded", forwarded::KIND, "append", "what the application is told about the client"),
+    Field::new("limits", Kind::Map(limits::FIELDS), "", "what is allowed of connections and requests"),
     Field::new("timeouts", Kind::Map(upstream::TIMEOUT_FIELDS), "", "times allowed"),
     Field::new(
         "auto",
@@ -91,7 +104,7 @@ pub const FIELDS: &[Field] = &[
 #[derive(Debug)]
 pub struct Config {
     /// Where clients come in.
-    pub listen: Vec<SocketAddr>,
+    pub listen: Vec<Listen>,
     /// The application, unless only the command line names it.
     pub upstream: Option<Address>,
     /// Traffic threads; `None` is one a core.
@@ -105,7 +118,9 @@ pub struct Config {
     /// Where sessions are carried.
     pub session: SessionConfig,
     /// How much of a body is copied.
-    pub capture: Limits,
+    pub capture: capture::Limits,
+    /// What is allowed of connections and requests.
+    pub limits: Limits,
     /// What is added to events.
     pub enrich: EnrichPlan,
     /// The admin listener; `None` is off.
@@ -120,10 +135,29 @@ pub struct Config {
     pub base: PathBuf,
 }
 
+/// One place where clients come in.
+#[derive(Clone, Debug)]
+pub struct Listen {
+    /// Where.
+    pub address: SocketAddr,
+    /// TLS, if it is spoken there.
+    pub tls: Option<ServerPlan>,
+    /// Whose PROXY headers are believed there, if any.
+    pub proxy_protocol: Option<Arc<proxy_protocol::Policy>>,
+}
+
+impl Listen {
+    /// Plain HTTP.
+    pub fn plain(address: SocketAddr) -> Listen {
+        Listen { address, tls: None, proxy_protocol: None }
+    }
+}
+
 /// The settings that only a start can follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Start {
     listen: Vec<SocketAddr>,
+    secured: Vec<Option<ServerPlan>>,
     workers: Option<usize>,
     admin: Option<Admin>,
     data: PathBuf,
@@ -132,7 +166,13 @@ pub struct Start {
 impl Config {
     /// What of it only a start can follow.
     pub fn start(&self) -> Start {
-        Start { listen: self.listen.clone(), workers: self.workers, admin: self.admin.clone(), data: self.data.clone() }
+        Start {
+            listen: self.listen.iter().map(|l| l.address).collect(),
+            secured: self.listen.iter().map(|l| l.tls.clone()).collect(),
+            workers: self.workers,
+            admin: self.admin.clone(),
+            data: self.data.clone(),
+        }
     }
 
     /// True if a running program that was started with `before` cannot follow all of it.
@@ -173,15 +213,17 @@ fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
     // Every part is read before the first of them may end the reading.
     let client_ip = ClientIp::check(map.get("client_ip"), problems);
     let forwarded = Policy::check(map.get("forwarded"), problems);
+    let client_ip = client_ip.unwrap_or_default();
     Some(Config {
-        listen: listen(&map, problems),
+        listen: listen(&map, &client_ip, problems),
         upstream: upstream(&map, problems),
         workers: workers(&map, problems),
-        client_ip: client_ip.unwrap_or_default(),
+        client_ip,
         forwarded: forwarded.unwrap_or_default(),
         timeouts: Timeouts::check(map.get("timeouts"), problems),
         session,
-        capture: Limits::check(map.get("capture"), problems),
+        limits: Limits::check(map.get("limits"), problems),
+        capture: capture::Limits::check(map.get("capture"), problems),
         enrich: enrich::check(&map, problems),
         admin: admin(&map, problems),
         data: map.str("data", problems).unwrap_or("authtap-data").into(),
@@ -260,17 +302,20 @@ pub fn parse_listen(text: &str) -> Result<SocketAddr, String> {
     full.parse().map_err(|_| format!("`{}` is not an address to listen on", clip(text)))
 }
 
-fn listen(map: &Map<'_>, problems: &mut Problems) -> Vec<SocketAddr> {
+fn listen(map: &Map<'_>, client_ip: &ClientIp, problems: &mut Problems) -> Vec<Listen> {
     if map.get("listen").is_none() {
-        return parse_listen(DEFAULT_LISTEN).into_iter().collect();
+        return parse_listen(DEFAULT_LISTEN).into_iter().map(Listen::plain).collect();
     }
     let items = map.get("listen").map_or(&[][..], |node| node.some(problems)).iter();
     items
         .filter_map(|item| match item.scalar() {
-            Some(_) => address(item, problems),
+            Some(_) => address(item, problems).map(Listen::plain),
             None => {
                 let inner = item.map(LISTEN, problems)?;
-                address(inner.get("address")?, problems)
+                let address = inner.get("address").and_then(|at| address(at, problems));
+                let tls = inner.get("tls").map(|at| ServerPlan::check(at, problems));
+                let proxy_protocol = proxy_protocol::Policy::check(inner.get("proxy_protocol"), client_ip, problems);
+                Some(Listen { address: address?, tls: tls.flatten(), proxy_protocol: proxy_protocol.map(Arc::new) })
             }
         })
         .collect()
@@ -330,7 +375,7 @@ impl std::fmt::Display for Config {
         let sinks: Vec<_> = self.sinks.iter().map(|s| serde_json::json!({"name": s.name, "type": s.kind})).collect();
         let shown = serde_json::json!({
             "version": 1,
-            "listen": self.listen,
+            "listen": self.listen.iter().map(|l| serde_json::json!({"address": l.address, "tls": l.tls.is_some(), "proxy_protocol": l.proxy_protocol.is_some()})).collect::<Vec<_>>(),
             "upstream": self.upstream.as_ref().map(ToString::to_string),
             "workers": self.workers,
             "timeouts": {

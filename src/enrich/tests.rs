@@ -23,6 +23,7 @@ pub(super) fn login(address: &str, agent: Option<&[u8]>) -> (Exchange, Event) {
         body: Kept::default(),
     };
     let facts = Exchange {
+        tls: None,
         began: moment,
         answered: moment,
         duration: Duration::ZERO,
@@ -52,6 +53,7 @@ pub(super) fn login(address: &str, agent: Option<&[u8]>) -> (Exchange, Event) {
             geo: None,
             network: None,
             client: None,
+            tls: None,
             request: Some(event::Request {
                 id: Text::fixed("r"),
                 method: Text::fixed("POST"),

@@ -160,6 +160,9 @@ pub struct Metadata {
     /// What the user agent says it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client: Option<Client>,
+    /// What the client's TLS connection to authtap says of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
     /// The request that carried it; absent in notices.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<Request>,
@@ -206,6 +209,22 @@ pub struct Network {
     /// True if the database lists it as a Tor exit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tor: Option<bool>,
+}
+
+/// What the client's TLS connection says of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Tls {
+    /// `1.2` or `1.3`.
+    pub version: Text,
+    /// The name the client asked for (SNI).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sni: Option<Text>,
+    /// JA4 fingerprint of the ClientHello.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ja4: Option<Text>,
+    /// Subject of the client's verified certificate (RFC 4514).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub subject: Option<Text>,
 }
 
 /// What a user agent says it is.

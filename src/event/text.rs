@@ -16,7 +16,7 @@ pub const USER_AGENT: usize = 512;
 pub const OTHER: usize = 256;
 
 /// A cleaned, capped string.
-#[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(transparent)]
 pub struct Text(Cow<'static, str>);
 

@@ -24,6 +24,7 @@ pub(crate) fn event(kind: &str, outcome: Outcome, login: &str, ip: &str) -> Even
             geo: None,
             network: None,
             client: None,
+            tls: None,
             request: Some(Request {
                 id: Text::fixed("r1"),
                 method: Text::fixed("POST"),

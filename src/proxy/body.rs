@@ -7,20 +7,39 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::idle::{Hold, IdleBody, IdleError};
+use super::limits::Limits;
 use super::upstream::Lease;
 use crate::capture::pending::{Pending, RequestCopy};
 use crate::exchange::Ended;
 
+/// Why a request's body did not arrive.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// It stood still for longer than allowed.
+    #[error("the request's body stood still for longer than allowed")]
+    Idle,
+    /// It is longer than allowed.
+    #[error("the request's body is longer than allowed")]
+    TooLarge,
+    /// It broke off.
+    #[error(transparent)]
+    Broken(hyper::Error),
+}
+
 /// A request's body on its way to the application.
 pub struct RequestBody {
-    inner: Option<Incoming>,
+    inner: Option<IdleBody<Incoming>>,
     copy: Option<RequestCopy>,
+    /// How many more bytes are allowed; `None` is no limit.
+    room: Option<u64>,
 }
 
 impl RequestBody {
-    /// Forwards `inner`, feeding `copy` if there is one.
-    pub fn new(inner: Incoming, copy: Option<RequestCopy>) -> RequestBody {
-        let body = RequestBody { inner: Some(inner), copy };
+    /// Forwards `inner` within the limits, feeding `copy` if there is one.
+    pub fn new(inner: Incoming, copy: Option<RequestCopy>, limits: &Limits) -> RequestBody {
+        let room = (limits.request_body > 0).then_some(limits.request_body);
+        let body = RequestBody { inner: Some(IdleBody::new(inner, limits.body_idle)), copy, room };
         if body.is_end_stream() {
             body.note(|copy| copy.end());
         }
@@ -29,7 +48,7 @@ impl RequestBody {
 
     /// No body.
     pub fn empty() -> RequestBody {
-        RequestBody { inner: None, copy: None }
+        RequestBody { inner: None, copy: None, room: None }
     }
 
     fn note(&self, what: impl FnOnce(&mut crate::capture::tee::Copier)) {
@@ -38,18 +57,39 @@ impl RequestBody {
             what(&mut copy);
         }
     }
+
+    /// Counts data against the limit.
+    fn fits(&mut self, data: &Bytes) -> bool {
+        let Some(room) = &mut self.room else { return true };
+        match room.checked_sub(data.len() as u64) {
+            Some(left) => {
+                *room = left;
+                true
+            }
+            None => false,
+        }
+    }
 }
 
 impl Body for RequestBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
-        let frame = ready!(Pin::new(inner).poll_frame(cx));
+        let frame = ready!(Pin::new(inner).poll_frame(cx)).map(|frame| {
+            frame.map_err(|error| match error {
+                IdleError::Idle => BodyError::Idle,
+                IdleError::Body(error) => BodyError::Broken(error),
+            })
+        });
         match &frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
+                    if !self.fits(data) {
+                        self.note(|copy| copy.broke = true);
+                        return Poll::Ready(Some(Err(BodyError::TooLarge)));
+                    }
                     self.note(|copy| copy.see(data));
                 }
                 if self.is_end_stream() {
@@ -63,11 +103,11 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.as_ref().is_none_or(Incoming::is_end_stream)
+        self.inner.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.inner.as_ref().map_or(SizeHint::with_exact(0), Incoming::size_hint)
+        self.inner.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint)
     }
 }
 
@@ -76,11 +116,13 @@ pub enum ResponseBody {
     /// The application's.
     Upstream {
         /// The body itself.
-        inner: Incoming,
+        inner: IdleBody<Incoming>,
         /// The connection it comes from; goes back to the pool at the end of the body.
         lease: Option<Lease>,
         /// The exchange in the making, if it is captured.
         pending: Option<Pending>,
+        /// While it lives, the client waits for us and is not idle.
+        hold: Hold,
     },
     /// One of our own.
     Own(Option<Bytes>),
@@ -88,8 +130,15 @@ pub enum ResponseBody {
 
 impl ResponseBody {
     /// Forwards the application's answer.
-    pub fn upstream(inner: Incoming, lease: Lease, pending: Option<Pending>) -> ResponseBody {
-        let mut body = ResponseBody::Upstream { inner, lease: Some(lease), pending };
+    pub fn upstream(
+        inner: Incoming,
+        lease: Lease,
+        pending: Option<Pending>,
+        hold: Hold,
+        limits: &Limits,
+    ) -> ResponseBody {
+        let inner = IdleBody::new(inner, limits.answer_idle);
+        let mut body = ResponseBody::Upstream { inner, lease: Some(lease), pending, hold };
         if body.is_end_stream() {
             body.finish(Ended::Complete);
         }
@@ -111,9 +160,9 @@ impl ResponseBody {
 
 impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = IdleError<hyper::Error>;
 
-    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let (frame, over) = match &mut *self {
             ResponseBody::Own(data) => return Poll::Ready(data.take().map(|d| Ok(Frame::data(d)))),
             ResponseBody::Upstream { inner, pending, .. } => {

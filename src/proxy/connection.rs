@@ -1,29 +1,38 @@
-//! One client connection: which protocol it speaks, and serving it until it ends.
+//! One client connection: who it is from, which protocol it speaks, and serving it until it ends.
+//!
+//! In the order of its bytes: a PROXY header where the listener takes one, TLS where it speaks it,
+//! then HTTP. The times allowed hold from the first byte on, below all of these.
 //!
 //! HTTP/2 is told by ALPN under TLS and by its preface (RFC 9113 section 3.4) without; everything
 //! else is HTTP/1. A connection that the client resets is dropped with everything in flight on it.
 
+use std::cell::Cell;
 use std::io;
+use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::watch;
 
+use super::forwarded::Peer;
 use super::handler::{Connection, Live, Shared, handle};
-use super::stream::Prefixed;
+use super::idle::{Busy, IdleStream, IdleTimes};
+use super::limits::Permit;
+use super::proxy_protocol::{self, Prefixed};
+use super::stream::Watched;
+use crate::exchange::ClientTls;
+use crate::tls::server::ServerTls;
 
-/// The most bytes of a request's head (line and headers): more is answered 431. The most headers
-/// are hyper's 100, as Apache's: any other number costs an allocation a request.
-const MAX_HEAD_BYTES: usize = 64 << 10;
-/// The most requests in flight on one HTTP/2 connection.
-const MAX_STREAMS: u32 = 128;
+/// The most headers hyper reads without an allocation of their own.
+const DEFAULT_HEADERS: usize = 100;
 /// How often a silent HTTP/2 client is asked whether it is there.
 const PING_EVERY: Duration = Duration::from_secs(30);
 /// What an HTTP/2 connection begins with.
@@ -31,27 +40,105 @@ const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Which protocol a connection speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Protocol {
+enum Protocol {
     /// HTTP/1.0 or HTTP/1.1.
     Http1,
     /// HTTP/2.
     Http2,
 }
 
-/// What serving a connection needs besides the stream.
-pub struct Serving {
+/// What is special about one place where clients come in.
+#[derive(Clone, Debug, Default)]
+pub struct Door {
+    /// TLS, if it is spoken there.
+    pub tls: Option<Arc<ServerTls>>,
+    /// Whose PROXY headers are believed there, if any.
+    pub proxy_protocol: Option<Arc<proxy_protocol::Policy>>,
+}
+
+/// One connection from its first byte to the protocol it speaks.
+pub struct Arrival {
+    /// Where it came in.
+    pub door: Door,
     /// The configuration in force.
     pub live: Arc<ArcSwap<Live>>,
     /// What the thread's requests share.
     pub shared: Rc<Shared>,
-    /// What this connection's requests share.
-    pub connection: Rc<Connection>,
+    /// Its place among the connections allowed.
+    pub permit: Permit,
     /// Turns true when it is time to stop.
     pub stop: watch::Receiver<bool>,
 }
 
+impl Arrival {
+    /// Serves it to its end.
+    pub async fn serve(mut self, watched: Watched, mut peer: SocketAddr) -> io::Result<()> {
+        let mut stop = self.stop.clone();
+        let (within, idle) = {
+            let live = self.live.load();
+            (live.timeouts.header, live.limits.keep_alive_idle)
+        };
+        let mut stream = IdleStream::new(watched, IdleTimes { first_byte: within, idle });
+        let mut rest = Bytes::new();
+        if let Some(policy) = &self.door.proxy_protocol {
+            let read = proxy_protocol::read(&mut stream, peer, policy, within).await;
+            let accepted = read.map_err(io::Error::other)?;
+            (peer, rest) = (accepted.peer, accepted.rest);
+            if self.permit.name(peer.ip()).is_err() {
+                self.shared.stats.connections_refused.fetch_add(1, Relaxed);
+                return Ok(());
+            }
+        }
+        let busy = stream.busy();
+        let stream = Prefixed::new(rest, stream);
+        match self.door.tls.clone() {
+            Some(tls) => {
+                let (stream, facts) = tokio::select! {
+                    accepted = tls.accept(stream, within) => accepted.map_err(io::Error::other)?,
+                    _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                };
+                let protocol = match facts.alpn.as_deref() {
+                    Some("h2") => Protocol::Http2,
+                    _ => Protocol::Http1,
+                };
+                let facts =
+                    ClientTls { version: facts.version, sni: facts.sni, ja4: facts.ja4, subject: facts.client_subject };
+                let serving = self.serving(peer, "https", Some(Arc::new(facts)), busy);
+                serve(stream, protocol, serving).await.map_err(io::Error::other)
+            }
+            None => {
+                let (protocol, stream) = tokio::select! {
+                    sniffed = sniff(stream, within) => sniffed?,
+                    // Nothing was asked yet, so nothing is cut off.
+                    _ = stop.wait_for(|stop| *stop) => return Ok(()),
+                };
+                let serving = self.serving(peer, "http", None, busy);
+                serve(stream, protocol, serving).await.map_err(io::Error::other)
+            }
+        }
+    }
+
+    fn serving(&self, peer: SocketAddr, scheme: &'static str, tls: Option<Arc<ClientTls>>, busy: Busy) -> Serving {
+        let connection = Connection { peer: Peer::new(Some(peer.ip())), scheme, tls, busy, served: Cell::new(0) };
+        Serving {
+            live: self.live.clone(),
+            shared: self.shared.clone(),
+            connection: Rc::new(connection),
+            stop: self.stop.clone(),
+        }
+    }
+}
+
+/// What serving a connection needs besides the stream.
+struct Serving {
+    live: Arc<ArcSwap<Live>>,
+    shared: Rc<Shared>,
+    connection: Rc<Connection>,
+    stop: watch::Receiver<bool>,
+}
+
 /// Reads just enough to tell the protocol, and gives it all back.
-pub async fn sniff<S: AsyncRead + Unpin>(mut stream: S, within: Duration) -> io::Result<(Protocol, Prefixed<S>)> {
+async fn sniff<S: AsyncRead + Unpin>(mut stream: S, within: Duration) -> io::Result<(Protocol, Prefixed<S>)> {
     let mut first = BytesMut::with_capacity(8 << 10);
     let reading = async {
         loop {
@@ -72,12 +159,15 @@ pub async fn sniff<S: AsyncRead + Unpin>(mut stream: S, within: Duration) -> io:
 }
 
 /// Serves a connection until it ends, or until told to stop and its requests in flight have ended.
-pub async fn serve<S>(stream: S, protocol: Protocol, serving: Serving) -> Result<(), hyper::Error>
+async fn serve<S>(stream: S, protocol: Protocol, serving: Serving) -> Result<(), hyper::Error>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let Serving { live, shared, connection, mut stop } = serving;
-    let header_timeout = live.load().timeouts.header;
+    let (header_timeout, limits) = {
+        let live = live.load();
+        (live.timeouts.header, live.limits)
+    };
     let service = service_fn(move |request| {
         let (live, shared, connection) = (live.clone(), shared.clone(), connection.clone());
         async move {
@@ -87,10 +177,14 @@ where
     });
     match protocol {
         Protocol::Http1 => {
-            let serving = http1::Builder::new()
+            let mut builder = http1::Builder::new();
+            if limits.headers != DEFAULT_HEADERS {
+                builder.max_headers(limits.headers);
+            }
+            let serving = builder
                 .timer(TokioTimer::new())
                 .header_read_timeout(header_timeout)
-                .max_buf_size(MAX_HEAD_BYTES)
+                .max_buf_size(limits.header_bytes)
                 .preserve_header_case(true)
                 .auto_date_header(false)
                 .half_close(true)
@@ -108,8 +202,8 @@ where
         Protocol::Http2 => {
             let serving = http2::Builder::new(OnThisThread)
                 .timer(TokioTimer::new())
-                .max_concurrent_streams(MAX_STREAMS)
-                .max_header_list_size(MAX_HEAD_BYTES as u32)
+                .max_concurrent_streams(limits.streams_per_connection)
+                .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
                 .max_pending_accept_reset_streams(32)
                 .keep_alive_interval(PING_EVERY)
                 .keep_alive_timeout(header_timeout)
@@ -130,7 +224,7 @@ where
 
 /// Runs the streams of an HTTP/2 connection on the connection's own thread.
 #[derive(Clone, Copy, Debug)]
-pub struct OnThisThread;
+struct OnThisThread;
 
 impl<F> hyper::rt::Executor<F> for OnThisThread
 where

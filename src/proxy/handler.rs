@@ -3,6 +3,7 @@
 //! [`handle`] never fails: an error becomes the one answer that `error` has for it. Nothing here
 //! waits on capture, and no lock is held across an await.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -16,12 +17,14 @@ use super::body::{RequestBody, ResponseBody};
 use super::client_ip::ClientIp;
 use super::error::{ProxyError, Side};
 use super::forwarded::{Hop, Peer, Policy, client_scheme, set_forwarded};
+use super::idle::Busy;
+use super::limits::Limits;
 use super::upstream::{Address, Pool, Timeouts};
 use super::{framing, headers, host, request_id, upgrade};
 use crate::capture::CaptureConfig;
 use crate::capture::pending::{Head, Pending};
 use crate::capture::queue::Queue;
-use crate::exchange::Ended;
+use crate::exchange::{ClientTls, Ended};
 use crate::telemetry::Traffic;
 
 /// What the traffic path needs of the configuration; replaced as a whole at a reload.
@@ -37,6 +40,8 @@ pub struct Live {
     pub forwarded: Policy,
     /// Times allowed.
     pub timeouts: Timeouts,
+    /// What is allowed of connections and requests.
+    pub limits: Limits,
     /// What is captured.
     pub capture: CaptureConfig,
 }
@@ -57,6 +62,12 @@ pub struct Connection {
     pub peer: Peer,
     /// `http` or `https`: what it speaks.
     pub scheme: &'static str,
+    /// What is known of its TLS.
+    pub tls: Option<Arc<ClientTls>>,
+    /// Tells its stream that a request is being answered.
+    pub busy: Busy,
+    /// How many requests it has carried.
+    pub served: Cell<u64>,
 }
 
 /// One request, from its head to the head of its answer.
@@ -69,11 +80,18 @@ pub async fn handle(
     let started = Instant::now();
     let accept = request.headers().get(header::ACCEPT).cloned();
     let mut id = None;
-    let response = match forward(shared, live, connection, request, &mut id).await {
+    let mut response = match forward(shared, live, connection, request, &mut id).await {
         Ok(response) => response,
         Err(error) => refuse(&error, accept, id.as_ref(), shared),
     };
     shared.stats.request(response.status().as_u16(), started.elapsed());
+    let served = connection.served.get() + 1;
+    connection.served.set(served);
+    let most = live.limits.requests_per_connection;
+    if most > 0 && served >= most {
+        // HTTP/1 closes by saying so; HTTP/2 has no such header and strips it.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     response
 }
 
@@ -103,10 +121,13 @@ async fn forward(
     request: Request<Incoming>,
     named: &mut Option<HeaderValue>,
 ) -> Result<Response<ResponseBody>, ProxyError> {
+    // From here on the client waits for us, however long the application thinks.
+    let hold = connection.busy.hold();
     let (mut parts, body) = request.into_parts();
     // Who is asking, and for what: settled before anything believes it.
     host::settle(&mut parts)?;
     framing::check_request(&parts.method, &parts.headers)?;
+    live.limits.admit(&parts)?;
     if parts.version == Version::HTTP_2 {
         headers::join_cookies(&mut parts.headers);
     }
@@ -118,8 +139,15 @@ async fn forward(
     let host_sent = parts.headers.get(header::HOST).cloned();
     let host_name = host::host_without_port_lowercase(host_sent.as_ref().map_or(b"", HeaderValue::as_bytes));
 
-    let head =
-        Head { method: &parts.method, uri: &parts.uri, host: &host_name, headers: &parts.headers, client_ip, scheme };
+    let head = Head {
+        method: &parts.method,
+        uri: &parts.uri,
+        host: &host_name,
+        headers: &parts.headers,
+        client_ip,
+        scheme,
+        tls: connection.tls.as_ref(),
+    };
     let mut pending = Pending::begin(&live.capture, &head, &shared.queue, &shared.stats);
 
     // What the application is told. A body of unknown length must be announced again, because its
@@ -150,7 +178,7 @@ async fn forward(
     parts.version = Version::HTTP_11;
 
     let copy = pending.as_ref().and_then(Pending::request_copy);
-    let mut request = Request::from_parts(parts, RequestBody::new(body, copy.clone()));
+    let mut request = Request::from_parts(parts, RequestBody::new(body, copy.clone(), &live.limits));
     let client_side = switching.then(|| hyper::upgrade::on(&mut request));
     shared.pool.point_at(&live.upstream);
     let (mut response, lease) = match shared.pool.send(request, &live.timeouts).await {
@@ -178,7 +206,7 @@ async fn forward(
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         // An application that switches unasked would leave two readings of what follows.
         let client_side = client_side.ok_or(ProxyError::Ambiguous("it switches protocols unasked"))?;
-        upgrade::tunnel(client_side, hyper::upgrade::on(&mut response), &shared.stats);
+        upgrade::tunnel(client_side, hyper::upgrade::on(&mut response), &shared.stats, hold);
         headers::strip_response(response.headers_mut(), true);
         if let Some(pending) = &mut pending {
             pending.finish(Ended::Complete);
@@ -188,5 +216,5 @@ async fn forward(
     let asks_upgrade = response.status() == StatusCode::UPGRADE_REQUIRED;
     headers::strip_response(response.headers_mut(), asks_upgrade);
     *response.version_mut() = Version::HTTP_11;
-    Ok(response.map(|body| ResponseBody::upstream(body, lease, pending)))
+    Ok(response.map(|body| ResponseBody::upstream(body, lease, pending, hold, &live.limits)))
 }

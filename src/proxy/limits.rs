@@ -49,7 +49,12 @@ pub const FIELDS: &[Field] = &[
         "the same for one address, or one /64 of IPv6; 0 is no limit, as behind a load balancer all have its address",
     ),
     Field::new("header_bytes", Kind::Size, "64KiB", "the head of a request: line and headers; then 431; 8KiB to 1MiB"),
-    Field::new("headers", Kind::Int(HEADERS.0, HEADERS.1), "200", "headers of a request; then 431"),
+    Field::new(
+        "headers",
+        Kind::Int(HEADERS.0, HEADERS.1),
+        "100",
+        "headers of a request; then 431; another number than 100 costs an allocation a request",
+    ),
     Field::new("uri_bytes", Kind::Size, "16KiB", "the target of a request; then 414; 256B to 65534B"),
     Field::new("request_body", Kind::Size, "0", "bytes of a request's body; then 413; 0 is no limit"),
     Field::new("streams_per_connection", Kind::Int(1, 100_000), "128", "requests at once on one HTTP/2 connection"),
@@ -57,13 +62,19 @@ pub const FIELDS: &[Field] = &[
         "requests_per_connection",
         Kind::Int(0, COUNT),
         "0",
-        "requests after which a connection is closed in an orderly way; 0 is no limit",
+        "requests after which an HTTP/1 connection is closed in an orderly way; 0 is no limit",
     ),
     Field::new(
         "body_idle",
         Kind::Duration,
         "30s",
         "how long a body that has begun to arrive may stand still; 0 is no limit",
+    ),
+    Field::new(
+        "answer_idle",
+        Kind::Duration,
+        "0",
+        "how long the application's answer may stand still once it has begun; 0 is no limit, as event streams may be silent",
     ),
     Field::new(
         "keep_alive_idle",
@@ -94,6 +105,8 @@ pub struct Limits {
     pub requests_per_connection: u64,
     /// How long a body may stand still.
     pub body_idle: Duration,
+    /// How long an answer may stand still once it has begun.
+    pub answer_idle: Duration,
     /// How long a connection waits for its next request.
     pub keep_alive_idle: Duration,
 }
@@ -104,12 +117,13 @@ impl Default for Limits {
             connections: 10_000,
             connections_per_ip: 0,
             header_bytes: 64 << 10,
-            headers: 200,
+            headers: 100,
             uri_bytes: 16 << 10,
             request_body: 0,
             streams_per_connection: 128,
             requests_per_connection: 0,
             body_idle: Duration::from_secs(30),
+            answer_idle: Duration::ZERO,
             keep_alive_idle: Duration::from_secs(75),
         }
     }
@@ -146,7 +160,11 @@ impl Limits {
         if let Some(found) = map.size("request_body", problems) {
             limits.request_body = found;
         }
-        for (key, slot) in [("body_idle", &mut limits.body_idle), ("keep_alive_idle", &mut limits.keep_alive_idle)] {
+        for (key, slot) in [
+            ("body_idle", &mut limits.body_idle),
+            ("answer_idle", &mut limits.answer_idle),
+            ("keep_alive_idle", &mut limits.keep_alive_idle),
+        ] {
             if let Some(found) = map.duration(key, problems) {
                 *slot = found;
             }

@@ -17,9 +17,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 
-use super::connection::{self, Serving, sniff};
-use super::forwarded::Peer;
-use super::handler::{Connection, Live, Shared};
+use super::connection::{Arrival, Door};
+use super::handler::{Live, Shared};
+use super::limits::Connections;
 use super::stream::Watched;
 use super::upstream::Pool;
 use crate::capture::queue::Queue;
@@ -61,7 +61,9 @@ fn socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
 /// What one traffic thread is given.
 pub struct Thread {
     /// Its listeners, one an address.
-    pub listeners: Vec<StdListener>,
+    pub listeners: Vec<(StdListener, Door)>,
+    /// The open connections of all threads.
+    pub connections: Arc<Connections>,
     /// The configuration in force.
     pub live: Arc<ArcSwap<Live>>,
     /// The way to the pipeline.
@@ -87,9 +89,11 @@ impl Thread {
         let shared = Rc::new(Shared { pool: pool.clone(), queue: self.queue, stats: self.stats });
         let open = Rc::new(Open::default());
         let mut accepting = Vec::new();
-        for listener in self.listeners {
+        for (listener, door) in self.listeners {
             let acceptor = Acceptor {
                 listener: TcpListener::from_std(listener)?,
+                door,
+                connections: self.connections.clone(),
                 live: self.live.clone(),
                 shared: shared.clone(),
                 open: open.clone(),
@@ -156,6 +160,8 @@ impl Drop for Opened {
 
 struct Acceptor {
     listener: TcpListener,
+    door: Door,
+    connections: Arc<Connections>,
     live: Arc<ArcSwap<Live>>,
     shared: Rc<Shared>,
     open: Rc<Open>,
@@ -184,28 +190,24 @@ impl Acceptor {
 
     fn spawn(&self, stream: TcpStream, peer: SocketAddr) {
         let _ = stream.set_nodelay(true);
-        let serving = Serving {
-            live: self.live.clone(),
-            shared: self.shared.clone(),
-            connection: Rc::new(Connection { peer: Peer::new(Some(peer.ip())), scheme: "http" }),
-            stop: self.stop.clone(),
+        // Behind a PROXY header the peer is a load balancer: the client is counted once it is known.
+        let permit = match self.door.proxy_protocol {
+            Some(_) => self.connections.try_enter_unnamed(),
+            None => self.connections.try_enter(peer.ip().to_canonical()),
+        };
+        let Ok(permit) = permit else {
+            self.shared.stats.connections_refused.fetch_add(1, Relaxed);
+            return;
         };
         let opened = Opened::new(&self.open, &self.shared.stats);
+        let (door, live, shared) = (self.door.clone(), self.live.clone(), self.shared.clone());
+        let stop = self.stop.clone();
         tokio::task::spawn_local(async move {
             let _opened = opened;
             let watched = Watched::new(stream);
-            let serve = async {
-                let header_timeout = serving.live.load().timeouts.header;
-                let mut stop = serving.stop.clone();
-                let (protocol, stream) = tokio::select! {
-                    sniffed = sniff(watched.clone(), header_timeout) => sniffed?,
-                    // Nothing was asked yet, so nothing is cut off.
-                    _ = stop.wait_for(|stop| *stop) => return Ok(()),
-                };
-                connection::serve(stream, protocol, serving).await.map_err(io::Error::other)
-            };
+            let arrival = Arrival { door, live, shared, permit, stop };
             let served = tokio::select! {
-                served = serve => served,
+                served = arrival.serve(watched.clone(), peer) => served,
                 () = watched.reset() => Err(io::ErrorKind::ConnectionReset.into()),
             };
             if let Err(error) = served {

@@ -1,5 +1,4 @@
-//! Streams under the protocols: a TCP connection that can be watched while it is served, and one
-//! whose first bytes were already read.
+//! The stream under the protocols: a TCP connection that can be watched while it is served.
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
@@ -7,7 +6,6 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 
-use bytes::Bytes;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
@@ -88,56 +86,5 @@ impl Watched {
                 done => return Poll::Ready(done),
             }
         }
-    }
-}
-
-/// A stream whose first bytes were already read.
-#[derive(Debug)]
-pub struct Prefixed<S> {
-    first: Bytes,
-    inner: S,
-}
-
-impl<S> Prefixed<S> {
-    /// `first`, then what `inner` has.
-    pub fn new(first: Bytes, inner: S) -> Prefixed<S> {
-        Prefixed { first, inner }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Prefixed<S> {
-    fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        if !self.first.is_empty() {
-            let now = self.first.len().min(buf.remaining());
-            buf.put_slice(&self.first.split_to(now));
-            return Poll::Ready(Ok(()));
-        }
-        Pin::new(&mut self.inner).poll_read(cx, buf)
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Prefixed<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write(cx, buf)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.inner).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.inner.is_write_vectored()
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.inner).poll_shutdown(cx)
     }
 }

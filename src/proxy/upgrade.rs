@@ -8,14 +8,15 @@ use std::sync::atomic::Ordering::Relaxed;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
+use super::idle::Hold;
 use crate::telemetry::Traffic;
 
 /// Connects the two sides as soon as both have switched, on a task of its own. It counts as open
 /// from here on, so that whoever has its 101 finds it counted.
-pub fn tunnel(client: OnUpgrade, application: OnUpgrade, stats: &Arc<Traffic>) {
+pub fn tunnel(client: OnUpgrade, application: OnUpgrade, stats: &Arc<Traffic>, hold: Hold) {
     let counted = Counted::new(stats);
     tokio::task::spawn_local(async move {
-        let _counted = counted;
+        let _guards = (counted, hold);
         let (Ok(client), Ok(application)) = tokio::join!(client, application) else {
             tracing::debug!("a tunnel was agreed upon, but one side went away");
             return;

@@ -19,7 +19,7 @@ use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use tokio::net::{TcpStream, UnixStream};
 
-use super::body::RequestBody;
+use super::body::{BodyError, RequestBody};
 use super::error::ProxyError;
 use crate::config::node::{Node, clip};
 use crate::config::problem::Problems;
@@ -355,7 +355,11 @@ fn lost(error: hyper::Error) -> ProxyError {
         ProxyError::Invalid(error.into())
     } else if error.is_user() {
         // The only thing we do to the client side of hyper is to feed it the client's body.
-        ProxyError::BadRequest("the body broke off")
+        match std::error::Error::source(&error).and_then(|source| source.downcast_ref::<BodyError>()) {
+            Some(BodyError::Idle) => ProxyError::RequestTimeout,
+            Some(BodyError::TooLarge) => ProxyError::BodyTooLarge,
+            _ => ProxyError::BadRequest("the body broke off"),
+        }
     } else {
         ProxyError::Closed(error.into())
     }

@@ -217,6 +217,7 @@ impl Case {
             Response { status: *status, headers: headers.clone(), body: kept(body, asked) }
         });
         let exchange = Exchange {
+            tls: None,
             began: ANSWERED,
             answered: ANSWERED,
             duration: Duration::ZERO,

@@ -6,6 +6,7 @@ use super::path::PathPattern;
 use super::source::{Source, is_secret_name};
 use crate::event::{
     Actor, Event, EventId, Metadata, Mode, Organization, Request, SCHEMA_VERSION, Source as EventSource, Target, Text,
+    Tls,
 };
 use crate::exchange::{Ended, Exchange};
 
@@ -51,6 +52,12 @@ pub fn event(decision: &Decision<'_>, facts: &Facts<'_>, exchange: &Exchange) ->
             geo: None,
             network: None,
             client: None,
+            tls: exchange.tls.as_ref().map(|tls| Tls {
+                version: Text::fixed(tls.version),
+                sni: tls.sni.as_deref().and_then(Text::other),
+                ja4: tls.ja4.as_deref().and_then(Text::other),
+                subject: tls.subject.as_deref().and_then(Text::other),
+            }),
             request: Some(request(facts, exchange, &route.paths)),
             fields: fields.collect(),
         },

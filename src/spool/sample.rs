@@ -32,6 +32,7 @@ pub(crate) fn of_type(event_type: &str, user: &str) -> Event {
             geo: None,
             network: None,
             client: None,
+            tls: None,
             request: Some(Request {
                 id: Text::fixed("r1"),
                 method: Text::fixed("POST"),

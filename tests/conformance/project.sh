@@ -1,16 +1,25 @@
 #!/usr/bin/env bash
 # The conformance bench's adapter: how authtap is started for its cases. Needs PROJECT_BIN, the built binary; the rest
-# of the environment comes from the bench (its targets/common.sh, found beside where the bench runs this from).
+# of the environment comes from the bench's targets/common.sh, beside which this file is put (or linked).
 . "${CT_COMMON:-$(dirname "$0")/common.sh}"
 BIN=${PROJECT_BIN:?set PROJECT_BIN to the built proxy}
 conf() {
   cat >"$RUN/authtap.yaml" <<Y
 version: 1
-listen: [127.0.0.1:$CT_HTTP, 127.0.0.1:$CT_H2C]
+listen:
+  - 127.0.0.1:$CT_HTTP
+  - 127.0.0.1:$CT_H2C
+  - { address: 127.0.0.1:$CT_PP, proxy_protocol: { trusted: [$CT_TRUSTED], required: on } }
+  - address: 127.0.0.1:$CT_HTTPS
+    tls:
+      certificates:
+        - { cert: $CERTS/a.crt, key: $CERTS/a.key }
+        - { cert: $CERTS/b.crt, key: $CERTS/b.key }
 upstream: http://127.0.0.1:$CT_UP
 workers: 1
 client_ip: { trusted_proxies: [$CT_TRUSTED/32] }
 timeouts: { header: 5s, answer: 10s, connect: 2s }
+limits: { body_idle: 5s, answer_idle: 10s, keep_alive_idle: 10s }
 admin: off
 sinks: [ { type: file, path: $RUN/events.jsonl } ]
 routes:
@@ -26,7 +35,8 @@ Y
 }
 case "${1:-}" in
   up) conf; "$BIN" --version >"$RUN/version"
-      "$BIN" run --config "$RUN/authtap.yaml" --data "$RUN/data" >>"$RUN/out.log" 2>&1 & echo $! >"$RUN/pid"; wait_port "$CT_HTTP" ;;
+      "$BIN" run --config "$RUN/authtap.yaml" --data "$RUN/data" >>"$RUN/out.log" 2>&1 & echo $! >"$RUN/pid"
+      wait_port "$CT_HTTP"; wait_port "$CT_HTTPS" ;;
   reload) kill -HUP "$(head -1 "$RUN/pid")" ;;
   down) stop_pid ;;
   *) echo "usage: $0 up|down|reload" >&2; exit 2 ;;
