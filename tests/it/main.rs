@@ -14,5 +14,6 @@ mod layers;
 mod reload;
 mod secrets;
 mod streaming;
+mod told;
 mod transparency;
 mod upgrade;
