@@ -1,7 +1,8 @@
 //! A bounded ring in memory: nothing survives the process, the oldest go first.
 //!
 //! It must never wait for a reader, and never let a reader's position, whatever it is, break it.
-//! The invariant: the ring holds the last `min(capacity, newest)` events, in order, without gaps.
+//! The invariant: the ring holds the last events, in order, without gaps: as many as both bounds, of
+//! their number and of their bytes, allow, and at least one.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,9 +18,13 @@ mod tests;
 /// The default bound, in events (about 1.5 KB each with their line).
 pub const DEFAULT_CAPACITY: usize = 8192;
 
+/// The bound in bytes of the events' lines: long ones fill the ring before many do.
+pub const MAX_BYTES: usize = 32 << 20;
+
 /// A ring of the last `capacity` events.
 pub struct MemorySpool {
     capacity: usize,
+    max_bytes: usize,
     ring: Mutex<Ring>,
     appended: watch::Sender<u64>,
 }
@@ -27,13 +32,19 @@ pub struct MemorySpool {
 #[derive(Default)]
 struct Ring {
     newest: u64,
+    /// Of the lines of `events`.
+    bytes: usize,
     events: VecDeque<Stored>,
 }
 
 impl MemorySpool {
-    /// An empty ring that holds at most `capacity` events.
+    /// An empty ring that holds at most `capacity` events, and [`MAX_BYTES`] of them.
     pub fn new(capacity: usize) -> MemorySpool {
-        MemorySpool { capacity: capacity.max(1), ring: Mutex::default(), appended: watch::channel(0).0 }
+        MemorySpool::bounded(capacity, MAX_BYTES)
+    }
+
+    fn bounded(capacity: usize, max_bytes: usize) -> MemorySpool {
+        MemorySpool { capacity: capacity.max(1), max_bytes, ring: Mutex::default(), appended: watch::channel(0).0 }
     }
 
     fn ring(&self) -> std::sync::MutexGuard<'_, Ring> {
@@ -56,10 +67,12 @@ impl Spool for MemorySpool {
             for mut one in stored.drain(..) {
                 ring.newest += 1;
                 one.seq = ring.newest;
-                if ring.events.len() == self.capacity {
-                    ring.events.pop_front();
-                }
+                ring.bytes += one.line.len();
                 ring.events.push_back(one);
+                while ring.events.len() > self.capacity || (ring.bytes > self.max_bytes && ring.events.len() > 1) {
+                    let gone = ring.events.pop_front().map_or(0, |gone| gone.line.len());
+                    ring.bytes -= gone;
+                }
             }
             ring.newest
         };

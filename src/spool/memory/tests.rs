@@ -78,3 +78,18 @@ fn appends_from_many_threads_lose_nothing_and_the_watch_ends_at_the_newest() {
     }
     assert_eq!(*spool.appended().borrow(), 200);
 }
+
+#[test]
+fn long_events_fill_the_ring_before_many_do() {
+    let one = crate::spool::sample::login("alice").to_line().len();
+    let spool = MemorySpool::bounded(1000, one * 3 + one / 2);
+    for _ in 0..10 {
+        spool.append(vec![crate::spool::sample::login("alice")]);
+    }
+    let batch = spool.read(0, usize::MAX);
+    assert_eq!((batch.events.len(), batch.skipped), (3, 7));
+
+    let tight = MemorySpool::bounded(1000, 1);
+    tight.append(vec![crate::spool::sample::login("alice")]);
+    assert_eq!(tight.read(0, usize::MAX).events.len(), 1, "the newest is always there");
+}
