@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::expect::Gate;
 use super::idle::{Hold, IdleBody, IdleError};
 use super::limits::Limits;
 use super::upstream::Lease;
@@ -33,13 +34,15 @@ pub struct RequestBody {
     copy: Option<RequestCopy>,
     /// How many more bytes are allowed; `None` is no limit.
     room: Option<u64>,
+    /// Keeps the body back while the client waits to be told to go on.
+    gate: Option<Gate>,
 }
 
 impl RequestBody {
     /// Forwards `inner` within the limits, feeding `copy` if there is one.
-    pub fn new(inner: Incoming, copy: Option<RequestCopy>, limits: &Limits) -> RequestBody {
+    pub fn new(inner: Incoming, copy: Option<RequestCopy>, gate: Option<Gate>, limits: &Limits) -> RequestBody {
         let room = (limits.request_body > 0).then_some(limits.request_body);
-        let body = RequestBody { inner: Some(IdleBody::new(inner, limits.body_idle)), copy, room };
+        let body = RequestBody { inner: Some(IdleBody::new(inner, limits.body_idle)), copy, room, gate };
         if body.is_end_stream() {
             body.note(|copy| copy.end());
         }
@@ -48,7 +51,7 @@ impl RequestBody {
 
     /// No body.
     pub fn empty() -> RequestBody {
-        RequestBody { inner: None, copy: None, room: None }
+        RequestBody { inner: None, copy: None, room: None, gate: None }
     }
 
     fn note(&self, what: impl FnOnce(&mut crate::capture::tee::Copier)) {
@@ -76,6 +79,10 @@ impl Body for RequestBody {
     type Error = BodyError;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        if let Some(gate) = &self.gate {
+            ready!(gate.poll_open(cx));
+            self.gate = None;
+        }
         let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
         let frame = ready!(Pin::new(inner).poll_frame(cx)).map(|frame| {
             frame.map_err(|error| match error {

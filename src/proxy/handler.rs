@@ -16,6 +16,7 @@ use hyper::body::Incoming;
 use super::body::{RequestBody, ResponseBody};
 use super::client_ip::ClientIp;
 use super::error::{ProxyError, Side};
+use super::expect::{self, Gate};
 use super::forwarded::{Hop, Peer, Policy, client_scheme, set_forwarded};
 use super::idle::Busy;
 use super::limits::Limits;
@@ -178,7 +179,11 @@ async fn forward(
     parts.version = Version::HTTP_11;
 
     let copy = pending.as_ref().and_then(Pending::request_copy);
-    let mut request = Request::from_parts(parts, RequestBody::new(body, copy.clone(), &live.limits));
+    let gate = expect::is_expected(&parts.headers).then(Gate::default);
+    let mut request = Request::from_parts(parts, RequestBody::new(body, copy.clone(), gate.clone(), &live.limits));
+    if let Some(gate) = &gate {
+        expect::watch(&mut request, gate);
+    }
     let client_side = switching.then(|| hyper::upgrade::on(&mut request));
     shared.pool.point_at(&live.upstream);
     let (mut response, lease) = match shared.pool.send(request, &live.timeouts).await {

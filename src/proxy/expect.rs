@@ -1,0 +1,65 @@
+//! `Expect: 100-continue` (RFC 9110 section 10.1.1): the application, not the proxy, says whether
+//! the body may come.
+//!
+//! hyper tells the client to go on as soon as the body is asked for, so the body is not asked for
+//! until the application has said so. An application that says nothing (HTTP/1.0, or one that only
+//! reads) gets the body after [`PATIENCE`], as the RFC wants of whoever waits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::task::AtomicWaker;
+use http::{HeaderMap, Request, StatusCode, header};
+
+/// How long the application may take to say something before it is sent the body anyway.
+pub const PATIENCE: Duration = Duration::from_secs(1);
+
+/// Keeps a body back until it is opened.
+#[derive(Clone, Debug, Default)]
+pub struct Gate(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    open: AtomicBool,
+    waiting: AtomicWaker,
+}
+
+impl Gate {
+    /// Lets the body through from now on.
+    pub fn open(&self) {
+        self.0.open.store(true, Ordering::Release);
+        self.0.waiting.wake();
+    }
+
+    /// Ready once it is open.
+    pub fn poll_open(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.0.open.load(Ordering::Acquire) {
+            return Poll::Ready(());
+        }
+        self.0.waiting.register(cx.waker());
+        // It may have been opened between the look and the registration.
+        if self.0.open.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
+/// True if the client waits to be told that its body may come.
+pub fn is_expected(headers: &HeaderMap) -> bool {
+    headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+/// Opens the gate when the application says to go on, or has said nothing for long enough.
+pub fn watch<B>(request: &mut Request<B>, gate: &Gate) {
+    let told = gate.clone();
+    hyper::ext::on_informational(request, move |answer| {
+        if answer.status() == StatusCode::CONTINUE {
+            told.open();
+        }
+    });
+    let late = gate.clone();
+    tokio::task::spawn_local(async move {
+        tokio::time::sleep(PATIENCE).await;
+        late.open();
+    });
+}
