@@ -208,6 +208,7 @@ where
                 .keep_alive_interval(PING_EVERY)
                 .keep_alive_timeout(header_timeout)
                 .auto_date_header(false)
+                .enable_connect_protocol()
                 .serve_connection(TokioIo::new(stream), service);
             tokio::pin!(serving);
             tokio::select! {

@@ -125,6 +125,7 @@ async fn forward(
     // From here on the client waits for us, however long the application thinks.
     let hold = connection.busy.hold();
     let (mut parts, body) = request.into_parts();
+    let h2_websocket = parts.version == Version::HTTP_2 && upgrade::translate_websocket(&mut parts);
     // Who is asking, and for what: settled before anything believes it.
     host::settle(&mut parts)?;
     framing::check_request(&parts.method, &parts.headers)?;
@@ -136,7 +137,7 @@ async fn forward(
     let trusted = live.client_ip.trusts(peer);
     let client_ip = live.client_ip.decide(peer, &parts.headers);
     let scheme = client_scheme(&parts.headers, trusted, connection.scheme);
-    let switching = parts.version == Version::HTTP_11 && headers::is_upgrade(&parts.headers);
+    let switching = h2_websocket || (parts.version == Version::HTTP_11 && headers::is_upgrade(&parts.headers));
     let host_sent = parts.headers.get(header::HOST).cloned();
     let host_name = host::host_without_port_lowercase(host_sent.as_ref().map_or(b"", HeaderValue::as_bytes));
 
@@ -213,6 +214,9 @@ async fn forward(
         let client_side = client_side.ok_or(ProxyError::Ambiguous("it switches protocols unasked"))?;
         upgrade::tunnel(client_side, hyper::upgrade::on(&mut response), &shared.stats, hold);
         headers::strip_response(response.headers_mut(), true);
+        if h2_websocket {
+            upgrade::translate_answer(&mut response);
+        }
         if let Some(pending) = &mut pending {
             pending.finish(Ended::Complete);
         }

@@ -5,11 +5,41 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use base64::Engine;
+use http::request::Parts;
+use http::{HeaderValue, Method, Response, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
 use super::idle::Hold;
 use crate::telemetry::Traffic;
+
+/// Turns a WebSocket of HTTP/2 (extended CONNECT, RFC 8441) into one of HTTP/1.1 (RFC 6455 section
+/// 4.1), which is what applications speak; true if it was one.
+pub fn translate_websocket(parts: &mut Parts) -> bool {
+    let asked = parts.method == Method::CONNECT
+        && parts.extensions.get::<hyper::ext::Protocol>().is_some_and(|protocol| protocol.as_str() == "websocket");
+    if !asked {
+        return false;
+    }
+    parts.method = Method::GET;
+    // HTTP/2 has no key, because no intermediary could mistake the exchange for another.
+    let key = base64::engine::general_purpose::STANDARD.encode(uuid::Uuid::now_v7().as_bytes());
+    if let Ok(key) = HeaderValue::try_from(key) {
+        parts.headers.insert(header::SEC_WEBSOCKET_KEY, key);
+    }
+    parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    true
+}
+
+/// Turns the application's 101 into the 200 that means the same in HTTP/2 (RFC 8441 section 5).
+pub fn translate_answer<B>(response: &mut Response<B>) {
+    *response.status_mut() = StatusCode::OK;
+    for name in [header::CONNECTION, header::UPGRADE, header::SEC_WEBSOCKET_ACCEPT] {
+        response.headers_mut().remove(name);
+    }
+}
 
 /// Connects the two sides as soon as both have switched, on a task of its own. It counts as open
 /// from here on, so that whoever has its 101 finds it counted.
