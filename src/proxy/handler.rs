@@ -89,7 +89,8 @@ pub async fn handle(
     let served = connection.served.get() + 1;
     connection.served.set(served);
     let most = live.limits.requests_per_connection;
-    if most > 0 && served >= most {
+    // A connection that switches protocols carries no further request, and needs its `Connection: upgrade`.
+    if most > 0 && served >= most && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         // HTTP/1 closes by saying so; HTTP/2 has no such header and strips it.
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }

@@ -81,6 +81,27 @@ fn every_metric_is_in_the_operations_page_and_no_other() {
     assert_eq!(there, told);
 }
 
+#[test]
+fn every_limit_and_time_is_in_the_table_of_limits_with_its_default() {
+    let document = read("docs/deployment.md");
+    let table =
+        document.split("\n## Limits\n").nth(1).and_then(|rest| rest.split("\n## ").next()).expect("the section");
+    let limits = authtap::proxy::limits::FIELDS.iter().map(|field| ("limits", field));
+    let timeouts = authtap::proxy::upstream::TIMEOUT_FIELDS.iter().map(|field| ("timeouts", field));
+    // The drain has a section of its own.
+    for (section, field) in limits.chain(timeouts).filter(|(_, field)| field.name != "drain") {
+        let key = format!("`{section}.{}`", field.name);
+        let digits = |text: &str| -> String { text.chars().filter(char::is_ascii_digit).collect() };
+        let told = table.split(&key).skip(1).any(|after| {
+            let default = after.trim_start_matches(',').trim_start();
+            let number = default.split(' ').next().unwrap_or_default();
+            let seconds = number.parse::<f64>().map(|s| format!("{}", s * 1000.0)).unwrap_or_default();
+            digits(number) == digits(field.default) || seconds == digits(field.default)
+        });
+        assert!(told, "the table of limits in docs/deployment.md lacks {key} with its default {}", field.default);
+    }
+}
+
 /// The fenced blocks of a language.
 fn blocks<'t>(text: &'t str, language: &str) -> Vec<&'t str> {
     let parts = text.split("\n```").skip(1).step_by(2);

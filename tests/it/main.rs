@@ -14,6 +14,7 @@ mod layers;
 mod reload;
 mod secrets;
 mod streaming;
+mod tls;
 mod told;
 mod transparency;
 mod upgrade;

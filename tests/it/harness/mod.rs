@@ -2,6 +2,7 @@
 //! on port 0 and waits by notification; a wait that cannot be one asks again until a deadline.
 
 pub mod binary;
+pub mod certificate;
 pub mod client;
 pub mod message;
 pub mod origin;

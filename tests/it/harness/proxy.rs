@@ -33,18 +33,25 @@ impl Proxy {
     pub fn before(upstream: SocketAddr, yaml: &str) -> Proxy {
         let yaml = format!("version: 1\nupstream: http://{upstream}\nworkers: 1\nsinks: []\n{yaml}");
         let (config, problems) = settings::check("test.yaml", &yaml);
-        Proxy::start(config.unwrap_or_else(|| panic!("{problems}")), None)
+        Proxy::start(config.unwrap_or_else(|| panic!("{problems}")), None, true)
+    }
+
+    /// The same, listening as `listen` says (YAML in flow form, on port 0).
+    pub fn listening(upstream: SocketAddr, listen: &str, yaml: &str) -> Proxy {
+        let yaml = format!("version: 1\nlisten: {listen}\nupstream: http://{upstream}\nworkers: 1\nsinks: []\n{yaml}");
+        let (config, problems) = settings::check("test.yaml", &yaml);
+        Proxy::start(config.unwrap_or_else(|| panic!("{problems}")), None, false)
     }
 
     /// With a file that is watched.
     pub fn with_file(file: PathBuf) -> Proxy {
         let (config, _) = app::load(&file).unwrap_or_else(|e| panic!("{e}"));
-        Proxy::start(config, Some(file))
+        Proxy::start(config, Some(file), true)
     }
 
-    fn start(config: settings::Config, file: Option<PathBuf>) -> Proxy {
+    fn start(config: settings::Config, file: Option<PathBuf>, plain: bool) -> Proxy {
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
-        let overrides = Overrides { listen: Some(free), admin: Some(Some(free)), ..Overrides::default() };
+        let overrides = Overrides { listen: plain.then_some(free), admin: Some(Some(free)), ..Overrides::default() };
         let (started, bound) = sync_channel(1);
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
