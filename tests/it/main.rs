@@ -16,3 +16,4 @@ mod secrets;
 mod streaming;
 mod transparency;
 mod upgrade;
+mod upstream;
