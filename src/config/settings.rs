@@ -346,7 +346,7 @@ fn upstream(map: &Map<'_>, problems: &mut Problems) -> Option<Upstreams> {
 
 fn upstream_tls(map: &Map<'_>, problems: &mut Problems) -> Option<ClientPlan> {
     let node = map.get("upstream_tls")?;
-    let plan = ClientPlan::check(node, problems)?;
+    let plan = ClientPlan::check(node, problems);
     let offered = node.child("alpn").map_or(&[][..], Node::items);
     if let Some(at) = offered.iter().find(|item| item.scalar() == Some("h2")) {
         let hint = "write `alpn: http/1.1`, or take the key away: it is what every such server speaks";
@@ -360,7 +360,7 @@ fn upstream_tls(map: &Map<'_>, problems: &mut Problems) -> Option<ClientPlan> {
     if plain.is_some_and(|list| !list.items().iter().any(|i| i.scalar().is_some_and(|t| t.starts_with("https://")))) {
         problems.warn(node, "no upstream is https:, so this does nothing".into(), "write https://HOST, or remove it");
     }
-    Some(plan)
+    plan
 }
 
 fn workers(map: &Map<'_>, problems: &mut Problems) -> Option<usize> {

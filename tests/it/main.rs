@@ -18,3 +18,4 @@ mod tls;
 mod told;
 mod transparency;
 mod upgrade;
+mod upstream;

@@ -31,7 +31,12 @@ pub struct Proxy {
 impl Proxy {
     /// Before the application at `upstream`, with these further keys of the file.
     pub fn before(upstream: SocketAddr, yaml: &str) -> Proxy {
-        let yaml = format!("version: 1\nupstream: http://{upstream}\nworkers: 1\nsinks: []\n{yaml}");
+        Proxy::of(&format!("upstream: http://{upstream}\n{yaml}"))
+    }
+
+    /// With these keys of the file, `upstream` among them.
+    pub fn of(yaml: &str) -> Proxy {
+        let yaml = format!("version: 1\nworkers: 1\nsinks: []\n{yaml}");
         let (config, problems) = settings::check("test.yaml", &yaml);
         Proxy::start(config.unwrap_or_else(|| panic!("{problems}")), None, true)
     }
