@@ -30,7 +30,7 @@ use crate::proxy::connection::Door;
 use crate::proxy::handler::Live;
 use crate::proxy::limits::Connections;
 use crate::proxy::listener::{self, Thread};
-use crate::proxy::upstream::Address;
+use crate::proxy::upstream::{Address, Upstream};
 use crate::sinks::BuildCx;
 use crate::spool::Spool;
 use crate::spool::memory::{self, MemorySpool};
@@ -248,7 +248,10 @@ struct Parts {
 
 /// Everything of a configuration that touches the world, for the start and for a reload alike.
 fn build(config: &Config, overrides: &Overrides, colour: bool) -> Result<Parts, StartError> {
-    let upstream = overrides.upstream.clone().or_else(|| config.upstream.clone()).ok_or(StartError::NoUpstream)?;
+    let named = overrides.upstream.clone().map(|one| vec![one]);
+    let servers =
+        named.or_else(|| config.upstream.as_ref().map(|u| u.servers.clone())).ok_or(StartError::NoUpstream)?;
+    let upstream = Upstream::build(servers, config.upstream_tls.as_ref(), &config.base)?;
     let enrichers: Enrichers = config.enrich.build(&config.base)?;
     let cx = BuildCx { base: config.base.clone(), colour };
     let sinks = config.sinks.iter().map(|spec| {
@@ -284,6 +287,7 @@ impl Bound {
         let mut threads = Vec::new();
         for (i, listeners) in self.listeners.into_iter().enumerate() {
             let thread = Thread {
+                number: i,
                 listeners,
                 connections: self.core.connections.clone(),
                 live: self.core.live.clone(),

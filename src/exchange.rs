@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Uri};
-use serde::Serialize;
 
+pub use crate::event::Ended;
 use crate::event::Timestamp;
 
 /// One request and its response.
@@ -85,32 +85,6 @@ pub struct Kept {
     pub cut: bool,
     /// True if the body was asked for; then empty `bytes` mean an empty body.
     pub asked: bool,
-}
-
-/// How an exchange ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Ended {
-    /// The answer was sent to its end.
-    Complete,
-    /// The client left before the end of the answer.
-    ClientGone,
-    /// The application failed before the end of its answer, or never answered.
-    UpstreamFailed,
-    /// The client's request body broke off.
-    RequestCut,
-}
-
-impl Ended {
-    /// The word used in events and metrics.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Ended::Complete => "complete",
-            Ended::ClientGone => "client_gone",
-            Ended::UpstreamFailed => "upstream_failed",
-            Ended::RequestCut => "request_cut",
-        }
-    }
 }
 
 impl fmt::Debug for Exchange {

@@ -21,5 +21,6 @@ pub mod session;
 pub mod sinks;
 pub mod socket_activation;
 pub mod spool;
+pub mod tail;
 pub mod telemetry;
 pub mod tls;

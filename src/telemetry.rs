@@ -64,6 +64,8 @@ pub struct Traffic {
     pub captured: AtomicU64,
     /// Exchanges lost because the queue was full.
     pub queue_full: AtomicU64,
+    /// How often an address of the application was put out for a while, after failures in a row.
+    pub ejections: AtomicU64,
     /// Connections closed because a limit of connections was reached.
     pub connections_refused: AtomicU64,
     /// Requests refused by a limit or because they could not be read.
@@ -334,6 +336,11 @@ impl Collector for TrafficCollector {
                 "connections_refused",
                 "connections closed because a limit was reached",
                 sum(&|b| b.connections_refused.load(Relaxed)),
+            ),
+            (
+                "upstream_ejections",
+                "how often an address of the application was put out for a while",
+                sum(&|b| b.ejections.load(Relaxed)),
             ),
             ("requests_refused", "requests refused by a limit or unreadable", sum(&|b| b.refused.load(Relaxed))),
         ] {

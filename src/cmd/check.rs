@@ -6,7 +6,7 @@ use super::{DIFFERENT, DONE, FAILED, USAGE, complain, control_runtime};
 use crate::cli::Check;
 use crate::config::problem::{Problems, Severity};
 use crate::config::settings::{self, Config};
-use crate::proxy::upstream;
+use crate::proxy::upstream::{self, Upstream};
 use crate::sinks::BuildCx;
 
 /// Checks a file and says what it found.
@@ -93,9 +93,16 @@ fn connect(config: &Config) -> u8 {
             code = DIFFERENT;
         }
     };
-    if let Some(address) = &config.upstream {
-        let tried = runtime.block_on(upstream::probe(address, &config.timeouts));
-        say(format!("upstream {address}"), tried.map_err(|e| e.to_string()));
+    if let Some(upstreams) = &config.upstream {
+        match Upstream::build(upstreams.servers.clone(), config.upstream_tls.as_ref(), &config.base) {
+            Ok(upstream) => {
+                for address in upstream.servers() {
+                    let tried = runtime.block_on(upstream::probe(address, upstream.tls(), &config.timeouts));
+                    say(format!("upstream {address}"), tried.map_err(|error| with_source(&error)));
+                }
+            }
+            Err(error) => say("upstream_tls".into(), Err(error.to_string())),
+        }
     }
     say("databases".into(), config.enrich.build(&config.base).map(drop).map_err(|e| e.to_string()));
     let cx = BuildCx { base: config.base.clone(), colour: false };
@@ -104,4 +111,9 @@ fn connect(config: &Config) -> u8 {
         say(format!("sink {}", spec.name), tried.map_err(|e| e.to_string()));
     }
     code
+}
+
+/// An error with what caused it: here the reader is the operator, who must know which certificate.
+fn with_source(error: &dyn std::error::Error) -> String {
+    error.source().map_or_else(|| error.to_string(), |source| format!("{error} ({source})"))
 }

@@ -6,7 +6,6 @@ pub mod health;
 pub mod serve;
 pub mod tail;
 pub mod test;
-pub mod watch;
 
 use std::io::Write;
 use std::process::ExitCode;
@@ -31,7 +30,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Check(options) => check::run(&options),
         Command::Test(options) => test::run(&options),
-        Command::Tail(options) => watch::run(&options),
+        Command::Tail(options) => tail::run(&options),
         Command::Health(options) => health::run(&options),
         Command::Schema(options) => print(&match options.of {
             SchemaOf::Config => pretty(&crate::config::settings::json_schema()),

@@ -8,19 +8,21 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::node::{Map, Node, clip};
-use super::problem::{Problem, Problems};
+use super::node::{Map, Node, Value, clip};
+use super::problem::Problems;
 use super::shape::{Field, Kind};
 use crate::capture;
 use crate::enrich::{self, EnrichPlan};
+use crate::proxy::balance::{self, Upstreams};
 use crate::proxy::client_ip::{self, ClientIp};
 use crate::proxy::forwarded::{self, Policy};
 use crate::proxy::limits::{self, Limits};
 use crate::proxy::proxy_protocol;
-use crate::proxy::upstream::{self, Address, Timeouts};
+use crate::proxy::upstream::{self, Timeouts};
 use crate::rules::{RuleSet, route};
 use crate::session::{self, SessionConfig};
 use crate::sinks::{self, SinkSpec};
+use crate::tls::client::{self, ClientPlan};
 use crate::tls::server::{self, ServerPlan};
 
 /// Where the proxy listens without `listen:`.
@@ -58,7 +60,13 @@ pub const FIELDS: &[Field] = &[
         DEFAULT_LISTEN,
         "where clients come in, HOST:PORT, or several",
     ),
-    Field::new("upstream", Kind::Str, "", "the application: http://HOST:PORT or unix:/run/app.sock"),
+    Field::new(
+        "upstream",
+        balance::KIND,
+        "",
+        "the application: http://HOST:PORT, https://HOST:PORT or unix:/run/app.sock, or several addresses used in turn",
+    ),
+    Field::new("upstream_tls", Kind::Map(client::FIELDS), "", "TLS towards an https: upstream; without it the usual"),
     Field::new(
         "workers",
         Kind::Any(&[Kind::Word(&["auto"]), Kind::Int(1, 256)]),
@@ -106,7 +114,9 @@ pub struct Config {
     /// Where clients come in.
     pub listen: Vec<Listen>,
     /// The application, unless only the command line names it.
-    pub upstream: Option<Address>,
+    pub upstream: Option<Upstreams>,
+    /// TLS towards it, unless the default will do.
+    pub upstream_tls: Option<ClientPlan>,
     /// Traffic threads; `None` is one a core.
     pub workers: Option<usize>,
     /// Whom to believe about the client's address.
@@ -216,6 +226,7 @@ fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
     let client_ip = client_ip.unwrap_or_default();
     Some(Config {
         listen: listen(&map, &client_ip, problems),
+        upstream_tls: upstream_tls(&map, problems),
         upstream: upstream(&map, problems),
         workers: workers(&map, problems),
         client_ip,
@@ -321,19 +332,35 @@ fn listen(map: &Map<'_>, client_ip: &ClientIp, problems: &mut Problems) -> Vec<L
         .collect()
 }
 
-fn upstream(map: &Map<'_>, problems: &mut Problems) -> Option<Address> {
+fn upstream(map: &Map<'_>, problems: &mut Problems) -> Option<Upstreams> {
     let node = map.get("upstream")?;
-    let text = node.str(problems)?;
-    match Address::parse(text) {
-        Ok(address) => Some(address),
-        Err(error) => {
-            let mut problem = Problem::error(node.span.clone(), &node.path, error.why).hint(&error.hint);
-            // What stands before an `@` is a password as often as not.
-            problem.blotted = text.contains('@');
-            problems.push(problem);
-            None
-        }
+    let found = Upstreams::check(node, problems)?;
+    if found.health.is_some()
+        && let Some(at) = node.child("health")
+    {
+        let hint = "leave it out: an address that fails three times in a row is left out for a while anyhow";
+        problems.error_hint(at, "health checks are not built yet".into(), hint);
     }
+    Some(found)
+}
+
+fn upstream_tls(map: &Map<'_>, problems: &mut Problems) -> Option<ClientPlan> {
+    let node = map.get("upstream_tls")?;
+    let plan = ClientPlan::check(node, problems)?;
+    let offered = node.child("alpn").map_or(&[][..], Node::items);
+    if let Some(at) = offered.iter().find(|item| item.scalar() == Some("h2")) {
+        let hint = "write `alpn: http/1.1`, or take the key away: it is what every such server speaks";
+        problems.error_hint(at, "HTTP/2 to the application is not built yet".into(), hint);
+    }
+    // Without `upstream:` it is named on the command line, and may be anything.
+    let plain = map.get("upstream").and_then(|at| match &at.value {
+        Value::Map(_) => at.child("servers"),
+        _ => Some(at),
+    });
+    if plain.is_some_and(|list| !list.items().iter().any(|i| i.scalar().is_some_and(|t| t.starts_with("https://")))) {
+        problems.warn(node, "no upstream is https:, so this does nothing".into(), "write https://HOST, or remove it");
+    }
+    Some(plan)
 }
 
 fn workers(map: &Map<'_>, problems: &mut Problems) -> Option<usize> {
@@ -373,10 +400,14 @@ impl std::fmt::Display for Config {
             })
             .collect();
         let sinks: Vec<_> = self.sinks.iter().map(|s| serde_json::json!({"name": s.name, "type": s.kind})).collect();
+        // One address is shown as it is usually written.
+        let mut upstream: Vec<_> = self.upstream.iter().flat_map(|u| &u.servers).map(ToString::to_string).collect();
+        let upstream = if upstream.len() > 1 { serde_json::json!(upstream) } else { serde_json::json!(upstream.pop()) };
         let shown = serde_json::json!({
             "version": 1,
             "listen": self.listen.iter().map(|l| serde_json::json!({"address": l.address, "tls": l.tls.is_some(), "proxy_protocol": l.proxy_protocol.is_some()})).collect::<Vec<_>>(),
-            "upstream": self.upstream.as_ref().map(ToString::to_string),
+            "upstream": upstream,
+            "upstream_tls": self.upstream_tls.is_some(),
             "workers": self.workers,
             "timeouts": {
                 "connect": millis(self.timeouts.connect),

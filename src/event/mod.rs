@@ -5,6 +5,7 @@
 //! [`text`] first, so that nothing a client sends can break a line, a log or a limit.
 //! `docs/event-schema.md` describes the same object for readers; a test holds the two together.
 
+pub mod ended;
 pub mod id;
 pub mod kind;
 pub mod line;
@@ -18,6 +19,7 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
+pub use ended::Ended;
 pub use id::EventId;
 pub use kind::EventType;
 pub use outcome::Outcome;
@@ -262,7 +264,7 @@ pub struct Request {
     pub duration_ms: f64,
     /// How the exchange ended, if it did not end well.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ended: Option<crate::exchange::Ended>,
+    pub ended: Option<Ended>,
     /// W3C trace context: the trace id of `traceparent`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub trace_id: Option<Text>,

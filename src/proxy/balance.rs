@@ -17,7 +17,7 @@ use std::time::Duration;
 
 use super::upstream::Address;
 use crate::config::node::{Node, Value};
-use crate::config::problem::Problems;
+use crate::config::problem::{Problem, Problems};
 use crate::config::shape::{Field, Kind};
 
 #[cfg(test)]
@@ -48,9 +48,9 @@ pub const FIELDS: &[Field] = &[
     Field::required(
         "servers",
         Kind::OneOrList(&Kind::Str),
-        "addresses of the application, used in turn: http://HOST:PORT or unix:/run/app.sock",
+        "addresses of the application, used in turn: http://HOST:PORT, https://HOST:PORT or unix:/run/app.sock",
     ),
-    Field::new("health", Kind::Map(HEALTH_FIELDS), "", "checks of each address; without it only failed requests count"),
+    Field::new("health", Kind::Map(HEALTH_FIELDS), "", "checks of each address: not built yet"),
 ];
 
 /// What `upstream:` may be: an address, a list of them, or a mapping.
@@ -100,7 +100,10 @@ impl Upstreams {
                 }
                 Some(Ok(address)) => servers.push(address),
                 Some(Err(error)) => {
-                    problems.error_hint(item, error.why, &error.hint);
+                    let mut problem = Problem::error(item.span.clone(), &item.path, error.why).hint(&error.hint);
+                    // What stands before an `@` is a password as often as not.
+                    problem.blotted = item.scalar().is_some_and(|text| text.contains('@'));
+                    problems.push(problem);
                     good = false;
                 }
                 None => good = false,

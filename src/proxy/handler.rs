@@ -20,7 +20,7 @@ use super::expect::{self, Gate};
 use super::forwarded::{Hop, Peer, Policy, client_scheme, set_forwarded};
 use super::idle::Busy;
 use super::limits::Limits;
-use super::upstream::{Address, Pool, Timeouts};
+use super::upstream::{Pool, Timeouts, Upstream};
 use super::{framing, headers, host, request_id, upgrade};
 use crate::capture::CaptureConfig;
 use crate::capture::pending::{Head, Pending};
@@ -31,8 +31,8 @@ use crate::telemetry::Traffic;
 /// What the traffic path needs of the configuration; replaced as a whole at a reload.
 #[derive(Debug)]
 pub struct Live {
-    /// Where the application is.
-    pub upstream: Arc<Address>,
+    /// The application.
+    pub upstream: Arc<Upstream>,
     /// What `Host` says to it where the client sent none.
     pub upstream_host: HeaderValue,
     /// Who the client is.

@@ -60,6 +60,8 @@ fn socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
 
 /// What one traffic thread is given.
 pub struct Thread {
+    /// Its number among the traffic threads.
+    pub number: usize,
     /// Its listeners, one an address.
     pub listeners: Vec<(StdListener, Door)>,
     /// The open connections of all threads.
@@ -84,7 +86,7 @@ impl Thread {
 
     async fn serve(self) -> io::Result<()> {
         let live = self.live.load();
-        let pool = Pool::new(live.upstream.clone(), self.stats.clone());
+        let pool = Pool::new(live.upstream.clone(), self.number, self.stats.clone());
         drop(live);
         let shared = Rc::new(Shared { pool: pool.clone(), queue: self.queue, stats: self.stats });
         let open = Rc::new(Open::default());

@@ -38,7 +38,7 @@ pub const FIELDS: &[Field] = &[
         "alpn",
         Kind::OneOrList(&Kind::Word(super::PROTOCOLS)),
         "http/1.1",
-        "protocols offered to the application, the preferred one first",
+        "protocols offered to the application; HTTP/2 is not built yet, so http/1.1 is the only one",
     ),
 ];
 
