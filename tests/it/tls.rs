@@ -224,7 +224,8 @@ fn what_is_no_tls_on_a_tls_port_is_closed_and_never_seen_by_the_application() {
     ] {
         let mut stream = tcp(proxy.address);
         stream.write_all(garbage).expect("sent");
-        stream.shutdown(std::net::Shutdown::Write).expect("half closed");
+        // Fails if the other side was faster, which is as good.
+        let _ = stream.shutdown(std::net::Shutdown::Write);
         let mut said = Vec::new();
         match stream.read_to_end(&mut said) {
             Ok(_) => {}
