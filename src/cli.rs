@@ -53,7 +53,7 @@ pub struct Run {
     /// Where clients come in, HOST:PORT
     #[arg(short, long, env = "AUTHTAP_LISTEN", value_name = "ADDR")]
     pub listen: Option<String>,
-    /// The application: http://HOST:PORT or unix:/run/app.sock
+    /// The application: http://HOST:PORT, https://HOST:PORT or unix:/run/app.sock
     #[arg(short, long, env = "AUTHTAP_UPSTREAM", value_name = "URL")]
     pub upstream: Option<String>,
     /// Where the admin listener listens, HOST:PORT, or off
