@@ -26,6 +26,7 @@ use crate::enrich::Enrichers;
 use crate::event::Outcome;
 use crate::event::notice::{DROPPED, RELOADED, STARTED, notice};
 use crate::pipeline::{Pipeline, PipelineConfig};
+use crate::proxy::access_log::AccessLog;
 use crate::proxy::connection::Door;
 use crate::proxy::handler::Live;
 use crate::proxy::limits::Connections;
@@ -104,6 +105,14 @@ pub enum StartError {
         /// Why.
         source: crate::sinks::SinkError,
     },
+    /// The access log cannot be opened.
+    #[error("cannot open the access log {target}: {source}; its folder must be there and writable")]
+    AccessLog {
+        /// The file.
+        target: String,
+        /// The operating system's answer.
+        source: io::Error,
+    },
     /// A thread or runtime cannot be had, or there is no randomness.
     #[error("cannot start: {0}")]
     System(io::Error),
@@ -158,6 +167,8 @@ struct Core {
     connections: Arc<Connections>,
     secured: Vec<Arc<ServerTls>>,
     delivery: Mutex<Option<Delivery>>,
+    /// The threads of the access log: of the one in force, and of those before it that still write.
+    access_logs: Mutex<Vec<JoinHandle<()>>>,
     seen: Mutex<Option<blake3::Hash>>,
     refused: AtomicBool,
 }
@@ -190,7 +201,7 @@ pub fn bind(config: Config, file: Option<PathBuf>, overrides: Overrides, colour:
     let spool: Arc<dyn Spool> = Arc::new(MemorySpool::new(memory::DEFAULT_CAPACITY));
     let mut key = [0; 32];
     getrandom::fill(&mut key).map_err(|e| StartError::System(io::Error::other(e.to_string())))?;
-    let parts = build(&config, &overrides, colour)?;
+    let parts = build(&config, &overrides, colour, None, &metrics)?;
     let seen = file.as_deref().and_then(content_hash);
     let core = Core {
         file,
@@ -205,6 +216,7 @@ pub fn bind(config: Config, file: Option<PathBuf>, overrides: Overrides, colour:
         connections: Connections::new(&config.limits),
         secured,
         delivery: Mutex::new(None),
+        access_logs: Mutex::new(parts.access_log.into_iter().collect()),
         seen: Mutex::new(seen),
         refused: AtomicBool::new(false),
     };
@@ -244,10 +256,19 @@ struct Parts {
     live: Live,
     pipeline: PipelineConfig,
     sinks: Vec<RunningSinkSpec>,
+    /// The thread of a new access log.
+    access_log: Option<JoinHandle<()>>,
 }
 
 /// Everything of a configuration that touches the world, for the start and for a reload alike.
-fn build(config: &Config, overrides: &Overrides, colour: bool) -> Result<Parts, StartError> {
+/// `before` is what is in force until now, if anything is.
+fn build(
+    config: &Config,
+    overrides: &Overrides,
+    colour: bool,
+    before: Option<&Live>,
+    metrics: &Metrics,
+) -> Result<Parts, StartError> {
     let upstream = overrides.upstream.clone().or_else(|| config.upstream.clone()).ok_or(StartError::NoUpstream)?;
     let enrichers: Enrichers = config.enrich.build(&config.base)?;
     let cx = BuildCx { base: config.base.clone(), colour };
@@ -255,8 +276,12 @@ fn build(config: &Config, overrides: &Overrides, colour: bool) -> Result<Parts, 
         let sink = spec.plan.build(&cx).map_err(|source| StartError::Sink { name: spec.name.clone(), source })?;
         Ok::<_, StartError>(RunningSinkSpec { name: spec.name.clone(), sink: sink.into(), filter: spec.filter.clone() })
     });
+    let sinks = sinks.collect::<Result<_, _>>()?;
+    // Last, so that no file is made by a configuration that is refused.
+    let (access_log, thread) = access_log(config, before.and_then(|live| live.access_log.as_ref()), metrics)?;
     Ok(Parts {
-        sinks: sinks.collect::<Result<_, _>>()?,
+        sinks,
+        access_log: thread,
         live: Live {
             upstream_host: upstream.host_header(),
             upstream: Arc::new(upstream),
@@ -265,9 +290,27 @@ fn build(config: &Config, overrides: &Overrides, colour: bool) -> Result<Parts, 
             timeouts: config.timeouts,
             limits: config.limits,
             capture: CaptureConfig { rules: config.rules.clone(), limits: config.capture },
+            access_log,
         },
         pipeline: PipelineConfig { enrichers: Arc::new(enrichers), session: config.session.clone() },
     })
+}
+
+/// The access log: the one before if it goes to the same place, else a new one with its thread.
+fn access_log(
+    config: &Config,
+    before: Option<&AccessLog>,
+    metrics: &Metrics,
+) -> Result<(Option<AccessLog>, Option<JoinHandle<()>>), StartError> {
+    let Some(target) = &config.access_log else { return Ok((None, None)) };
+    let target = target.within(&config.base);
+    if let Some(before) = before.filter(|before| *before.target() == target) {
+        return Ok((Some(before.clone()), None));
+    }
+    match AccessLog::start(&target, metrics.access_log_dropped.clone()) {
+        Ok((log, thread)) => Ok((Some(log), Some(thread))),
+        Err(source) => Err(StartError::AccessLog { target: target.to_string(), source }),
+    }
 }
 
 impl Bound {
@@ -337,6 +380,7 @@ impl Bound {
                 tracing::error!(%sink, events = left, "the sink did not take these before the end; they are lost");
             }
         }
+        self.core.end_access_logs(deadline).await;
         // Until here it said that we drain, and how that goes.
         ending.send_replace(true);
         if let Some(admin) = admin {
@@ -393,6 +437,9 @@ async fn watch_over(core: &Arc<Core>, spool: &Arc<dyn Spool>, stop: impl Future<
                 tracing::info!("SIGHUP: reading the configuration again, opening files anew");
                 if let Some(delivery) = &*core.delivery.lock().unwrap_or_else(PoisonError::into_inner) {
                     delivery.reopen();
+                }
+                if let Some(log) = &core.live.load().access_log {
+                    log.reopen();
                 }
                 let _ = reload(core.clone()).await;
             }
@@ -462,6 +509,38 @@ impl Core {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) != Some(now)
     }
 
+    /// Remembers the thread of a new access log; those that have ended are forgotten.
+    fn keep_access_log(&self, thread: Option<JoinHandle<()>>) {
+        let mut threads = self.access_logs.lock().unwrap_or_else(PoisonError::into_inner);
+        threads.retain(|thread| !thread.is_finished());
+        threads.extend(thread);
+    }
+
+    /// Waits until the access log is written, for at most `within`: a disk that hangs must not
+    /// keep the program from ending. Call it when no traffic is left.
+    async fn end_access_logs(&self, within: Duration) {
+        let threads = std::mem::take(&mut *self.access_logs.lock().unwrap_or_else(PoisonError::into_inner));
+        if threads.is_empty() {
+            return;
+        }
+        let log = self.live.load().access_log.clone();
+        let (done, ended) = tokio::sync::oneshot::channel();
+        // A thread of its own: the runtime would wait for a blocking task of its own for ever.
+        let spawned = std::thread::Builder::new().name("access-log-end".into()).spawn(move || {
+            if let Some(log) = log {
+                log.end();
+            }
+            let panicked = threads.into_iter().filter_map(|thread| thread.join().err()).count();
+            // Nobody waits any more: it took too long.
+            let _ = done.send(panicked);
+        });
+        match (spawned, tokio::time::timeout(within, ended).await) {
+            (Ok(_), Ok(Ok(0))) => {}
+            (Ok(_), Ok(Ok(_))) => tracing::error!("the access log's thread panicked"),
+            _ => tracing::error!("the access log was not written to its end; what is missing is lost"),
+        }
+    }
+
     /// Reads the file again and puts it in force, or keeps everything as it is and says why.
     fn reload(&self) -> Result<String, String> {
         let Some(file) = &self.file else {
@@ -469,11 +548,13 @@ impl Core {
         };
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = content_hash(file);
         let result = load(file).and_then(|(config, problems)| {
-            let parts = build(&config, &self.overrides, self.colour)?;
+            let before = self.live.load_full();
+            let parts = build(&config, &self.overrides, self.colour, Some(&before), &self.metrics)?;
             if config.needs_restart_over(&self.started_with) {
                 tracing::warn!("listen, workers, admin and data changed in the file: that takes a restart");
             }
             self.connections.follow(&config.limits);
+            self.keep_access_log(parts.access_log);
             self.live.store(Arc::new(parts.live));
             self.pipeline.store(Arc::new(parts.pipeline));
             if let Some(delivery) = &mut *self.delivery.lock().unwrap_or_else(PoisonError::into_inner) {

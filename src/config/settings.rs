@@ -13,6 +13,7 @@ use super::problem::{Problem, Problems};
 use super::shape::{Field, Kind};
 use crate::capture;
 use crate::enrich::{self, EnrichPlan};
+use crate::proxy::access_log;
 use crate::proxy::client_ip::{self, ClientIp};
 use crate::proxy::forwarded::{self, Policy};
 use crate::proxy::limits::{self, Limits};
@@ -85,6 +86,7 @@ pub const FIELDS: &[Field] = &[
     enrich::geoip::FIELD,
     enrich::user_agent::FIELD,
     Field::new("admin", Kind::Any(&[Kind::Word(&["on", "off"]), Kind::Map(ADMIN)]), "on", "the admin listener, or off"),
+    Field::new("access_log", access_log::KIND, "off", "one JSON line a request, without queries and secrets"),
     Field::new("data", Kind::Str, "authtap-data", "folder for what must outlive the process"),
     Field::new(
         "routes",
@@ -125,6 +127,8 @@ pub struct Config {
     pub enrich: EnrichPlan,
     /// The admin listener; `None` is off.
     pub admin: Option<Admin>,
+    /// Where the access log goes; `None` is off.
+    pub access_log: Option<access_log::Target>,
     /// Folder for what must outlive the process.
     pub data: PathBuf,
     /// What to look for.
@@ -226,6 +230,7 @@ fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
         capture: capture::Limits::check(map.get("capture"), problems),
         enrich: enrich::check(&map, problems),
         admin: admin(&map, problems),
+        access_log: access_log::check(map.get("access_log"), problems),
         data: map.str("data", problems).unwrap_or("authtap-data").into(),
         rules: Arc::new(rules),
         sinks,
@@ -393,6 +398,7 @@ impl std::fmt::Display for Config {
             },
             "capture": { "request_body": self.capture.request_body, "response_body": self.capture.response_body },
             "admin": self.admin.as_ref().map(|a| serde_json::json!({"listen": a.listen, "token_env": a.token_env})),
+            "access_log": self.access_log.as_ref().map(ToString::to_string),
             "data": self.data,
             "routes": routes,
             "sinks": sinks,

@@ -23,9 +23,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::watch;
 
 use super::forwarded::Peer;
-use super::handler::{Connection, Live, Shared, handle};
+use super::handler::{Connection, Live, Place, Shared, handle};
 use super::idle::{Busy, IdleStream, IdleTimes};
-use super::limits::Permit;
 use super::proxy_protocol::{self, Prefixed};
 use super::stream::Watched;
 use crate::exchange::ClientTls;
@@ -65,7 +64,7 @@ pub struct Arrival {
     /// What the thread's requests share.
     pub shared: Rc<Shared>,
     /// Its place among the connections allowed.
-    pub permit: Permit,
+    pub place: Place,
     /// Turns true when it is time to stop.
     pub stop: watch::Receiver<bool>,
 }
@@ -84,7 +83,7 @@ impl Arrival {
             let read = proxy_protocol::read(&mut stream, peer, policy, within).await;
             let accepted = read.map_err(io::Error::other)?;
             (peer, rest) = (accepted.peer, accepted.rest);
-            if self.permit.name(peer.ip()).is_err() {
+            if self.place.permit.name(peer.ip()).is_err() {
                 self.shared.stats.connections_refused.fetch_add(1, Relaxed);
                 return Ok(());
             }
@@ -118,14 +117,10 @@ impl Arrival {
         }
     }
 
-    fn serving(&self, peer: SocketAddr, scheme: &'static str, tls: Option<Arc<ClientTls>>, busy: Busy) -> Serving {
-        let connection = Connection { peer: Peer::new(Some(peer.ip())), scheme, tls, busy, served: Cell::new(0) };
-        Serving {
-            live: self.live.clone(),
-            shared: self.shared.clone(),
-            connection: Rc::new(connection),
-            stop: self.stop.clone(),
-        }
+    fn serving(self, peer: SocketAddr, scheme: &'static str, tls: Option<Arc<ClientTls>>, busy: Busy) -> Serving {
+        let (peer, place) = (Peer::new(Some(peer.ip())), self.place);
+        let connection = Connection { peer, scheme, tls, busy, served: Cell::new(0), place };
+        Serving { live: self.live, shared: self.shared, connection: Rc::new(connection), stop: self.stop }
     }
 }
 

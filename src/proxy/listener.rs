@@ -18,7 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 
 use super::connection::{Arrival, Door};
-use super::handler::{Live, Shared};
+use super::handler::{Live, Place, Shared};
 use super::limits::Connections;
 use super::stream::Watched;
 use super::upstream::Pool;
@@ -135,8 +135,9 @@ impl Open {
     }
 }
 
-/// Counts one connection while it lives.
-struct Opened {
+/// Counts one connection on its thread while it lives: in the metrics, and for the drain, which
+/// waits for all of them.
+pub struct Opened {
     open: Rc<Open>,
     stats: Arc<Traffic>,
 }
@@ -199,13 +200,12 @@ impl Acceptor {
             self.shared.stats.connections_refused.fetch_add(1, Relaxed);
             return;
         };
-        let opened = Opened::new(&self.open, &self.shared.stats);
+        let place = Place { permit, opened: Opened::new(&self.open, &self.shared.stats) };
         let (door, live, shared) = (self.door.clone(), self.live.clone(), self.shared.clone());
         let stop = self.stop.clone();
         tokio::task::spawn_local(async move {
-            let _opened = opened;
             let watched = Watched::new(stream);
-            let arrival = Arrival { door, live, shared, permit, stop };
+            let arrival = Arrival { door, live, shared, place, stop };
             let served = tokio::select! {
                 served = arrival.serve(watched.clone(), peer) => served,
                 () = watched.reset() => Err(io::ErrorKind::ConnectionReset.into()),
