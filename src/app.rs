@@ -20,7 +20,7 @@ use crate::admin::{self, AdminAuth, AdminState, Readiness};
 use crate::capture::CaptureConfig;
 use crate::capture::queue::{self, Queue};
 use crate::config::problem::Problems;
-use crate::config::settings::{self, Config, Listen, Start};
+use crate::config::settings::{self, Config, Listen, ListenAt, Start};
 use crate::deliver::{Delivery, RunningSinkSpec};
 use crate::enrich::Enrichers;
 use crate::event::Outcome;
@@ -30,9 +30,11 @@ use crate::proxy::access_log::AccessLog;
 use crate::proxy::connection::Door;
 use crate::proxy::handler::Live;
 use crate::proxy::limits::Connections;
-use crate::proxy::listener::{self, Thread};
+use crate::proxy::listener::{self, Entrance, Thread};
+use crate::proxy::unix::{self, SocketFile};
 use crate::proxy::upstream::Address;
 use crate::sinks::BuildCx;
+use crate::socket_activation::{self, Inherited, State, notify};
 use crate::spool::Spool;
 use crate::spool::memory::{self, MemorySpool};
 use crate::telemetry::Metrics;
@@ -47,7 +49,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
     /// Where clients come in.
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<ListenAt>,
     /// The application.
     pub upstream: Option<Address>,
     /// The admin listener; `Some(None)` is off.
@@ -81,10 +83,10 @@ pub enum StartError {
     )]
     NoUpstream,
     /// A port cannot be had.
-    #[error("cannot listen on {address}: {source}{}", hint(.source))]
+    #[error("cannot listen on {address}: {source}{}", hint(.address, .source))]
     Bind {
         /// The address.
-        address: SocketAddr,
+        address: ListenAt,
         /// The operating system's answer.
         source: io::Error,
     },
@@ -97,6 +99,9 @@ pub enum StartError {
     /// A certificate or key cannot be used.
     #[error("{0}")]
     Tls(#[from] crate::tls::TlsError),
+    /// The sockets of the service manager cannot be used.
+    #[error("{0}")]
+    Activation(#[from] socket_activation::ActivationError),
     /// A sink cannot be built.
     #[error("sink `{name}`: {source}")]
     Sink {
@@ -118,7 +123,15 @@ pub enum StartError {
     System(io::Error),
 }
 
-fn hint(error: &io::Error) -> &'static str {
+fn hint(address: &ListenAt, error: &io::Error) -> &'static str {
+    if let ListenAt::Unix(_) = address {
+        return match error.kind() {
+            io::ErrorKind::AddrInUse => "; another program listens there: stop it, or choose another path",
+            io::ErrorKind::PermissionDenied => "; the folder must be writable",
+            io::ErrorKind::NotFound => "; the folder must be there",
+            _ => "",
+        };
+    }
     match error.kind() {
         io::ErrorKind::AddrInUse => "; another program has the port: stop it, or choose another with --listen",
         io::ErrorKind::PermissionDenied => "; ports below 1024 need the capability CAP_NET_BIND_SERVICE",
@@ -137,15 +150,17 @@ pub fn load(file: &Path) -> Result<(Config, Problems), StartError> {
 
 /// A program whose ports are bound and whose parts are built, not yet running.
 pub struct Bound {
-    /// Where clients come in, with the real ports.
+    /// Where clients come in over TCP, with the real ports.
     pub addresses: Vec<SocketAddr>,
+    /// Where they come in over Unix sockets; the files are removed when this is dropped.
+    pub sockets: Vec<SocketFile>,
     /// Where the admin listener listens, with its real port.
     pub admin: Option<SocketAddr>,
     /// Where events wait; `demo` and tests read it.
     pub spool: Arc<dyn Spool>,
     /// Every metric.
     pub metrics: Arc<Metrics>,
-    listeners: Vec<Vec<(StdListener, Door)>>,
+    listeners: Vec<Vec<(Entrance, Door)>>,
     admin_listener: Option<(StdListener, AdminAuth)>,
     core: Arc<Core>,
     queue: (Queue, mpsc::Receiver<queue::Captured>),
@@ -175,21 +190,56 @@ struct Core {
 
 /// Binds the ports and builds the parts. `file` is watched and read again at a reload.
 pub fn bind(config: Config, file: Option<PathBuf>, overrides: Overrides, colour: bool) -> Result<Bound, StartError> {
+    bind_with(config, file, overrides, colour, Vec::new())
+}
+
+/// The same with sockets of the service manager, which take the place of `listen`.
+///
+/// An entry of `listen` with a socket's address says what is spoken there (TLS, the PROXY protocol);
+/// if not every socket finds one, as many entries as sockets count in their order; and entries that
+/// are all plain HTTP need not agree.
+pub fn bind_with(
+    config: Config,
+    file: Option<PathBuf>,
+    overrides: Overrides,
+    colour: bool,
+    inherited: Vec<Inherited>,
+) -> Result<Bound, StartError> {
     let threads = overrides.workers.or(config.workers).unwrap_or_else(default_threads);
-    let wanted = overrides.listen.map_or_else(|| config.listen.clone(), |one| vec![Listen::plain(one)]);
-    let mut per_thread: Vec<Vec<(StdListener, Door)>> = (0..threads).map(|_| Vec::new()).collect();
-    let mut addresses = Vec::new();
+    let wanted = overrides.listen.clone().map_or_else(|| config.listen.clone(), |one| vec![Listen::plain(one)]);
+    let wanted: Vec<(Listen, Option<StdListener>)> = match inherited.is_empty() {
+        true => wanted.into_iter().map(|listen| (listen, None)).collect(),
+        false => matched(wanted, inherited)?.into_iter().map(|(listen, socket)| (listen, Some(socket))).collect(),
+    };
+    let mut per_thread: Vec<Vec<(Entrance, Door)>> = (0..threads).map(|_| Vec::new()).collect();
+    let (mut addresses, mut sockets) = (Vec::new(), Vec::new());
     let mut secured = Vec::new();
-    for Listen { address, tls, proxy_protocol } in wanted {
+    for (Listen { address, tls, proxy_protocol }, inherited) in wanted {
         let tls = tls.map(|plan| plan.build(&config.base)).transpose()?.map(Arc::new);
         for warning in tls.iter().flat_map(|tls| tls.warnings()) {
             tracing::warn!(%address, "{warning}");
         }
         secured.extend(tls.clone());
         let door = Door { tls, proxy_protocol };
-        let bound = listener::bind(address, threads).map_err(|source| StartError::Bind { address, source })?;
-        let first = bound.first().map(StdListener::local_addr);
-        addresses.extend(first.and_then(Result::ok));
+        let failed = |source| StartError::Bind { address: address.clone(), source };
+        let bound: Vec<Entrance> = match (inherited, &address) {
+            (None, ListenAt::Unix(path)) => {
+                let (bound, file) = unix::bind(path, threads).map_err(failed)?;
+                sockets.push(file);
+                bound.into_iter().map(Entrance::Unix).collect()
+            }
+            (inherited, ListenAt::Tcp(tcp)) => {
+                let bound = match inherited {
+                    Some(socket) => socket_activation::share(socket, threads),
+                    None => listener::bind(*tcp, threads),
+                };
+                let bound = bound.map_err(failed)?;
+                addresses.extend(bound.first().and_then(|first| first.local_addr().ok()));
+                bound.into_iter().map(Entrance::Tcp).collect()
+            }
+            // `matched` names each by its own address, which is never a path.
+            (Some(_), ListenAt::Unix(_)) => continue,
+        };
         for (listener, slot) in bound.into_iter().zip(&mut per_thread) {
             slot.push((listener, door.clone()));
         }
@@ -222,6 +272,7 @@ pub fn bind(config: Config, file: Option<PathBuf>, overrides: Overrides, colour:
     };
     Ok(Bound {
         addresses,
+        sockets,
         admin,
         spool,
         metrics,
@@ -232,6 +283,31 @@ pub fn bind(config: Config, file: Option<PathBuf>, overrides: Overrides, colour:
         delivery_of: parts.sinks,
         key,
     })
+}
+
+/// What is spoken on each of the sockets handed over.
+fn matched(wanted: Vec<Listen>, inherited: Vec<Inherited>) -> Result<Vec<(Listen, StdListener)>, StartError> {
+    let at = |address: SocketAddr| wanted.iter().find(move |listen| listen.address == ListenAt::Tcp(address));
+    let by_address = inherited.iter().all(|socket| at(socket.address).is_some());
+    let plain = wanted.iter().all(|listen| listen.tls.is_none() && listen.proxy_protocol.is_none());
+    let count = inherited.len();
+    let doors = inherited.iter().enumerate().map(|(i, socket)| {
+        let found = match by_address {
+            true => at(socket.address),
+            false => wanted.get(i).filter(|_| wanted.len() == count),
+        };
+        match found {
+            Some(listen) => Ok(Listen { address: socket.address.into(), ..listen.clone() }),
+            None if plain => Ok(Listen::plain(socket.address)),
+            // Guessing could speak plain HTTP where TLS is meant.
+            None => Err(StartError::Usage(format!(
+                "socket `{}` on {} has no entry in `listen`: write one with this address, or as many as there are sockets",
+                socket.name, socket.address
+            ))),
+        }
+    });
+    let doors = doors.collect::<Result<Vec<_>, _>>()?;
+    Ok(doors.into_iter().zip(inherited.into_iter().map(|socket| socket.listener)).collect())
 }
 
 fn default_threads() -> usize {
@@ -246,7 +322,7 @@ fn bind_admin(config: &Config, overrides: &Overrides) -> Result<Option<(StdListe
     let Some(address) = address else { return Ok(None) };
     let variable = config.admin.as_ref().and_then(|a| a.token_env.as_deref()).unwrap_or("AUTHTAP_ADMIN_TOKEN");
     let auth = AdminAuth::for_listener(address, std::env::var(variable).ok().filter(|t| !t.is_empty()))?;
-    let failed = |source| StartError::Bind { address, source };
+    let failed = |source| StartError::Bind { address: address.into(), source };
     let listener = StdListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     Ok(Some((listener, auth)))
@@ -356,6 +432,10 @@ impl Bound {
             tokio::spawn(serve_admin(listener, state, ended))
         });
         drop(starting);
+        for socket in &self.sockets {
+            let path = socket.path().display();
+            tracing::info!(address = %format_args!("unix:{path}"), upstream = %self.core.live.load().upstream, "listening");
+        }
         for address in &self.addresses {
             tracing::info!(%address, upstream = %self.core.live.load().upstream, "listening");
         }
@@ -364,16 +444,20 @@ impl Bound {
         }
 
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        let listening = self.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let files = self.sockets.iter().map(|socket| format!("unix:{}", socket.path().display()));
+        let listening = self.addresses.iter().map(ToString::to_string).chain(files).collect::<Vec<_>>().join(" ");
         self.spool.append(vec![notice(STARTED, Outcome::Success, &[("version", version), ("listen", listening)])]);
 
+        notify(State::Ready);
         watch_over(&self.core, &self.spool, stop).await;
 
+        notify(State::Stopping);
         tracing::info!("stopping: requests in flight may end");
         readiness.drain();
         stopping.send_replace(true);
         let deadline = self.core.live.load().timeouts.drain;
         join(threads, pipeline).await;
+        drop(self.sockets);
         let delivery = self.core.delivery.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(delivery) = delivery {
             for (sink, left) in delivery.drain(deadline).await.left {
@@ -584,13 +668,16 @@ impl Core {
 /// Reloads off the control runtime's thread, since files are read.
 async fn reload(core: Arc<Core>) -> Result<String, String> {
     let handle = tokio::runtime::Handle::current();
-    tokio::task::spawn_blocking(move || {
+    notify(State::Reloading);
+    let reloaded = tokio::task::spawn_blocking(move || {
         // Delivery starts tasks for new sinks.
         let _entered = handle.enter();
         core.reload()
-    })
-    .await
-    .unwrap_or_else(|_| Err("reloading panicked; the old configuration stays in force".into()))
+    });
+    let result = reloaded.await;
+    // Whatever came of it: the service manager waits for the end, not for success.
+    notify(State::Ready);
+    result.unwrap_or_else(|_| Err("reloading panicked; the old configuration stays in force".into()))
 }
 
 fn reload_handle(core: &Arc<Core>) -> admin::Reload {

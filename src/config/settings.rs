@@ -29,8 +29,11 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 /// Where the admin listener listens without `admin:`.
 pub const DEFAULT_ADMIN: &str = "127.0.0.1:9977";
 
+/// The longest path of a Unix socket: `sun_path` of unix(7), less the zero at its end.
+const MAX_SOCKET_PATH: usize = 107;
+
 const LISTEN: &[Field] = &[
-    Field::required("address", Kind::Str, "HOST:PORT"),
+    Field::required("address", Kind::Str, "HOST:PORT, or unix:/PATH of a socket"),
     Field::new("tls", Kind::Map(server::FIELDS), "", "TLS on this listener, with HTTP/2 and HTTP/1.1 by ALPN"),
     Field::new(
         "proxy_protocol",
@@ -57,7 +60,7 @@ pub const FIELDS: &[Field] = &[
         "listen",
         Kind::OneOrList(&Kind::Any(&[Kind::Str, Kind::Map(LISTEN)])),
         DEFAULT_LISTEN,
-        "where clients come in, HOST:PORT, or several",
+        "where clients come in, HOST:PORT or unix:/run/authtap.sock, or several",
     ),
     Field::new("upstream", Kind::Str, "", "the application: http://HOST:PORT or unix:/run/app.sock"),
     Field::new(
@@ -139,11 +142,53 @@ pub struct Config {
     pub base: PathBuf,
 }
 
+/// Where one listens for clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAt {
+    /// An address and port.
+    Tcp(SocketAddr),
+    /// A Unix socket, by the absolute path of its file.
+    Unix(PathBuf),
+}
+
+impl From<SocketAddr> for ListenAt {
+    fn from(address: SocketAddr) -> Self {
+        ListenAt::Tcp(address)
+    }
+}
+
+impl std::fmt::Display for ListenAt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ListenAt::Tcp(address) => address.fmt(f),
+            ListenAt::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl ListenAt {
+    /// Reads `unix:/PATH`, or HOST:PORT as [`parse_listen`] does.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<ListenAt, String> {
+        let Some(path) = text.strip_prefix("unix:") else { return parse_listen(text).map(ListenAt::Tcp) };
+        let path = path.strip_prefix("//").unwrap_or(path);
+        if !path.starts_with('/') || path.ends_with('/') || path.contains('\0') {
+            return Err(format!("`{}` is not the absolute path of a socket", clip(path)));
+        }
+        if path.len() > MAX_SOCKET_PATH {
+            return Err(format!("the path of a socket has at most {MAX_SOCKET_PATH} bytes, this has {}", path.len()));
+        }
+        Ok(ListenAt::Unix(path.into()))
+    }
+}
+
 /// One place where clients come in.
 #[derive(Clone, Debug)]
 pub struct Listen {
     /// Where.
-    pub address: SocketAddr,
+    pub address: ListenAt,
     /// TLS, if it is spoken there.
     pub tls: Option<ServerPlan>,
     /// Whose PROXY headers are believed there, if any.
@@ -152,15 +197,15 @@ pub struct Listen {
 
 impl Listen {
     /// Plain HTTP.
-    pub fn plain(address: SocketAddr) -> Listen {
-        Listen { address, tls: None, proxy_protocol: None }
+    pub fn plain(address: impl Into<ListenAt>) -> Listen {
+        Listen { address: address.into(), tls: None, proxy_protocol: None }
     }
 }
 
 /// The settings that only a start can follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Start {
-    listen: Vec<SocketAddr>,
+    listen: Vec<ListenAt>,
     secured: Vec<Option<ServerPlan>>,
     workers: Option<usize>,
     admin: Option<Admin>,
@@ -171,7 +216,7 @@ impl Config {
     /// What of it only a start can follow.
     pub fn start(&self) -> Start {
         Start {
-            listen: self.listen.iter().map(|l| l.address).collect(),
+            listen: self.listen.iter().map(|l| l.address.clone()).collect(),
             secured: self.listen.iter().map(|l| l.tls.clone()).collect(),
             workers: self.workers,
             admin: self.admin.clone(),
@@ -272,6 +317,20 @@ fn address(node: &Node, problems: &mut Problems) -> Option<SocketAddr> {
     }
 }
 
+fn listen_at(node: &Node, problems: &mut Problems) -> Option<ListenAt> {
+    let text = node.str(problems)?;
+    if !text.starts_with("unix:") {
+        return address(node, problems).map(ListenAt::Tcp);
+    }
+    match ListenAt::parse(text) {
+        Ok(at) => Some(at),
+        Err(why) => {
+            problems.error_hint(node, why, "write the whole path: unix:/run/authtap.sock");
+            None
+        }
+    }
+}
+
 /// What was probably meant by a text that is no address to listen on.
 fn listen_hint(text: &str) -> String {
     let authority = text.split_once("://").map_or(text, |(_, rest)| rest).trim_end_matches('/');
@@ -314,12 +373,22 @@ fn listen(map: &Map<'_>, client_ip: &ClientIp, problems: &mut Problems) -> Vec<L
     let items = map.get("listen").map_or(&[][..], |node| node.some(problems)).iter();
     items
         .filter_map(|item| match item.scalar() {
-            Some(_) => address(item, problems).map(Listen::plain),
+            Some(_) => listen_at(item, problems).map(Listen::plain),
             None => {
                 let inner = item.map(LISTEN, problems)?;
-                let address = inner.get("address").and_then(|at| address(at, problems));
+                let address = inner.get("address").and_then(|at| listen_at(at, problems));
                 let tls = inner.get("tls").map(|at| ServerPlan::check(at, problems));
                 let proxy_protocol = proxy_protocol::Policy::check(inner.get("proxy_protocol"), client_ip, problems);
+                if let (Some(ListenAt::Unix(_)), Some(_), Some(at)) =
+                    (&address, &proxy_protocol, inner.get("proxy_protocol"))
+                {
+                    let message = "the PROXY protocol is not read on a Unix socket".into();
+                    problems.error_hint(
+                        at,
+                        message,
+                        "take it away; X-Forwarded-For of a Unix socket's peer is believed",
+                    );
+                }
                 Some(Listen { address: address?, tls: tls.flatten(), proxy_protocol: proxy_protocol.map(Arc::new) })
             }
         })
@@ -380,7 +449,7 @@ impl std::fmt::Display for Config {
         let sinks: Vec<_> = self.sinks.iter().map(|s| serde_json::json!({"name": s.name, "type": s.kind})).collect();
         let shown = serde_json::json!({
             "version": 1,
-            "listen": self.listen.iter().map(|l| serde_json::json!({"address": l.address, "tls": l.tls.is_some(), "proxy_protocol": l.proxy_protocol.is_some()})).collect::<Vec<_>>(),
+            "listen": self.listen.iter().map(|l| serde_json::json!({"address": l.address.to_string(), "tls": l.tls.is_some(), "proxy_protocol": l.proxy_protocol.is_some()})).collect::<Vec<_>>(),
             "upstream": self.upstream.as_ref().map(ToString::to_string),
             "workers": self.workers,
             "timeouts": {

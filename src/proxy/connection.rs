@@ -70,8 +70,8 @@ pub struct Arrival {
 }
 
 impl Arrival {
-    /// Serves it to its end.
-    pub async fn serve(mut self, watched: Watched, mut peer: SocketAddr) -> io::Result<()> {
+    /// Serves it to its end. `peer` is `None` over a Unix socket, where no PROXY header is read.
+    pub async fn serve(mut self, watched: Watched, mut peer: Option<SocketAddr>) -> io::Result<()> {
         let mut stop = self.stop.clone();
         let (within, idle) = {
             let live = self.live.load();
@@ -79,11 +79,11 @@ impl Arrival {
         };
         let mut stream = IdleStream::new(watched, IdleTimes { first_byte: within, idle });
         let mut rest = Bytes::new();
-        if let Some(policy) = &self.door.proxy_protocol {
-            let read = proxy_protocol::read(&mut stream, peer, policy, within).await;
+        if let (Some(policy), Some(from)) = (&self.door.proxy_protocol, peer) {
+            let read = proxy_protocol::read(&mut stream, from, policy, within).await;
             let accepted = read.map_err(io::Error::other)?;
-            (peer, rest) = (accepted.peer, accepted.rest);
-            if self.place.permit.name(peer.ip()).is_err() {
+            (peer, rest) = (Some(accepted.peer), accepted.rest);
+            if self.place.permit.name(accepted.peer.ip()).is_err() {
                 self.shared.stats.connections_refused.fetch_add(1, Relaxed);
                 return Ok(());
             }
@@ -117,8 +117,14 @@ impl Arrival {
         }
     }
 
-    fn serving(self, peer: SocketAddr, scheme: &'static str, tls: Option<Arc<ClientTls>>, busy: Busy) -> Serving {
-        let (peer, place) = (Peer::new(Some(peer.ip())), self.place);
+    fn serving(
+        self,
+        peer: Option<SocketAddr>,
+        scheme: &'static str,
+        tls: Option<Arc<ClientTls>>,
+        busy: Busy,
+    ) -> Serving {
+        let (peer, place) = (Peer::new(peer.map(|peer| peer.ip())), self.place);
         let connection = Connection { peer, scheme, tls, busy, served: Cell::new(0), place };
         Serving { live: self.live, shared: self.shared, connection: Rc::new(connection), stop: self.stop }
     }

@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::os::unix::net::UnixListener as StdUnixListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -14,19 +15,29 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, watch};
 
 use super::connection::{Arrival, Door};
 use super::handler::{Live, Place, Shared};
 use super::limits::Connections;
-use super::stream::Watched;
+use super::stream::{self, Watched};
 use super::upstream::Pool;
 use crate::capture::queue::Queue;
 use crate::telemetry::Traffic;
 
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 4096;
+
+/// A socket on which connections come in, listening and not blocking.
+#[derive(Debug)]
+pub enum Entrance {
+    /// An address and port.
+    Tcp(StdListener),
+    /// A Unix socket. Its connections have no address: see [`super::client_ip::ClientIp::trusts`].
+    Unix(StdUnixListener),
+}
+
 /// Binds one address once a thread. The first bind is made alone, so that a port that is in use is
 /// an error even where the other one shares ports too.
 pub fn bind(address: SocketAddr, threads: usize) -> io::Result<Vec<StdListener>> {
@@ -61,7 +72,7 @@ fn socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
 /// What one traffic thread is given.
 pub struct Thread {
     /// Its listeners, one an address.
-    pub listeners: Vec<(StdListener, Door)>,
+    pub listeners: Vec<(Entrance, Door)>,
     /// The open connections of all threads.
     pub connections: Arc<Connections>,
     /// The configuration in force.
@@ -91,7 +102,7 @@ impl Thread {
         let mut accepting = Vec::new();
         for (listener, door) in self.listeners {
             let acceptor = Acceptor {
-                listener: TcpListener::from_std(listener)?,
+                listener: Listener::new(listener)?,
                 door,
                 connections: self.connections.clone(),
                 live: self.live.clone(),
@@ -159,8 +170,34 @@ impl Drop for Opened {
     }
 }
 
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listener {
+    fn new(entrance: Entrance) -> io::Result<Listener> {
+        Ok(match entrance {
+            Entrance::Tcp(listener) => Listener::Tcp(TcpListener::from_std(listener)?),
+            Entrance::Unix(listener) => Listener::Unix(UnixListener::from_std(listener)?),
+        })
+    }
+
+    /// The next connection and who it is from; `None` over a Unix socket.
+    async fn accept(&self) -> io::Result<(stream::Socket, Option<SocketAddr>)> {
+        match self {
+            Listener::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                let _ = stream.set_nodelay(true);
+                Ok((stream::Socket::Tcp(stream), Some(peer)))
+            }
+            Listener::Unix(listener) => Ok((stream::Socket::Unix(listener.accept().await?.0), None)),
+        }
+    }
+}
+
 struct Acceptor {
-    listener: TcpListener,
+    listener: Listener,
     door: Door,
     connections: Arc<Connections>,
     live: Arc<ArcSwap<Live>>,
@@ -189,12 +226,11 @@ impl Acceptor {
         }
     }
 
-    fn spawn(&self, stream: TcpStream, peer: SocketAddr) {
-        let _ = stream.set_nodelay(true);
+    fn spawn(&self, stream: stream::Socket, peer: Option<SocketAddr>) {
         // Behind a PROXY header the peer is a load balancer: the client is counted once it is known.
-        let permit = match self.door.proxy_protocol {
-            Some(_) => self.connections.try_enter_unnamed(),
-            None => self.connections.try_enter(peer.ip().to_canonical()),
+        let permit = match peer {
+            Some(peer) if self.door.proxy_protocol.is_none() => self.connections.try_enter(peer.ip().to_canonical()),
+            _ => self.connections.try_enter_unnamed(),
         };
         let Ok(permit) = permit else {
             self.shared.stats.connections_refused.fetch_add(1, Relaxed);

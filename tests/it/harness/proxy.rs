@@ -44,7 +44,7 @@ impl Proxy {
 
     fn start(config: settings::Config, file: Option<PathBuf>) -> Proxy {
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
-        let overrides = Overrides { listen: Some(free), admin: Some(Some(free)), ..Overrides::default() };
+        let overrides = Overrides { listen: Some(free.into()), admin: Some(Some(free)), ..Overrides::default() };
         let (started, bound) = sync_channel(1);
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
