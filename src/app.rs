@@ -40,6 +40,9 @@ use crate::spool::memory::{self, MemorySpool};
 use crate::telemetry::Metrics;
 use crate::tls::server::ServerTls;
 
+#[cfg(test)]
+mod tests;
+
 /// How often losses are looked at, to be said in the stream itself.
 const LOSSES_EVERY: Duration = Duration::from_secs(10);
 /// How often the configuration file and the databases are looked at.
@@ -152,7 +155,8 @@ pub fn load(file: &Path) -> Result<(Config, Problems), StartError> {
 pub struct Bound {
     /// Where clients come in over TCP, with the real ports.
     pub addresses: Vec<SocketAddr>,
-    /// Where they come in over Unix sockets; the files are removed when this is dropped.
+    /// Where they come in over Unix sockets; the files are removed when this is dropped,
+    /// before `listeners`.
     pub sockets: Vec<SocketFile>,
     /// Where the admin listener listens, with its real port.
     pub admin: Option<SocketAddr>,
@@ -454,10 +458,11 @@ impl Bound {
         notify(State::Stopping);
         tracing::info!("stopping: requests in flight may end");
         readiness.drain();
+        // Before the listeners: until they end, no other file can be taken for ours.
+        drop(self.sockets);
         stopping.send_replace(true);
         let deadline = self.core.live.load().timeouts.drain;
         join(threads, pipeline).await;
-        drop(self.sockets);
         let delivery = self.core.delivery.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(delivery) = delivery {
             for (sink, left) in delivery.drain(deadline).await.left {

@@ -19,7 +19,8 @@ const BACKLOG: i32 = 4096;
 /// Who may connect: owner and group. Whoever may is believed about the client.
 const MODE: u32 = 0o660;
 
-/// The file of a socket; dropping it removes the file, unless another has taken its place.
+/// The file of a socket; dropping it removes the file, unless another has taken its place. Drop it
+/// before the listeners: while one lives, no other file can get the same inode.
 #[derive(Debug)]
 pub struct SocketFile {
     path: PathBuf,

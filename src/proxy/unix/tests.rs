@@ -13,7 +13,7 @@ fn the_file_has_its_mode_and_is_removed_at_the_end() {
     assert_eq!((listeners.len(), file.path()), (3, path.as_path()));
     assert_eq!(std::fs::metadata(&path).expect("there").permissions().mode() & 0o777, 0o660);
     UnixStream::connect(&path).expect("somebody listens");
-    drop((listeners, file));
+    drop((file, listeners));
     assert!(!path.exists());
 }
 
@@ -43,9 +43,8 @@ fn a_socket_in_use_and_a_file_are_left_alone() {
 fn what_another_has_put_in_its_place_is_not_removed() {
     let (_folder, path) = place();
     let (listeners, file) = bind(&path, 1).expect("it listens");
-    // The next one starts while this one drains and accepts nothing any more.
-    drop(listeners);
+    std::fs::remove_file(&path).expect("removed by somebody else");
     let _next = bind(&path, 1).expect("it takes over");
-    drop(file);
+    drop((file, listeners));
     UnixStream::connect(&path).expect("the next one listens");
 }
