@@ -1,7 +1,6 @@
 //! How it is operated: the access log, the service manager, and listening on a Unix socket.
 
 use std::io::{Read, Write};
-use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
@@ -10,6 +9,7 @@ use std::process::Command;
 use serde_json::Value;
 
 use crate::harness::binary::{Running, authtap};
+use crate::harness::origin::nobody;
 use crate::harness::{Origin, PATIENCE, Proxy, answer, ask, at, eventually, get};
 
 fn lines(file: &Path) -> Vec<Value> {
@@ -25,10 +25,8 @@ fn the_access_log_has_a_line_for_each_request_refused_ones_included() {
     let proxy = Proxy::before(origin.address, &format!("access_log: {{ path: {} }}", file.display()));
     ask(proxy.address, "GET /shop?token=hunter2 HTTP/1.1\r\nHost: App.test:8080\r\nCookie: SID=hunter2\r\n\r\n");
     assert_eq!(ask(proxy.address, "GET / HTTP/1.1\r\nHost: a b\r\n\r\n").status(), 400);
-    let nowhere = Proxy::before(
-        crate::harness::origin::nobody(),
-        &format!("access_log: {{ path: {} }}", folder.path().join("other.jsonl").display()),
-    );
+    let nowhere =
+        Proxy::before(nobody(), &format!("access_log: {{ path: {} }}", folder.path().join("other.jsonl").display()));
     assert_eq!(get(nowhere.address, "/gone").status(), 502);
     proxy.stop();
     nowhere.stop();
@@ -175,17 +173,6 @@ fn the_service_manager_is_told_of_readiness_reloads_and_the_end() {
     assert_eq!(running.await_end().code(), Some(0));
 }
 
-/// The port of the socket that a process has as this descriptor, by what the kernel says.
-fn port_of(process: u32, descriptor: u32) -> Option<u16> {
-    let link = std::fs::read_link(format!("/proc/{process}/fd/{descriptor}")).ok()?;
-    let inode = link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned();
-    let table = std::fs::read_to_string("/proc/net/tcp").ok()?;
-    let row = table.lines().find(|row| row.split_whitespace().nth(9) == Some(inode.as_str()))?;
-    let port = row.split_whitespace().nth(1)?.split(':').nth(1)?;
-    // Not before it listens.
-    u16::from_str_radix(port, 16).ok().filter(|port| *port > 0 && row.split_whitespace().nth(3) == Some("0A"))
-}
-
 /// Only where systemd's own tool is there: without it a descriptor cannot be handed to a child by
 /// safe code. What it does with the variables alone is tested beside the module.
 #[test]
@@ -197,17 +184,18 @@ fn a_socket_of_the_service_manager_takes_the_place_of_listen() {
     let origin = Origin::answering(|_| answer("200 OK", &[], "inherited"));
     // If this were used, the start would fail: the port is the application's.
     let folder = configured(&origin, &format!("listen: {}\nworkers: 2", origin.address));
-    let mut command = Command::new(TOOL);
-    command.args(["--listen", "127.0.0.1:0", "--setenv", "AUTHTAP_LOG_FORMAT", env!("CARGO_BIN_EXE_authtap")]);
-    command.args(["run", "--config", "routes.yaml", "--admin", "off"]).current_dir(folder.path());
-    command.env_remove("AUTHTAP_LISTEN").env_remove("NOTIFY_SOCKET");
-    let mut running = Running::spawn(&mut command);
-    let mut port = None;
-    eventually("the tool listens", || {
-        port = port_of(running.id(), 3);
-        port.is_some()
-    });
-    let address = SocketAddr::from(([127, 0, 0, 1], port.expect("a port")));
+    // The tool takes no port 0: it gets one that was free a moment ago, and another if it is gone.
+    let (mut running, address) = (0..5)
+        .find_map(|_| {
+            let address = nobody();
+            let mut command = Command::new(TOOL);
+            command.args(["--setenv", "AUTHTAP_LOG_FORMAT", "--listen", &address.to_string()]);
+            command.arg(env!("CARGO_BIN_EXE_authtap")).args(["run", "--config", "routes.yaml", "--admin", "off"]);
+            let running = Running::spawn(command.current_dir(folder.path()));
+            let said = running.await_line(&address.to_string());
+            said.starts_with("Listening on").then_some((running, address))
+        })
+        .expect("a port for the tool");
     // It starts the program with the first connection, which is served then.
     assert_eq!(get(address, "/").text(), "inherited");
     assert_eq!(running.await_address("listening"), address);

@@ -78,11 +78,6 @@ impl Running {
         Running { child, lines }
     }
 
-    /// Its process id.
-    pub fn id(&self) -> u32 {
-        self.child.id()
-    }
-
     /// The address in the next line of its log with this message.
     pub fn await_address(&self, message: &str) -> SocketAddr {
         let line = self.await_line(&format!("\"message\":\"{message}\""));
