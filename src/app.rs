@@ -20,22 +20,28 @@ use crate::admin::{self, AdminAuth, AdminState, Readiness};
 use crate::capture::CaptureConfig;
 use crate::capture::queue::{self, Queue};
 use crate::config::problem::Problems;
-use crate::config::settings::{self, Config, Listen, Start};
+use crate::config::settings::{self, Config, Listen, ListenAt, Start};
 use crate::deliver::{Delivery, RunningSinkSpec};
 use crate::enrich::Enrichers;
 use crate::event::Outcome;
 use crate::event::notice::{DROPPED, RELOADED, STARTED, notice};
 use crate::pipeline::{Pipeline, PipelineConfig};
+use crate::proxy::access_log::AccessLog;
 use crate::proxy::connection::Door;
 use crate::proxy::handler::Live;
 use crate::proxy::limits::Connections;
-use crate::proxy::listener::{self, Thread};
+use crate::proxy::listener::{self, Entrance, Thread};
+use crate::proxy::unix::{self, SocketFile};
 use crate::proxy::upstream::{Address, Upstream};
 use crate::sinks::BuildCx;
+use crate::socket_activation::{self, Inherited, State, notify};
 use crate::spool::Spool;
 use crate::spool::memory::{self, MemorySpool};
 use crate::telemetry::Metrics;
 use crate::tls::server::ServerTls;
+
+#[cfg(test)]
+mod tests;
 
 /// How often losses are looked at, to be said in the stream itself.
 const LOSSES_EVERY: Duration = Duration::from_secs(10);
@@ -46,7 +52,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug, Default)]
 pub struct Overrides {
     /// Where clients come in.
-    pub listen: Option<SocketAddr>,
+    pub listen: Option<ListenAt>,
     /// The application.
     pub upstream: Option<Address>,
     /// The admin listener; `Some(None)` is off.
@@ -80,10 +86,10 @@ pub enum StartError {
     )]
     NoUpstream,
     /// A port cannot be had.
-    #[error("cannot listen on {address}: {source}{}", hint(.source))]
+    #[error("cannot listen on {address}: {source}{}", hint(.address, .source))]
     Bind {
         /// The address.
-        address: SocketAddr,
+        address: ListenAt,
         /// The operating system's answer.
         source: io::Error,
     },
@@ -96,6 +102,9 @@ pub enum StartError {
     /// A certificate or key cannot be used.
     #[error("{0}")]
     Tls(#[from] crate::tls::TlsError),
+    /// The sockets of the service manager cannot be used.
+    #[error("{0}")]
+    Activation(#[from] socket_activation::ActivationError),
     /// A sink cannot be built.
     #[error("sink `{name}`: {source}")]
     Sink {
@@ -104,12 +113,28 @@ pub enum StartError {
         /// Why.
         source: crate::sinks::SinkError,
     },
+    /// The access log cannot be opened.
+    #[error("cannot open the access log {target}: {source}; its folder must be there and writable")]
+    AccessLog {
+        /// The file.
+        target: String,
+        /// The operating system's answer.
+        source: io::Error,
+    },
     /// A thread or runtime cannot be had, or there is no randomness.
     #[error("cannot start: {0}")]
     System(io::Error),
 }
 
-fn hint(error: &io::Error) -> &'static str {
+fn hint(address: &ListenAt, error: &io::Error) -> &'static str {
+    if let ListenAt::Unix(_) = address {
+        return match error.kind() {
+            io::ErrorKind::AddrInUse => "; another program listens there: stop it, or choose another path",
+            io::ErrorKind::PermissionDenied => "; the folder must be writable",
+            io::ErrorKind::NotFound => "; the folder must be there",
+            _ => "",
+        };
+    }
     match error.kind() {
         io::ErrorKind::AddrInUse => "; another program has the port: stop it, or choose another with --listen",
         io::ErrorKind::PermissionDenied => "; ports below 1024 need the capability CAP_NET_BIND_SERVICE",
@@ -128,15 +153,18 @@ pub fn load(file: &Path) -> Result<(Config, Problems), StartError> {
 
 /// A program whose ports are bound and whose parts are built, not yet running.
 pub struct Bound {
-    /// Where clients come in, with the real ports.
+    /// Where clients come in over TCP, with the real ports.
     pub addresses: Vec<SocketAddr>,
+    /// Where they come in over Unix sockets; the files are removed when this is dropped,
+    /// before `listeners`.
+    pub sockets: Vec<SocketFile>,
     /// Where the admin listener listens, with its real port.
     pub admin: Option<SocketAddr>,
     /// Where events wait; `demo` and tests read it.
     pub spool: Arc<dyn Spool>,
     /// Every metric.
     pub metrics: Arc<Metrics>,
-    listeners: Vec<Vec<(StdListener, Door)>>,
+    listeners: Vec<Vec<(Entrance, Door)>>,
     admin_listener: Option<(StdListener, AdminAuth)>,
     core: Arc<Core>,
     queue: (Queue, mpsc::Receiver<queue::Captured>),
@@ -158,27 +186,64 @@ struct Core {
     connections: Arc<Connections>,
     secured: Vec<Arc<ServerTls>>,
     delivery: Mutex<Option<Delivery>>,
+    /// The threads of the access log: of the one in force, and of those before it that still write.
+    access_logs: Mutex<Vec<JoinHandle<()>>>,
     seen: Mutex<Option<blake3::Hash>>,
     refused: AtomicBool,
 }
 
 /// Binds the ports and builds the parts. `file` is watched and read again at a reload.
 pub fn bind(config: Config, file: Option<PathBuf>, overrides: Overrides, colour: bool) -> Result<Bound, StartError> {
+    bind_with(config, file, overrides, colour, Vec::new())
+}
+
+/// The same with sockets of the service manager, which take the place of `listen`.
+///
+/// An entry of `listen` with a socket's address says what is spoken there (TLS, the PROXY protocol);
+/// if not every socket finds one, as many entries as sockets count in their order; and entries that
+/// are all plain HTTP need not agree.
+pub fn bind_with(
+    config: Config,
+    file: Option<PathBuf>,
+    overrides: Overrides,
+    colour: bool,
+    inherited: Vec<Inherited>,
+) -> Result<Bound, StartError> {
     let threads = overrides.workers.or(config.workers).unwrap_or_else(default_threads);
-    let wanted = overrides.listen.map_or_else(|| config.listen.clone(), |one| vec![Listen::plain(one)]);
-    let mut per_thread: Vec<Vec<(StdListener, Door)>> = (0..threads).map(|_| Vec::new()).collect();
-    let mut addresses = Vec::new();
+    let wanted = overrides.listen.clone().map_or_else(|| config.listen.clone(), |one| vec![Listen::plain(one)]);
+    let wanted: Vec<(Listen, Option<StdListener>)> = match inherited.is_empty() {
+        true => wanted.into_iter().map(|listen| (listen, None)).collect(),
+        false => matched(wanted, inherited)?.into_iter().map(|(listen, socket)| (listen, Some(socket))).collect(),
+    };
+    let mut per_thread: Vec<Vec<(Entrance, Door)>> = (0..threads).map(|_| Vec::new()).collect();
+    let (mut addresses, mut sockets) = (Vec::new(), Vec::new());
     let mut secured = Vec::new();
-    for Listen { address, tls, proxy_protocol } in wanted {
+    for (Listen { address, tls, proxy_protocol }, inherited) in wanted {
         let tls = tls.map(|plan| plan.build(&config.base)).transpose()?.map(Arc::new);
         for warning in tls.iter().flat_map(|tls| tls.warnings()) {
             tracing::warn!(%address, "{warning}");
         }
         secured.extend(tls.clone());
         let door = Door { tls, proxy_protocol };
-        let bound = listener::bind(address, threads).map_err(|source| StartError::Bind { address, source })?;
-        let first = bound.first().map(StdListener::local_addr);
-        addresses.extend(first.and_then(Result::ok));
+        let failed = |source| StartError::Bind { address: address.clone(), source };
+        let bound: Vec<Entrance> = match (inherited, &address) {
+            (None, ListenAt::Unix(path)) => {
+                let (bound, file) = unix::bind(path, threads).map_err(failed)?;
+                sockets.push(file);
+                bound.into_iter().map(Entrance::Unix).collect()
+            }
+            (inherited, ListenAt::Tcp(tcp)) => {
+                let bound = match inherited {
+                    Some(socket) => socket_activation::share(socket, threads),
+                    None => listener::bind(*tcp, threads),
+                };
+                let bound = bound.map_err(failed)?;
+                addresses.extend(bound.first().and_then(|first| first.local_addr().ok()));
+                bound.into_iter().map(Entrance::Tcp).collect()
+            }
+            // `matched` names each by its own address, which is never a path.
+            (Some(_), ListenAt::Unix(_)) => continue,
+        };
         for (listener, slot) in bound.into_iter().zip(&mut per_thread) {
             slot.push((listener, door.clone()));
         }
@@ -190,7 +255,7 @@ pub fn bind(config: Config, file: Option<PathBuf>, overrides: Overrides, colour:
     let spool: Arc<dyn Spool> = Arc::new(MemorySpool::new(memory::DEFAULT_CAPACITY));
     let mut key = [0; 32];
     getrandom::fill(&mut key).map_err(|e| StartError::System(io::Error::other(e.to_string())))?;
-    let parts = build(&config, &overrides, colour)?;
+    let parts = build(&config, &overrides, colour, None, &metrics)?;
     let seen = file.as_deref().and_then(content_hash);
     let core = Core {
         file,
@@ -205,11 +270,13 @@ pub fn bind(config: Config, file: Option<PathBuf>, overrides: Overrides, colour:
         connections: Connections::new(&config.limits),
         secured,
         delivery: Mutex::new(None),
+        access_logs: Mutex::new(parts.access_log.into_iter().collect()),
         seen: Mutex::new(seen),
         refused: AtomicBool::new(false),
     };
     Ok(Bound {
         addresses,
+        sockets,
         admin,
         spool,
         metrics,
@@ -220,6 +287,31 @@ pub fn bind(config: Config, file: Option<PathBuf>, overrides: Overrides, colour:
         delivery_of: parts.sinks,
         key,
     })
+}
+
+/// What is spoken on each of the sockets handed over.
+fn matched(wanted: Vec<Listen>, inherited: Vec<Inherited>) -> Result<Vec<(Listen, StdListener)>, StartError> {
+    let at = |address: SocketAddr| wanted.iter().find(move |listen| listen.address == ListenAt::Tcp(address));
+    let by_address = inherited.iter().all(|socket| at(socket.address).is_some());
+    let plain = wanted.iter().all(|listen| listen.tls.is_none() && listen.proxy_protocol.is_none());
+    let count = inherited.len();
+    let doors = inherited.iter().enumerate().map(|(i, socket)| {
+        let found = match by_address {
+            true => at(socket.address),
+            false => wanted.get(i).filter(|_| wanted.len() == count),
+        };
+        match found {
+            Some(listen) => Ok(Listen { address: socket.address.into(), ..listen.clone() }),
+            None if plain => Ok(Listen::plain(socket.address)),
+            // Guessing could speak plain HTTP where TLS is meant.
+            None => Err(StartError::Usage(format!(
+                "socket `{}` on {} has no entry in `listen`: write one with this address, or as many as there are sockets",
+                socket.name, socket.address
+            ))),
+        }
+    });
+    let doors = doors.collect::<Result<Vec<_>, _>>()?;
+    Ok(doors.into_iter().zip(inherited.into_iter().map(|socket| socket.listener)).collect())
 }
 
 fn default_threads() -> usize {
@@ -234,7 +326,7 @@ fn bind_admin(config: &Config, overrides: &Overrides) -> Result<Option<(StdListe
     let Some(address) = address else { return Ok(None) };
     let variable = config.admin.as_ref().and_then(|a| a.token_env.as_deref()).unwrap_or("AUTHTAP_ADMIN_TOKEN");
     let auth = AdminAuth::for_listener(address, std::env::var(variable).ok().filter(|t| !t.is_empty()))?;
-    let failed = |source| StartError::Bind { address, source };
+    let failed = |source| StartError::Bind { address: address.into(), source };
     let listener = StdListener::bind(address).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     Ok(Some((listener, auth)))
@@ -244,10 +336,19 @@ struct Parts {
     live: Live,
     pipeline: PipelineConfig,
     sinks: Vec<RunningSinkSpec>,
+    /// The thread of a new access log.
+    access_log: Option<JoinHandle<()>>,
 }
 
 /// Everything of a configuration that touches the world, for the start and for a reload alike.
-fn build(config: &Config, overrides: &Overrides, colour: bool) -> Result<Parts, StartError> {
+/// `before` is what is in force until now, if anything is.
+fn build(
+    config: &Config,
+    overrides: &Overrides,
+    colour: bool,
+    before: Option<&Live>,
+    metrics: &Metrics,
+) -> Result<Parts, StartError> {
     let named = overrides.upstream.clone().map(|one| vec![one]);
     let servers =
         named.or_else(|| config.upstream.as_ref().map(|u| u.servers.clone())).ok_or(StartError::NoUpstream)?;
@@ -258,8 +359,12 @@ fn build(config: &Config, overrides: &Overrides, colour: bool) -> Result<Parts, 
         let sink = spec.plan.build(&cx).map_err(|source| StartError::Sink { name: spec.name.clone(), source })?;
         Ok::<_, StartError>(RunningSinkSpec { name: spec.name.clone(), sink: sink.into(), filter: spec.filter.clone() })
     });
+    let sinks = sinks.collect::<Result<_, _>>()?;
+    // Last, so that no file is made by a configuration that is refused.
+    let (access_log, thread) = access_log(config, before.and_then(|live| live.access_log.as_ref()), metrics)?;
     Ok(Parts {
-        sinks: sinks.collect::<Result<_, _>>()?,
+        sinks,
+        access_log: thread,
         live: Live {
             upstream_host: upstream.host_header(),
             upstream: Arc::new(upstream),
@@ -268,9 +373,27 @@ fn build(config: &Config, overrides: &Overrides, colour: bool) -> Result<Parts, 
             timeouts: config.timeouts,
             limits: config.limits,
             capture: CaptureConfig { rules: config.rules.clone(), limits: config.capture },
+            access_log,
         },
         pipeline: PipelineConfig { enrichers: Arc::new(enrichers), session: config.session.clone() },
     })
+}
+
+/// The access log: the one before if it goes to the same place, else a new one with its thread.
+fn access_log(
+    config: &Config,
+    before: Option<&AccessLog>,
+    metrics: &Metrics,
+) -> Result<(Option<AccessLog>, Option<JoinHandle<()>>), StartError> {
+    let Some(target) = &config.access_log else { return Ok((None, None)) };
+    let target = target.within(&config.base);
+    if let Some(before) = before.filter(|before| *before.target() == target) {
+        return Ok((Some(before.clone()), None));
+    }
+    match AccessLog::start(&target, metrics.access_log_dropped.clone()) {
+        Ok((log, thread)) => Ok((Some(log), Some(thread))),
+        Err(source) => Err(StartError::AccessLog { target: target.to_string(), source }),
+    }
 }
 
 impl Bound {
@@ -317,6 +440,10 @@ impl Bound {
             tokio::spawn(serve_admin(listener, state, ended))
         });
         drop(starting);
+        for socket in &self.sockets {
+            let path = socket.path().display();
+            tracing::info!(address = %format_args!("unix:{path}"), upstream = %self.core.live.load().upstream, "listening");
+        }
         for address in &self.addresses {
             tracing::info!(%address, upstream = %self.core.live.load().upstream, "listening");
         }
@@ -325,13 +452,18 @@ impl Bound {
         }
 
         let version = env!("CARGO_PKG_VERSION").to_owned();
-        let listening = self.addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+        let files = self.sockets.iter().map(|socket| format!("unix:{}", socket.path().display()));
+        let listening = self.addresses.iter().map(ToString::to_string).chain(files).collect::<Vec<_>>().join(" ");
         self.spool.append(vec![notice(STARTED, Outcome::Success, &[("version", version), ("listen", listening)])]);
 
+        notify(State::Ready);
         watch_over(&self.core, &self.spool, stop).await;
 
+        notify(State::Stopping);
         tracing::info!("stopping: requests in flight may end");
         readiness.drain();
+        // Before the listeners: until they end, no other file can be taken for ours.
+        drop(self.sockets);
         stopping.send_replace(true);
         let deadline = self.core.live.load().timeouts.drain;
         join(threads, pipeline).await;
@@ -341,6 +473,7 @@ impl Bound {
                 tracing::error!(%sink, events = left, "the sink did not take these before the end; they are lost");
             }
         }
+        self.core.end_access_logs(deadline).await;
         // Until here it said that we drain, and how that goes.
         ending.send_replace(true);
         if let Some(admin) = admin {
@@ -397,6 +530,9 @@ async fn watch_over(core: &Arc<Core>, spool: &Arc<dyn Spool>, stop: impl Future<
                 tracing::info!("SIGHUP: reading the configuration again, opening files anew");
                 if let Some(delivery) = &*core.delivery.lock().unwrap_or_else(PoisonError::into_inner) {
                     delivery.reopen();
+                }
+                if let Some(log) = &core.live.load().access_log {
+                    log.reopen();
                 }
                 let _ = reload(core.clone()).await;
             }
@@ -466,6 +602,38 @@ impl Core {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) != Some(now)
     }
 
+    /// Remembers the thread of a new access log; those that have ended are forgotten.
+    fn keep_access_log(&self, thread: Option<JoinHandle<()>>) {
+        let mut threads = self.access_logs.lock().unwrap_or_else(PoisonError::into_inner);
+        threads.retain(|thread| !thread.is_finished());
+        threads.extend(thread);
+    }
+
+    /// Waits until the access log is written, for at most `within`: a disk that hangs must not
+    /// keep the program from ending. Call it when no traffic is left.
+    async fn end_access_logs(&self, within: Duration) {
+        let threads = std::mem::take(&mut *self.access_logs.lock().unwrap_or_else(PoisonError::into_inner));
+        if threads.is_empty() {
+            return;
+        }
+        let log = self.live.load().access_log.clone();
+        let (done, ended) = tokio::sync::oneshot::channel();
+        // A thread of its own: the runtime would wait for a blocking task of its own for ever.
+        let spawned = std::thread::Builder::new().name("access-log-end".into()).spawn(move || {
+            if let Some(log) = log {
+                log.end();
+            }
+            let panicked = threads.into_iter().filter_map(|thread| thread.join().err()).count();
+            // Nobody waits any more: it took too long.
+            let _ = done.send(panicked);
+        });
+        match (spawned, tokio::time::timeout(within, ended).await) {
+            (Ok(_), Ok(Ok(0))) => {}
+            (Ok(_), Ok(Ok(_))) => tracing::error!("the access log's thread panicked"),
+            _ => tracing::error!("the access log was not written to its end; what is missing is lost"),
+        }
+    }
+
     /// Reads the file again and puts it in force, or keeps everything as it is and says why.
     fn reload(&self) -> Result<String, String> {
         let Some(file) = &self.file else {
@@ -473,11 +641,13 @@ impl Core {
         };
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = content_hash(file);
         let result = load(file).and_then(|(config, problems)| {
-            let parts = build(&config, &self.overrides, self.colour)?;
+            let before = self.live.load_full();
+            let parts = build(&config, &self.overrides, self.colour, Some(&before), &self.metrics)?;
             if config.needs_restart_over(&self.started_with) {
                 tracing::warn!("listen, workers, admin and data changed in the file: that takes a restart");
             }
             self.connections.follow(&config.limits);
+            self.keep_access_log(parts.access_log);
             self.live.store(Arc::new(parts.live));
             self.pipeline.store(Arc::new(parts.pipeline));
             if let Some(delivery) = &mut *self.delivery.lock().unwrap_or_else(PoisonError::into_inner) {
@@ -507,13 +677,16 @@ impl Core {
 /// Reloads off the control runtime's thread, since files are read.
 async fn reload(core: Arc<Core>) -> Result<String, String> {
     let handle = tokio::runtime::Handle::current();
-    tokio::task::spawn_blocking(move || {
+    notify(State::Reloading);
+    let reloaded = tokio::task::spawn_blocking(move || {
         // Delivery starts tasks for new sinks.
         let _entered = handle.enter();
         core.reload()
-    })
-    .await
-    .unwrap_or_else(|_| Err("reloading panicked; the old configuration stays in force".into()))
+    });
+    let result = reloaded.await;
+    // Whatever came of it: the service manager waits for the end, not for success.
+    notify(State::Ready);
+    result.unwrap_or_else(|_| Err("reloading panicked; the old configuration stays in force".into()))
 }
 
 fn reload_handle(core: &Arc<Core>) -> admin::Reload {

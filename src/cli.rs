@@ -50,7 +50,7 @@ pub struct Run {
     /// Configuration file; without it, ./routes.yaml if there is one
     #[arg(short, long, env = "AUTHTAP_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Where clients come in, HOST:PORT
+    /// Where clients come in, HOST:PORT or unix:/run/authtap.sock
     #[arg(short, long, env = "AUTHTAP_LISTEN", value_name = "ADDR")]
     pub listen: Option<String>,
     /// The application: http://HOST:PORT, https://HOST:PORT or unix:/run/app.sock

@@ -161,6 +161,8 @@ pub struct Metrics {
     sink_lag: Family<SinkLabel, Gauge>,
     /// 1 if the configuration in force is the one on disk, 0 if that one was refused.
     pub config_current: Gauge,
+    /// Lines of the access log that were lost: its queue was full, or its target failed.
+    pub access_log_dropped: Counter,
     /// Sessions remembered now.
     pub sessions: Gauge,
 }
@@ -186,6 +188,7 @@ impl Metrics {
             sink_events: Family::default(),
             sink_lag: Family::default(),
             config_current: Gauge::default(),
+            access_log_dropped: Counter::default(),
             sessions: Gauge::default(),
             registry: Registry::default(),
         };
@@ -203,6 +206,11 @@ impl Metrics {
             "config_current",
             "1 if the configuration in force is the one on disk, 0 if that one was refused",
             metrics.config_current.clone(),
+        );
+        registry.register(
+            "access_log_dropped",
+            "lines of the access log lost, because its queue was full or its target failed",
+            metrics.access_log_dropped.clone(),
         );
         registry.register("sessions", "sessions remembered now", metrics.sessions.clone());
         // Every reason is shown from the start, so that an alert on it has a series to watch.

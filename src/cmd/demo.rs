@@ -47,7 +47,7 @@ async fn start(listen: SocketAddr) -> Result<Bound, StartError> {
     );
     let Some(config) = config else { return Err(StartError::Config(Box::new(problems))) };
     let overrides = Overrides {
-        listen: Some(listen),
+        listen: Some(listen.into()),
         upstream: Some(Address::Tcp(upstream.ip().to_string(), upstream.port())),
         admin: Some(None),
         workers: Some(1),

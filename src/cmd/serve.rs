@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use super::{FAILED, USAGE, complain, control_runtime, told_to_stop};
 use crate::app::{self, Overrides, StartError};
 use crate::cli::{Run, Switch};
-use crate::config::settings::{self, Config, parse_listen};
+use crate::config::settings::{self, Config, ListenAt, parse_listen};
 use crate::proxy::upstream::Address;
+use crate::socket_activation;
 use crate::telemetry;
 
 /// The file that is read if none is named and this one is there.
@@ -15,14 +16,21 @@ const USUAL_FILE: &str = "routes.yaml";
 
 /// Runs the proxy until it is told to stop.
 pub fn run(options: &Run) -> u8 {
+    // Before any file is opened, and before there is a second thread.
+    let inherited = socket_activation::take();
     telemetry::start_log();
     telemetry::quiet_panics();
-    match prepare(options).and_then(|(config, file, overrides)| {
+    let prepared = inherited.map_err(StartError::Activation).and_then(|sockets| Ok((sockets, prepare(options)?)));
+    match prepared.and_then(|(inherited, (config, file, overrides))| {
+        for socket in &inherited {
+            let (name, address) = (&socket.name, socket.address);
+            tracing::info!(name, %address, "a socket of the service manager takes the place of `listen`");
+        }
         let colour = std::io::stdout().is_terminal();
         let runtime = control_runtime().map_err(StartError::System)?;
         // Bound within the runtime: the admin listener registers with it.
         let _entered = runtime.enter();
-        let bound = app::bind(config, file, overrides, colour)?;
+        let bound = app::bind_with(config, file, overrides, colour, inherited)?;
         runtime.block_on(bound.run(told_to_stop()))
     }) {
         Ok(()) => super::DONE,
@@ -77,7 +85,7 @@ fn prepare(options: &Run) -> Result<(Config, Option<PathBuf>, Overrides), StartE
 /// What the flags say over the file.
 fn overrides(options: &Run) -> Result<Overrides, String> {
     Ok(Overrides {
-        listen: options.listen.as_deref().map(parse_listen).transpose()?,
+        listen: options.listen.as_deref().map(ListenAt::parse).transpose()?,
         upstream: options.upstream.as_deref().map(Address::parse).transpose().map_err(|e| e.to_string())?,
         admin: match options.admin.as_deref() {
             None => None,

@@ -13,6 +13,7 @@ use super::problem::Problems;
 use super::shape::{Field, Kind};
 use crate::capture;
 use crate::enrich::{self, EnrichPlan};
+use crate::proxy::access_log;
 use crate::proxy::balance::{self, Upstreams};
 use crate::proxy::client_ip::{self, ClientIp};
 use crate::proxy::forwarded::{self, Policy};
@@ -30,8 +31,11 @@ pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 /// Where the admin listener listens without `admin:`.
 pub const DEFAULT_ADMIN: &str = "127.0.0.1:9977";
 
+/// The longest path of a Unix socket: `sun_path` of unix(7), less the zero at its end.
+const MAX_SOCKET_PATH: usize = 107;
+
 const LISTEN: &[Field] = &[
-    Field::required("address", Kind::Str, "HOST:PORT"),
+    Field::required("address", Kind::Str, "HOST:PORT, or unix:/PATH of a socket"),
     Field::new("tls", Kind::Map(server::FIELDS), "", "TLS on this listener, with HTTP/2 and HTTP/1.1 by ALPN"),
     Field::new(
         "proxy_protocol",
@@ -58,7 +62,7 @@ pub const FIELDS: &[Field] = &[
         "listen",
         Kind::OneOrList(&Kind::Any(&[Kind::Str, Kind::Map(LISTEN)])),
         DEFAULT_LISTEN,
-        "where clients come in, HOST:PORT, or several",
+        "where clients come in, HOST:PORT or unix:/run/authtap.sock, or several",
     ),
     Field::new(
         "upstream",
@@ -93,6 +97,7 @@ pub const FIELDS: &[Field] = &[
     enrich::geoip::FIELD,
     enrich::user_agent::FIELD,
     Field::new("admin", Kind::Any(&[Kind::Word(&["on", "off"]), Kind::Map(ADMIN)]), "on", "the admin listener, or off"),
+    Field::new("access_log", access_log::KIND, "off", "one JSON line a request, without queries and secrets"),
     Field::new("data", Kind::Str, "authtap-data", "folder for what must outlive the process"),
     Field::new(
         "routes",
@@ -135,6 +140,8 @@ pub struct Config {
     pub enrich: EnrichPlan,
     /// The admin listener; `None` is off.
     pub admin: Option<Admin>,
+    /// Where the access log goes; `None` is off.
+    pub access_log: Option<access_log::Target>,
     /// Folder for what must outlive the process.
     pub data: PathBuf,
     /// What to look for.
@@ -145,11 +152,53 @@ pub struct Config {
     pub base: PathBuf,
 }
 
+/// Where one listens for clients.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListenAt {
+    /// An address and port.
+    Tcp(SocketAddr),
+    /// A Unix socket, by the absolute path of its file.
+    Unix(PathBuf),
+}
+
+impl From<SocketAddr> for ListenAt {
+    fn from(address: SocketAddr) -> Self {
+        ListenAt::Tcp(address)
+    }
+}
+
+impl std::fmt::Display for ListenAt {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            ListenAt::Tcp(address) => address.fmt(f),
+            ListenAt::Unix(path) => write!(f, "unix:{}", path.display()),
+        }
+    }
+}
+
+impl ListenAt {
+    /// Reads `unix:/PATH`, or HOST:PORT as [`parse_listen`] does.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn parse(text: &str) -> Result<ListenAt, String> {
+        let Some(path) = text.strip_prefix("unix:") else { return parse_listen(text).map(ListenAt::Tcp) };
+        let path = path.strip_prefix("//").unwrap_or(path);
+        if !path.starts_with('/') || path.ends_with('/') || path.contains('\0') {
+            return Err(format!("`{}` is not the absolute path of a socket", clip(path)));
+        }
+        if path.len() > MAX_SOCKET_PATH {
+            return Err(format!("the path of a socket has at most {MAX_SOCKET_PATH} bytes, this has {}", path.len()));
+        }
+        Ok(ListenAt::Unix(path.into()))
+    }
+}
+
 /// One place where clients come in.
 #[derive(Clone, Debug)]
 pub struct Listen {
     /// Where.
-    pub address: SocketAddr,
+    pub address: ListenAt,
     /// TLS, if it is spoken there.
     pub tls: Option<ServerPlan>,
     /// Whose PROXY headers are believed there, if any.
@@ -158,15 +207,15 @@ pub struct Listen {
 
 impl Listen {
     /// Plain HTTP.
-    pub fn plain(address: SocketAddr) -> Listen {
-        Listen { address, tls: None, proxy_protocol: None }
+    pub fn plain(address: impl Into<ListenAt>) -> Listen {
+        Listen { address: address.into(), tls: None, proxy_protocol: None }
     }
 }
 
 /// The settings that only a start can follow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Start {
-    listen: Vec<SocketAddr>,
+    listen: Vec<ListenAt>,
     secured: Vec<Option<ServerPlan>>,
     workers: Option<usize>,
     admin: Option<Admin>,
@@ -177,7 +226,7 @@ impl Config {
     /// What of it only a start can follow.
     pub fn start(&self) -> Start {
         Start {
-            listen: self.listen.iter().map(|l| l.address).collect(),
+            listen: self.listen.iter().map(|l| l.address.clone()).collect(),
             secured: self.listen.iter().map(|l| l.tls.clone()).collect(),
             workers: self.workers,
             admin: self.admin.clone(),
@@ -237,6 +286,7 @@ fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
         capture: capture::Limits::check(map.get("capture"), problems),
         enrich: enrich::check(&map, problems),
         admin: admin(&map, problems),
+        access_log: access_log::check(map.get("access_log"), problems),
         data: map.str("data", problems).unwrap_or("authtap-data").into(),
         rules: Arc::new(rules),
         sinks,
@@ -273,6 +323,20 @@ fn address(node: &Node, problems: &mut Problems) -> Option<SocketAddr> {
         Ok(address) => Some(address),
         Err(why) => {
             problems.error_hint(node, why, &listen_hint(text));
+            None
+        }
+    }
+}
+
+fn listen_at(node: &Node, problems: &mut Problems) -> Option<ListenAt> {
+    let text = node.str(problems)?;
+    if !text.starts_with("unix:") {
+        return address(node, problems).map(ListenAt::Tcp);
+    }
+    match ListenAt::parse(text) {
+        Ok(at) => Some(at),
+        Err(why) => {
+            problems.error_hint(node, why, "write the whole path: unix:/run/authtap.sock");
             None
         }
     }
@@ -320,12 +384,22 @@ fn listen(map: &Map<'_>, client_ip: &ClientIp, problems: &mut Problems) -> Vec<L
     let items = map.get("listen").map_or(&[][..], |node| node.some(problems)).iter();
     items
         .filter_map(|item| match item.scalar() {
-            Some(_) => address(item, problems).map(Listen::plain),
+            Some(_) => listen_at(item, problems).map(Listen::plain),
             None => {
                 let inner = item.map(LISTEN, problems)?;
-                let address = inner.get("address").and_then(|at| address(at, problems));
+                let address = inner.get("address").and_then(|at| listen_at(at, problems));
                 let tls = inner.get("tls").map(|at| ServerPlan::check(at, problems));
                 let proxy_protocol = proxy_protocol::Policy::check(inner.get("proxy_protocol"), client_ip, problems);
+                if let (Some(ListenAt::Unix(_)), Some(_), Some(at)) =
+                    (&address, &proxy_protocol, inner.get("proxy_protocol"))
+                {
+                    let message = "the PROXY protocol is not read on a Unix socket".into();
+                    problems.error_hint(
+                        at,
+                        message,
+                        "take it away; X-Forwarded-For of a Unix socket's peer is believed",
+                    );
+                }
                 Some(Listen { address: address?, tls: tls.flatten(), proxy_protocol: proxy_protocol.map(Arc::new) })
             }
         })
@@ -405,7 +479,7 @@ impl std::fmt::Display for Config {
         let upstream = if upstream.len() > 1 { serde_json::json!(upstream) } else { serde_json::json!(upstream.pop()) };
         let shown = serde_json::json!({
             "version": 1,
-            "listen": self.listen.iter().map(|l| serde_json::json!({"address": l.address, "tls": l.tls.is_some(), "proxy_protocol": l.proxy_protocol.is_some()})).collect::<Vec<_>>(),
+            "listen": self.listen.iter().map(|l| serde_json::json!({"address": l.address.to_string(), "tls": l.tls.is_some(), "proxy_protocol": l.proxy_protocol.is_some()})).collect::<Vec<_>>(),
             "upstream": upstream,
             "upstream_tls": self.upstream_tls.is_some(),
             "workers": self.workers,
@@ -424,6 +498,7 @@ impl std::fmt::Display for Config {
             },
             "capture": { "request_body": self.capture.request_body, "response_body": self.capture.response_body },
             "admin": self.admin.as_ref().map(|a| serde_json::json!({"listen": a.listen, "token_env": a.token_env})),
+            "access_log": self.access_log.as_ref().map(ToString::to_string),
             "data": self.data,
             "routes": routes,
             "sinks": sinks,

@@ -8,6 +8,7 @@
 //! The invariant: every record that was offered is written once, or counted in `dropped`; a line is
 //! written whole or ended before the next one.
 
+use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -20,6 +21,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use http::{Method, StatusCode, Version};
+use prometheus_client::metrics::counter::Counter;
 use serde::{Serialize, Serializer};
 
 use crate::config::node::Node;
@@ -61,6 +63,25 @@ pub enum Target {
     Stdout,
     /// A file, opened for appending.
     File(PathBuf),
+}
+
+impl Target {
+    /// The same place, if what is relative is relative to `base`.
+    pub fn within(&self, base: &Path) -> Target {
+        match self {
+            Target::Stdout => Target::Stdout,
+            Target::File(path) => Target::File(base.join(path)),
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::Stdout => f.write_str("stdout"),
+            Target::File(path) => path.display().fmt(f),
+        }
+    }
 }
 
 /// Checks `access_log:`. `None` if it is absent or off, or if there was an error.
@@ -178,16 +199,20 @@ enum Message {
     Record(Box<Record>),
     /// Look at the flags: a file that is to be opened anew should not wait for a request.
     Wake,
+    /// Write what came before, and end.
+    End,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Shared {
+    target: Target,
     reopen: AtomicBool,
     written: AtomicU64,
-    dropped: AtomicU64,
+    dropped: Counter,
 }
 
-/// The way to the log; clones lead to the same one. It ends when the last clone is gone.
+/// The way to the log; clones lead to the same one. It ends when the last clone is gone, or when
+/// it is told to by [`AccessLog::end`].
 #[derive(Clone, Debug)]
 pub struct AccessLog {
     queue: SyncSender<Message>,
@@ -196,34 +221,39 @@ pub struct AccessLog {
 
 impl AccessLog {
     /// Opens the target and starts its thread, which ends when every [`AccessLog`] is gone and all
-    /// is written; join it then. A relative path is relative to `base`.
+    /// is written; join it then. `dropped` counts the records that are lost; logs that follow one
+    /// another may share it.
     ///
     /// # Errors
     /// The file cannot be opened, or no thread be had.
-    pub fn start(target: &Target, base: &Path) -> io::Result<(AccessLog, JoinHandle<()>)> {
+    pub fn start(target: &Target, dropped: Counter) -> io::Result<(AccessLog, JoinHandle<()>)> {
         let out = match target {
             Target::Stdout => Out::Stdout,
-            Target::File(path) => {
-                let path = base.join(path);
-                Out::File { file: Some(open(&path)?), path }
-            }
+            Target::File(path) => Out::File { file: Some(open(path)?), path: path.clone() },
         };
-        AccessLog::to(out, QUEUE)
+        AccessLog::to(out, target.clone(), QUEUE, dropped)
     }
 
-    fn to(out: Out, capacity: usize) -> io::Result<(AccessLog, JoinHandle<()>)> {
+    fn to(out: Out, target: Target, capacity: usize, dropped: Counter) -> io::Result<(AccessLog, JoinHandle<()>)> {
         let (queue, records) = sync_channel(capacity);
-        let shared = Arc::<Shared>::default();
+        let shared = Arc::new(Shared { target, reopen: AtomicBool::new(false), written: AtomicU64::new(0), dropped });
         let writer = Writer { out, shared: shared.clone(), text: Vec::new(), torn: false, failing: false };
         let thread = std::thread::Builder::new().name("access-log".into()).spawn(move || writer.run(&records))?;
         Ok((AccessLog { queue, shared }, thread))
     }
 
     /// Offers a record; never waits. If there is no room it is dropped and counted.
-    pub fn offer(&self, record: Record) {
-        if self.queue.try_send(Message::Record(Box::new(record))).is_err() {
-            self.shared.dropped.fetch_add(1, Relaxed);
+    fn offer(&self, record: Box<Record>) {
+        if self.queue.try_send(Message::Record(record)).is_err() {
+            self.shared.dropped.inc();
         }
+    }
+
+    /// Lets the thread end once everything offered so far is written, whoever still has the log;
+    /// records that come later are dropped and counted. Waits while the queue is full.
+    pub fn end(&self) {
+        // It may have ended before: then there is nobody to tell.
+        let _ = self.queue.send(Message::End);
     }
 
     /// Opens the file anew before the next line, for whoever has moved it away.
@@ -233,6 +263,11 @@ impl AccessLog {
         let _ = self.queue.try_send(Message::Wake);
     }
 
+    /// Where it goes.
+    pub fn target(&self) -> &Target {
+        &self.shared.target
+    }
+
     /// Lines written.
     pub fn written(&self) -> u64 {
         self.shared.written.load(Relaxed)
@@ -240,7 +275,7 @@ impl AccessLog {
 
     /// Records lost, because the queue was full or the target failed.
     pub fn dropped(&self) -> u64 {
-        self.shared.dropped.load(Relaxed)
+        self.shared.dropped.get()
     }
 
     /// Begins the record of a request. It is offered when the [`Entry`] is dropped.
@@ -259,7 +294,7 @@ impl AccessLog {
             version,
             ended: Ended::ClientGone,
         };
-        Entry { log: self.clone(), record: Some(record), began: Instant::now() }
+        Entry { log: self.clone(), record: Some(Box::new(record)), began: Instant::now() }
     }
 }
 
@@ -268,7 +303,7 @@ impl AccessLog {
 #[derive(Debug)]
 pub struct Entry {
     log: AccessLog,
-    record: Option<Record>,
+    record: Option<Box<Record>>,
     began: Instant,
 }
 
@@ -359,9 +394,16 @@ impl Writer {
     fn run(mut self, records: &Receiver<Message>) {
         while let Ok(first) = records.recv() {
             self.text.clear();
-            let mut lines = 0u64;
+            let (mut lines, mut ends) = (0u64, false);
             for message in std::iter::once(first).chain(records.try_iter().take(BATCH - 1)) {
-                let Message::Record(record) = message else { continue };
+                let record = match message {
+                    Message::Record(record) => record,
+                    Message::Wake => continue,
+                    Message::End => {
+                        ends = true;
+                        break;
+                    }
+                };
                 // Of what a record holds nothing can fail to be written as JSON.
                 if serde_json::to_writer(&mut self.text, &record).is_ok() {
                     self.text.push(b'\n');
@@ -373,6 +415,12 @@ impl Writer {
             }
             if lines > 0 {
                 self.write(lines);
+            }
+            if ends {
+                // What slipped in behind the end is lost, and counted like all that is.
+                let late = records.try_iter().filter(|message| matches!(message, Message::Record(_))).count();
+                self.shared.dropped.inc_by(late as u64);
+                return;
             }
         }
     }
@@ -403,7 +451,7 @@ impl Writer {
                 self.torn = false;
             }
             Err(error) => {
-                self.shared.dropped.fetch_add(lines, Relaxed);
+                self.shared.dropped.inc_by(lines);
                 self.torn = true;
                 if !std::mem::replace(&mut self.failing, true) {
                     tracing::error!("the access log cannot be written, its lines are lost: {error}");

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
+use super::access_log::Entry;
 use super::expect::Gate;
 use super::idle::{Hold, IdleBody, IdleError};
 use super::limits::Limits;
@@ -128,6 +129,8 @@ pub enum ResponseBody {
         lease: Option<Lease>,
         /// The exchange in the making, if it is captured.
         pending: Option<Pending>,
+        /// Its line in the access log, if there is one.
+        log: Option<Entry>,
         /// While it lives, the client waits for us and is not idle.
         hold: Hold,
     },
@@ -141,11 +144,12 @@ impl ResponseBody {
         inner: Incoming,
         lease: Lease,
         pending: Option<Pending>,
+        log: Option<Entry>,
         hold: Hold,
         limits: &Limits,
     ) -> ResponseBody {
         let inner = IdleBody::new(inner, limits.answer_idle);
-        let mut body = ResponseBody::Upstream { inner, lease: Some(lease), pending, hold };
+        let mut body = ResponseBody::Upstream { inner, lease: Some(lease), pending, log, hold };
         if body.is_end_stream() {
             body.finish(Ended::Complete);
         }
@@ -153,7 +157,7 @@ impl ResponseBody {
     }
 
     fn finish(&mut self, ended: Ended) {
-        let ResponseBody::Upstream { lease, pending, .. } = self else { return };
+        let ResponseBody::Upstream { lease, pending, log, .. } = self else { return };
         if let Some(lease) = lease.take()
             && ended == Ended::Complete
         {
@@ -161,6 +165,9 @@ impl ResponseBody {
         }
         if let Some(mut pending) = pending.take() {
             pending.finish(ended);
+        }
+        if let Some(mut log) = log.take() {
+            log.finish(ended);
         }
     }
 }
@@ -172,12 +179,15 @@ impl Body for ResponseBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let (frame, over) = match &mut *self {
             ResponseBody::Own(data) => return Poll::Ready(data.take().map(|d| Ok(Frame::data(d)))),
-            ResponseBody::Upstream { inner, pending, .. } => {
+            ResponseBody::Upstream { inner, pending, log, .. } => {
                 let frame = ready!(Pin::new(&mut *inner).poll_frame(cx));
-                if let (Some(Ok(frame)), Some(pending)) = (&frame, pending)
-                    && let Some(data) = frame.data_ref()
-                {
-                    pending.see(data);
+                if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
+                    if let Some(pending) = pending {
+                        pending.see(data);
+                    }
+                    if let Some(log) = log {
+                        log.sent(data.len());
+                    }
                 }
                 (frame, inner.is_end_stream())
             }

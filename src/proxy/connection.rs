@@ -23,9 +23,8 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::watch;
 
 use super::forwarded::Peer;
-use super::handler::{Connection, Live, Shared, handle};
+use super::handler::{Connection, Live, Place, Shared, handle};
 use super::idle::{Busy, IdleStream, IdleTimes};
-use super::limits::Permit;
 use super::proxy_protocol::{self, Prefixed};
 use super::stream::Watched;
 use crate::exchange::ClientTls;
@@ -65,14 +64,14 @@ pub struct Arrival {
     /// What the thread's requests share.
     pub shared: Rc<Shared>,
     /// Its place among the connections allowed.
-    pub permit: Permit,
+    pub place: Place,
     /// Turns true when it is time to stop.
     pub stop: watch::Receiver<bool>,
 }
 
 impl Arrival {
-    /// Serves it to its end.
-    pub async fn serve(mut self, watched: Watched, mut peer: SocketAddr) -> io::Result<()> {
+    /// Serves it to its end. `peer` is `None` over a Unix socket, where no PROXY header is read.
+    pub async fn serve(mut self, watched: Watched, mut peer: Option<SocketAddr>) -> io::Result<()> {
         let mut stop = self.stop.clone();
         let (within, idle) = {
             let live = self.live.load();
@@ -80,11 +79,11 @@ impl Arrival {
         };
         let mut stream = IdleStream::new(watched, IdleTimes { first_byte: within, idle });
         let mut rest = Bytes::new();
-        if let Some(policy) = &self.door.proxy_protocol {
-            let read = proxy_protocol::read(&mut stream, peer, policy, within).await;
+        if let (Some(policy), Some(from)) = (&self.door.proxy_protocol, peer) {
+            let read = proxy_protocol::read(&mut stream, from, policy, within).await;
             let accepted = read.map_err(io::Error::other)?;
-            (peer, rest) = (accepted.peer, accepted.rest);
-            if self.permit.name(peer.ip()).is_err() {
+            (peer, rest) = (Some(accepted.peer), accepted.rest);
+            if self.place.permit.name(accepted.peer.ip()).is_err() {
                 self.shared.stats.connections_refused.fetch_add(1, Relaxed);
                 return Ok(());
             }
@@ -118,14 +117,16 @@ impl Arrival {
         }
     }
 
-    fn serving(&self, peer: SocketAddr, scheme: &'static str, tls: Option<Arc<ClientTls>>, busy: Busy) -> Serving {
-        let connection = Connection { peer: Peer::new(Some(peer.ip())), scheme, tls, busy, served: Cell::new(0) };
-        Serving {
-            live: self.live.clone(),
-            shared: self.shared.clone(),
-            connection: Rc::new(connection),
-            stop: self.stop.clone(),
-        }
+    fn serving(
+        self,
+        peer: Option<SocketAddr>,
+        scheme: &'static str,
+        tls: Option<Arc<ClientTls>>,
+        busy: Busy,
+    ) -> Serving {
+        let (peer, place) = (Peer::new(peer.map(|peer| peer.ip())), self.place);
+        let connection = Connection { peer, scheme, tls, busy, served: Cell::new(0), place };
+        Serving { live: self.live, shared: self.shared, connection: Rc::new(connection), stop: self.stop }
     }
 }
 

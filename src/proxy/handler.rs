@@ -13,13 +13,15 @@ use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, heade
 use http_body::Body;
 use hyper::body::Incoming;
 
+use super::access_log::{AccessLog, Entry};
 use super::body::{RequestBody, ResponseBody};
 use super::client_ip::ClientIp;
 use super::error::{ProxyError, Side};
 use super::expect::{self, Gate};
 use super::forwarded::{Hop, Peer, Policy, client_scheme, set_forwarded};
 use super::idle::Busy;
-use super::limits::Limits;
+use super::limits::{Limits, Permit};
+use super::listener::Opened;
 use super::upstream::{Pool, Timeouts, Upstream};
 use super::{framing, headers, host, request_id, upgrade};
 use crate::capture::CaptureConfig;
@@ -45,6 +47,8 @@ pub struct Live {
     pub limits: Limits,
     /// What is captured.
     pub capture: CaptureConfig,
+    /// The access log, if it is on.
+    pub access_log: Option<AccessLog>,
 }
 
 /// What the requests of one traffic thread share.
@@ -55,6 +59,14 @@ pub struct Shared {
     pub queue: Queue,
     /// Counters.
     pub stats: Arc<Traffic>,
+}
+
+/// The place of a connection: it counts as open until this is dropped.
+pub struct Place {
+    /// Against the limits of all threads.
+    pub permit: Permit,
+    /// On its own thread, for the drain and the metrics.
+    pub opened: Opened,
 }
 
 /// What the requests of one connection share.
@@ -69,21 +81,36 @@ pub struct Connection {
     pub busy: Busy,
     /// How many requests it has carried.
     pub served: Cell<u64>,
+    /// Its place among the connections; given back with the last of its requests and tunnels.
+    pub place: Place,
 }
 
 /// One request, from its head to the head of its answer.
 pub async fn handle(
     shared: &Shared,
     live: &Live,
-    connection: &Connection,
+    connection: &Rc<Connection>,
     request: Request<Incoming>,
 ) -> Response<ResponseBody> {
     let started = Instant::now();
     let accept = request.headers().get(header::ACCEPT).cloned();
-    let mut id = None;
-    let mut response = match forward(shared, live, connection, request, &mut id).await {
+    let log = live.access_log.as_ref().map(|log| log_entry(log, live, connection, &request));
+    let mut trace = Trace { id: None, log };
+    let mut response = match forward(shared, live, connection, request, &mut trace).await {
         Ok(response) => response,
-        Err(error) => refuse(&error, accept, id.as_ref(), shared),
+        Err(error) => {
+            let response = refuse(&error, accept, trace.id.as_ref(), shared);
+            if let Some(mut log) = trace.log {
+                log.answered(response.status(), None);
+                log.sent(usize::try_from(response.body().size_hint().lower()).unwrap_or(usize::MAX));
+                log.finish(match error {
+                    ProxyError::RequestTimeout | ProxyError::BodyTooLarge => Ended::RequestCut,
+                    _ if error.side() == Side::Upstream => Ended::UpstreamFailed,
+                    _ => Ended::Complete,
+                });
+            }
+            response
+        }
     };
     shared.stats.request(response.status().as_u16(), started.elapsed());
     let served = connection.served.get() + 1;
@@ -95,6 +122,26 @@ pub async fn handle(
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// What of a request must be known even where it fails.
+struct Trace {
+    /// Its id, once it has one.
+    id: Option<HeaderValue>,
+    /// Its line in the access log, if there is one; it goes with the answer's body.
+    log: Option<Entry>,
+}
+
+/// Begins a request's line, from its head as it came: what is refused later is logged too.
+fn log_entry(log: &AccessLog, live: &Live, connection: &Connection, request: &Request<Incoming>) -> Entry {
+    let client_ip = live.client_ip.decide(connection.peer.ip(), request.headers());
+    // An authority in the target goes before the header (RFC 9112 section 3.2.2).
+    let host = match request.uri().authority() {
+        Some(authority) => authority.as_str().as_bytes(),
+        None => request.headers().get(header::HOST).map_or(b"".as_slice(), HeaderValue::as_bytes),
+    };
+    let host = host::host_without_port_lowercase(host);
+    log.begin(client_ip, request.method(), &host, request.uri().path(), request.version())
 }
 
 /// The one place where a failure becomes an answer.
@@ -119,9 +166,9 @@ fn refuse(
 async fn forward(
     shared: &Shared,
     live: &Live,
-    connection: &Connection,
+    connection: &Rc<Connection>,
     request: Request<Incoming>,
-    named: &mut Option<HeaderValue>,
+    trace: &mut Trace,
 ) -> Result<Response<ResponseBody>, ProxyError> {
     // From here on the client waits for us, however long the application thinks.
     let hold = connection.busy.hold();
@@ -177,7 +224,10 @@ async fn forward(
     if let Some(pending) = &mut pending {
         pending.request_id(id.to_str().unwrap_or_default());
     }
-    *named = Some(id);
+    if let Some(log) = &mut trace.log {
+        log.request_id(id.to_str().unwrap_or_default());
+    }
+    trace.id = Some(id);
     parts.version = Version::HTTP_11;
 
     let copy = pending.as_ref().and_then(Pending::request_copy);
@@ -188,6 +238,7 @@ async fn forward(
     }
     let client_side = switching.then(|| hyper::upgrade::on(&mut request));
     shared.pool.point_at(&live.upstream);
+    let asked = trace.log.as_ref().map(|_| Instant::now());
     let (mut response, lease) = match shared.pool.send(request, &live.timeouts).await {
         Ok(answered) => answered,
         Err(error) => {
@@ -213,7 +264,7 @@ async fn forward(
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         // An application that switches unasked would leave two readings of what follows.
         let client_side = client_side.ok_or(ProxyError::Ambiguous("it switches protocols unasked"))?;
-        upgrade::tunnel(client_side, hyper::upgrade::on(&mut response), &shared.stats, hold);
+        upgrade::tunnel(client_side, hyper::upgrade::on(&mut response), &shared.stats, hold, connection.clone());
         headers::strip_response(response.headers_mut(), true);
         if h2_websocket {
             upgrade::translate_answer(&mut response);
@@ -221,10 +272,18 @@ async fn forward(
         if let Some(pending) = &mut pending {
             pending.finish(Ended::Complete);
         }
+        if let Some(mut log) = trace.log.take() {
+            log.answered(response.status(), asked.map(|asked| asked.elapsed()));
+            log.finish(Ended::Complete);
+        }
         return Ok(response.map(|_| ResponseBody::Own(None)));
+    }
+    let mut log = trace.log.take();
+    if let Some(log) = &mut log {
+        log.answered(response.status(), asked.map(|asked| asked.elapsed()));
     }
     let asks_upgrade = response.status() == StatusCode::UPGRADE_REQUIRED;
     headers::strip_response(response.headers_mut(), asks_upgrade);
     *response.version_mut() = Version::HTTP_11;
-    Ok(response.map(|body| ResponseBody::upstream(body, lease, pending, hold, &live.limits)))
+    Ok(response.map(|body| ResponseBody::upstream(body, lease, pending, log, hold, &live.limits)))
 }

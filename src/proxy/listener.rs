@@ -7,6 +7,7 @@
 use std::cell::Cell;
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
+use std::os::unix::net::UnixListener as StdUnixListener;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -14,19 +15,29 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use socket2::{Domain, Protocol, Socket, Type};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, watch};
 
 use super::connection::{Arrival, Door};
-use super::handler::{Live, Shared};
+use super::handler::{Live, Place, Shared};
 use super::limits::Connections;
-use super::stream::Watched;
+use super::stream::{self, Watched};
 use super::upstream::Pool;
 use crate::capture::queue::Queue;
 use crate::telemetry::Traffic;
 
 /// How many connections may wait to be accepted.
 const BACKLOG: i32 = 4096;
+
+/// A socket on which connections come in, listening and not blocking.
+#[derive(Debug)]
+pub enum Entrance {
+    /// An address and port.
+    Tcp(StdListener),
+    /// A Unix socket. Its connections have no address: see [`super::client_ip::ClientIp::trusts`].
+    Unix(StdUnixListener),
+}
+
 /// Binds one address once a thread. The first bind is made alone, so that a port that is in use is
 /// an error even where the other one shares ports too.
 pub fn bind(address: SocketAddr, threads: usize) -> io::Result<Vec<StdListener>> {
@@ -63,7 +74,7 @@ pub struct Thread {
     /// Its number among the traffic threads.
     pub number: usize,
     /// Its listeners, one an address.
-    pub listeners: Vec<(StdListener, Door)>,
+    pub listeners: Vec<(Entrance, Door)>,
     /// The open connections of all threads.
     pub connections: Arc<Connections>,
     /// The configuration in force.
@@ -93,7 +104,7 @@ impl Thread {
         let mut accepting = Vec::new();
         for (listener, door) in self.listeners {
             let acceptor = Acceptor {
-                listener: TcpListener::from_std(listener)?,
+                listener: Listener::new(listener)?,
                 door,
                 connections: self.connections.clone(),
                 live: self.live.clone(),
@@ -137,8 +148,9 @@ impl Open {
     }
 }
 
-/// Counts one connection while it lives.
-struct Opened {
+/// Counts one connection on its thread while it lives: in the metrics, and for the drain, which
+/// waits for all of them.
+pub struct Opened {
     open: Rc<Open>,
     stats: Arc<Traffic>,
 }
@@ -160,8 +172,34 @@ impl Drop for Opened {
     }
 }
 
+enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener),
+}
+
+impl Listener {
+    fn new(entrance: Entrance) -> io::Result<Listener> {
+        Ok(match entrance {
+            Entrance::Tcp(listener) => Listener::Tcp(TcpListener::from_std(listener)?),
+            Entrance::Unix(listener) => Listener::Unix(UnixListener::from_std(listener)?),
+        })
+    }
+
+    /// The next connection and who it is from; `None` over a Unix socket.
+    async fn accept(&self) -> io::Result<(stream::Socket, Option<SocketAddr>)> {
+        match self {
+            Listener::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                let _ = stream.set_nodelay(true);
+                Ok((stream::Socket::Tcp(stream), Some(peer)))
+            }
+            Listener::Unix(listener) => Ok((stream::Socket::Unix(listener.accept().await?.0), None)),
+        }
+    }
+}
+
 struct Acceptor {
-    listener: TcpListener,
+    listener: Listener,
     door: Door,
     connections: Arc<Connections>,
     live: Arc<ArcSwap<Live>>,
@@ -190,24 +228,22 @@ impl Acceptor {
         }
     }
 
-    fn spawn(&self, stream: TcpStream, peer: SocketAddr) {
-        let _ = stream.set_nodelay(true);
+    fn spawn(&self, stream: stream::Socket, peer: Option<SocketAddr>) {
         // Behind a PROXY header the peer is a load balancer: the client is counted once it is known.
-        let permit = match self.door.proxy_protocol {
-            Some(_) => self.connections.try_enter_unnamed(),
-            None => self.connections.try_enter(peer.ip().to_canonical()),
+        let permit = match peer {
+            Some(peer) if self.door.proxy_protocol.is_none() => self.connections.try_enter(peer.ip().to_canonical()),
+            _ => self.connections.try_enter_unnamed(),
         };
         let Ok(permit) = permit else {
             self.shared.stats.connections_refused.fetch_add(1, Relaxed);
             return;
         };
-        let opened = Opened::new(&self.open, &self.shared.stats);
+        let place = Place { permit, opened: Opened::new(&self.open, &self.shared.stats) };
         let (door, live, shared) = (self.door.clone(), self.live.clone(), self.shared.clone());
         let stop = self.stop.clone();
         tokio::task::spawn_local(async move {
-            let _opened = opened;
             let watched = Watched::new(stream);
-            let arrival = Arrival { door, live, shared, permit, stop };
+            let arrival = Arrival { door, live, shared, place, stop };
             let served = tokio::select! {
                 served = arrival.serve(watched.clone(), peer) => served,
                 () = watched.reset() => Err(io::ErrorKind::ConnectionReset.into()),

@@ -29,5 +29,6 @@ pub mod listener;
 pub mod proxy_protocol;
 pub mod request_id;
 pub mod stream;
+pub mod unix;
 pub mod upgrade;
 pub mod upstream;

@@ -1,4 +1,4 @@
-//! The stream under the protocols: a TCP connection that can be watched while it is served.
+//! The stream under the protocols: a connection that can be watched while it is served.
 
 use std::io::{self, IoSlice};
 use std::net::Shutdown;
@@ -8,27 +8,45 @@ use std::task::{Context, Poll, ready};
 
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
-/// A TCP connection that its server and a watcher share.
+/// A connection of either kind. An enum and no type parameter: the protocols above are compiled
+/// once, and the branch is nothing beside the system call.
+#[derive(Debug)]
+pub enum Socket {
+    /// Over TCP.
+    Tcp(TcpStream),
+    /// Over a Unix socket.
+    Unix(UnixStream),
+}
+
+/// Calls the same method of whichever it is.
+macro_rules! either {
+    ($socket:expr, $stream:ident => $call:expr) => {
+        match $socket {
+            Socket::Tcp($stream) => $call,
+            Socket::Unix($stream) => $call,
+        }
+    };
+}
+
+/// A connection that its server and a watcher share.
 #[derive(Clone, Debug)]
-pub struct Watched(Arc<TcpStream>);
+pub struct Watched(Arc<Socket>);
 
 impl Watched {
     /// Shares a connection.
-    pub fn new(stream: TcpStream) -> Watched {
-        Watched(Arc::new(stream))
+    pub fn new(socket: Socket) -> Watched {
+        Watched(Arc::new(socket))
     }
 
     /// Ready when the other end has reset the connection: nothing can reach it any more. An
     /// orderly end of its sending side is no reset; a client may half-close and wait.
     pub async fn reset(&self) {
-        let errored = self.0.async_io(Interest::ERROR, || match self.0.take_error()? {
-            Some(error) => Ok(error),
-            None => Err(io::ErrorKind::WouldBlock.into()),
-        });
+        let look = |error: io::Result<Option<io::Error>>| error?.ok_or(io::Error::from(io::ErrorKind::WouldBlock));
+        let errored = either!(&*self.0, s => s.async_io(Interest::ERROR, || look(s.take_error())).await);
         // Not being able to watch is no reset.
-        if errored.await.is_err() {
+        if errored.is_err() {
             std::future::pending::<()>().await;
         }
     }
@@ -37,8 +55,8 @@ impl Watched {
 impl AsyncRead for Watched {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         loop {
-            ready!(self.0.poll_read_ready(cx))?;
-            match self.0.try_read_buf(buf) {
+            ready!(either!(&*self.0, s => s.poll_read_ready(cx)))?;
+            match either!(&*self.0, s => s.try_read_buf(buf)) {
                 Ok(_) => return Poll::Ready(Ok(())),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 Err(error) => return Poll::Ready(Err(error)),
@@ -49,7 +67,7 @@ impl AsyncRead for Watched {
 
 impl AsyncWrite for Watched {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        self.write_when_ready(cx, |stream| stream.try_write(buf))
+        self.write_when_ready(cx, |socket| either!(socket, s => s.try_write(buf)))
     }
 
     fn poll_write_vectored(
@@ -57,7 +75,7 @@ impl AsyncWrite for Watched {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        self.write_when_ready(cx, |stream| stream.try_write_vectored(bufs))
+        self.write_when_ready(cx, |socket| either!(socket, s => s.try_write_vectored(bufs)))
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -69,7 +87,7 @@ impl AsyncWrite for Watched {
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(SockRef::from(&*self.0).shutdown(Shutdown::Write))
+        Poll::Ready(either!(&*self.0, s => SockRef::from(s).shutdown(Shutdown::Write)))
     }
 }
 
@@ -77,10 +95,10 @@ impl Watched {
     fn write_when_ready(
         &self,
         cx: &mut Context<'_>,
-        write: impl Fn(&TcpStream) -> io::Result<usize>,
+        write: impl Fn(&Socket) -> io::Result<usize>,
     ) -> Poll<io::Result<usize>> {
         loop {
-            ready!(self.0.poll_write_ready(cx))?;
+            ready!(either!(&*self.0, s => s.poll_write_ready(cx)))?;
             match write(&self.0) {
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
                 done => return Poll::Ready(done),

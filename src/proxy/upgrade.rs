@@ -1,7 +1,11 @@
 //! Tunnels: what follows a `101 Switching Protocols` (RFC 9110 section 7.8), WebSocket above all.
 //!
 //! Bytes are passed on both ways until both sides have ended; nothing of them is captured.
+//!
+//! The invariant: while a tunnel lives, its connection counts as open, for the limits, the metrics
+//! and the drain, although the protocol before it has ended.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -11,6 +15,7 @@ use http::{HeaderValue, Method, Response, StatusCode, header};
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
+use super::handler::Connection;
 use super::idle::Hold;
 use crate::telemetry::Traffic;
 
@@ -42,11 +47,11 @@ pub fn translate_answer<B>(response: &mut Response<B>) {
 }
 
 /// Connects the two sides as soon as both have switched, on a task of its own. It counts as open
-/// from here on, so that whoever has its 101 finds it counted.
-pub fn tunnel(client: OnUpgrade, application: OnUpgrade, stats: &Arc<Traffic>, hold: Hold) {
+/// from here on, so that whoever has its 101 finds it counted; `connection` keeps its place.
+pub fn tunnel(client: OnUpgrade, application: OnUpgrade, stats: &Arc<Traffic>, hold: Hold, connection: Rc<Connection>) {
     let counted = Counted::new(stats);
     tokio::task::spawn_local(async move {
-        let _guards = (counted, hold);
+        let _guards = (counted, hold, connection);
         let (Ok(client), Ok(application)) = tokio::join!(client, application) else {
             tracing::debug!("a tunnel was agreed upon, but one side went away");
             return;

@@ -78,6 +78,93 @@ fn a_request_that_never_ends_is_cut_at_the_deadline() {
     assert_eq!((at(&events[0], "/event_type"), at(&events[0], "/reason")), ("user.login.unknown", "no_answer"));
 }
 
+/// An application that switches protocols and says every byte back until the other side ends.
+fn switching() -> Origin {
+    Origin::raw(|conn| {
+        conn.request();
+        conn.send(b"HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n");
+        let mut some = [0; 64];
+        loop {
+            let n = conn.some(&mut some);
+            if n == 0 || !conn.send(&some[..n]) {
+                return;
+            }
+        }
+    })
+}
+
+/// A client whose tunnel through the proxy is open.
+fn tunnel(proxy: &Proxy) -> Client {
+    let mut client = Client::connect(proxy.address);
+    client.send("GET /ws HTTP/1.1\r\nHost: a.test\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n");
+    assert_eq!(client.head().status(), 101);
+    client
+}
+
+fn echoes(client: &mut Client, word: &str) {
+    client.send(word);
+    let mut back = vec![0; word.len()];
+    let mut filled = 0;
+    while filled < back.len() {
+        let n = client.some(&mut back[filled..]);
+        assert!(n > 0, "the tunnel ended within {word:?}");
+        filled += n;
+    }
+    assert_eq!(back, word.as_bytes());
+}
+
+#[test]
+fn a_tunnel_is_an_open_connection_and_may_end_by_itself_while_draining() {
+    let origin = switching();
+    let mut proxy = Proxy::before(origin.address, "timeouts: { drain: 20s }");
+    let mut client = tunnel(&proxy);
+    echoes(&mut client, "before");
+    let metrics = get(proxy.admin, "/metrics").text();
+    assert!(metrics.contains("authtap_connections_open 1\n"), "{metrics}");
+    assert!(metrics.contains("authtap_tunnels_open 1\n"), "{metrics}");
+
+    let told = Instant::now();
+    proxy.tell_to_stop();
+    eventually("new connections are refused", || Client::try_connect(proxy.address).is_err());
+    // Well after the connection's own task has seen the end of its HTTP.
+    for n in 0..20 {
+        echoes(&mut client, &format!("while draining {n}"));
+    }
+    client.half_close();
+    assert!(client.ends(), "the application's end arrives");
+    proxy.await_end();
+    assert!(told.elapsed() < Duration::from_secs(10), "nobody waited for the deadline");
+}
+
+#[test]
+fn a_tunnel_that_stays_is_cut_at_the_deadline() {
+    let origin = switching();
+    let mut proxy = Proxy::before(origin.address, "timeouts: { drain: 300ms }");
+    let mut client = tunnel(&proxy);
+    let told = Instant::now();
+    proxy.tell_to_stop();
+    assert!(client.ends(), "cut");
+    proxy.await_end();
+    assert!(told.elapsed() >= Duration::from_millis(300), "it had its time");
+    assert!(told.elapsed() < PATIENCE / 2, "and no more than that");
+}
+
+#[test]
+fn a_tunnel_keeps_its_place_among_the_connections_allowed() {
+    let origin = switching();
+    let proxy = Proxy::before(origin.address, "limits: { connections: 1 }");
+    let mut client = tunnel(&proxy);
+    echoes(&mut client, "hello");
+    assert!(Client::connect(proxy.address).ends(), "there is no second place");
+    client.half_close();
+    assert!(client.ends());
+    eventually("the place is given back", || {
+        let mut next = Client::connect(proxy.address);
+        next.try_send("GET /ws HTTP/1.1\r\nHost: a.test\r\nConnection: upgrade\r\nUpgrade: echo\r\n\r\n").is_ok()
+            && matches!(next.try_answer("HEAD"), Ok(Some(answer)) if answer.status() == 101)
+    });
+}
+
 #[test]
 fn sigterm_lets_the_program_end_with_0() {
     let gate = Gate::default();

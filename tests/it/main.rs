@@ -11,6 +11,7 @@ mod errors;
 mod examples;
 mod harness;
 mod layers;
+mod operation;
 mod reload;
 mod secrets;
 mod streaming;

@@ -26,7 +26,8 @@ fn it_is_off_unless_it_has_a_path() {
 #[test]
 fn a_line_has_these_keys_and_nothing_of_a_secret() {
     let folder = tempfile::tempdir().expect("a folder");
-    let (log, thread) = AccessLog::start(&Target::File("a.jsonl".into()), folder.path()).expect("starts");
+    let (log, thread) =
+        AccessLog::start(&Target::File("a.jsonl".into()).within(folder.path()), Counter::default()).expect("starts");
     let token = "c5x8k2-0a1b2c3d4e5f60718293a4b5c6d7e8f9";
     let path = format!("/reset/MQ/{token}/?code=hunter2");
     let mut entry = log.begin(CLIENT, &Method::POST, "app.test", &path, Version::HTTP_11);
@@ -111,7 +112,7 @@ fn gated(capacity: usize) -> Gate {
     };
     let (leave, leave_from) = sync_channel(16);
     let out = Out::Other(Box::new(Gated { wrote: wrote_to, leave: leave_from }));
-    let (log, thread) = AccessLog::to(out, capacity).expect("starts");
+    let (log, thread) = AccessLog::to(out, Target::Stdout, capacity, Counter::default()).expect("starts");
     Gate { log, thread, wrote, leave }
 }
 
@@ -136,7 +137,7 @@ fn a_writer_that_is_stuck_costs_lines_and_no_time() {
     let shared = log.shared.clone();
     drop(log);
     gate.thread.join().expect("ends");
-    assert_eq!((shared.written.load(Relaxed), shared.dropped.load(Relaxed)), (3, 2));
+    assert_eq!((shared.written.load(Relaxed), shared.dropped.get()), (3, 2));
 }
 
 #[test]
@@ -152,7 +153,7 @@ fn after_a_failed_write_the_torn_line_is_ended_and_the_loss_counted() {
     let shared = gate.log.shared.clone();
     drop(gate.log);
     gate.thread.join().expect("ends");
-    assert_eq!((shared.written.load(Relaxed), shared.dropped.load(Relaxed)), (1, 1));
+    assert_eq!((shared.written.load(Relaxed), shared.dropped.get()), (1, 1));
 }
 
 #[test]
@@ -161,12 +162,14 @@ fn reopen_writes_to_the_path_again_after_the_file_was_moved() {
     let path = folder.path().join("a.jsonl");
     let count = |path: &Path| std::fs::read_to_string(path).unwrap_or_default().lines().count();
 
-    let (log, thread) = AccessLog::start(&Target::File(path.clone()), Path::new("/nowhere")).expect("starts");
+    let (log, thread) = AccessLog::start(&Target::File(path.clone()).within(Path::new("/nowhere")), Counter::default())
+        .expect("starts");
     request(&log, "/1");
     drop(log);
     thread.join().expect("ends");
     // The file is moved away while a log has it open.
-    let (log, thread) = AccessLog::start(&Target::File(path.clone()), folder.path()).expect("starts");
+    let (log, thread) =
+        AccessLog::start(&Target::File(path.clone()).within(folder.path()), Counter::default()).expect("starts");
     let moved = folder.path().join("a.jsonl.1");
     std::fs::rename(&path, &moved).expect("moved");
     log.reopen();
@@ -179,5 +182,25 @@ fn reopen_writes_to_the_path_again_after_the_file_was_moved() {
 #[test]
 fn a_file_that_cannot_be_opened_is_an_error_at_the_start() {
     let folder = tempfile::tempdir().expect("a folder");
-    assert!(AccessLog::start(&Target::File("no/such/folder/a".into()), folder.path()).is_err());
+    assert!(
+        AccessLog::start(&Target::File("no/such/folder/a".into()).within(folder.path()), Counter::default()).is_err()
+    );
+}
+
+#[test]
+fn told_to_end_it_writes_what_was_offered_and_counts_what_comes_later() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let lost = Counter::default();
+    let (log, thread) =
+        AccessLog::start(&Target::File("a.jsonl".into()).within(folder.path()), lost.clone()).expect("starts");
+    for _ in 0..600 {
+        drop(log.begin(CLIENT, &Method::GET, "app.test", "/", Version::HTTP_11));
+    }
+    log.end();
+    thread.join().expect("ends, although the log is still there");
+    drop(log.begin(CLIENT, &Method::GET, "app.test", "/late", Version::HTTP_11));
+    let text = std::fs::read_to_string(folder.path().join("a.jsonl")).expect("written");
+    assert_eq!((text.lines().count(), lost.get()), (600, 1));
+    // A second end finds nobody, and does not wait.
+    log.end();
 }

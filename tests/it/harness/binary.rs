@@ -50,8 +50,16 @@ pub struct Running {
 impl Running {
     /// Starts the proxy on free ports; answers when both listeners are there.
     pub fn start(folder: &Path, arguments: &[&str]) -> (Running, SocketAddr, SocketAddr) {
-        let mut child = authtap(folder, &["run", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"])
-            .args(arguments)
+        let mut command = authtap(folder, &["run", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        let running = Running::spawn(command.args(arguments));
+        let address = running.await_address("listening");
+        let admin = running.await_address("admin listening");
+        (running, address, admin)
+    }
+
+    /// Starts a command whose log will be that of the proxy.
+    pub fn spawn(command: &mut Command) -> Running {
+        let mut child = command
             .env("AUTHTAP_LOG_FORMAT", "json")
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
@@ -67,13 +75,11 @@ impl Running {
                 }
             }
         });
-        let running = Running { child, lines };
-        let address = running.await_address("listening");
-        let admin = running.await_address("admin listening");
-        (running, address, admin)
+        Running { child, lines }
     }
 
-    fn await_address(&self, message: &str) -> SocketAddr {
+    /// The address in the next line of its log with this message.
+    pub fn await_address(&self, message: &str) -> SocketAddr {
         let line = self.await_line(&format!("\"message\":\"{message}\""));
         let line: serde_json::Value = serde_json::from_str(&line).expect("the log is JSON");
         let address = line.pointer("/fields/address").or(line.get("address")).and_then(|a| a.as_str());

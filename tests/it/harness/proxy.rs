@@ -56,7 +56,8 @@ impl Proxy {
 
     fn start(config: settings::Config, file: Option<PathBuf>, plain: bool) -> Proxy {
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
-        let overrides = Overrides { listen: plain.then_some(free), admin: Some(Some(free)), ..Overrides::default() };
+        let overrides =
+            Overrides { listen: plain.then(|| free.into()), admin: Some(Some(free)), ..Overrides::default() };
         let (started, bound) = sync_channel(1);
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
