@@ -211,6 +211,10 @@ pub fn bind_with(
 ) -> Result<Bound, StartError> {
     let threads = overrides.workers.or(config.workers).unwrap_or_else(default_threads);
     let wanted = overrides.listen.clone().map_or_else(|| config.listen.clone(), |one| vec![Listen::plain(one)]);
+    let special = config.listen.iter().any(|l| l.tls.is_some() || l.proxy_protocol.is_some());
+    if overrides.listen.is_some() && special {
+        tracing::warn!("--listen takes the place of every `listen` of the file: TLS and the PROXY protocol are off");
+    }
     let wanted: Vec<(Listen, Option<StdListener>)> = match inherited.is_empty() {
         true => wanted.into_iter().map(|listen| (listen, None)).collect(),
         false => matched(wanted, inherited)?.into_iter().map(|(listen, socket)| (listen, Some(socket))).collect(),

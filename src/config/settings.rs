@@ -217,6 +217,8 @@ impl Listen {
 pub struct Start {
     listen: Vec<ListenAt>,
     secured: Vec<Option<ServerPlan>>,
+    /// Policies have no equality; their text tells them apart.
+    proxy_protocol: Vec<String>,
     workers: Option<usize>,
     admin: Option<Admin>,
     data: PathBuf,
@@ -228,6 +230,7 @@ impl Config {
         Start {
             listen: self.listen.iter().map(|l| l.address.clone()).collect(),
             secured: self.listen.iter().map(|l| l.tls.clone()).collect(),
+            proxy_protocol: self.listen.iter().map(|l| format!("{:?}", l.proxy_protocol)).collect(),
             workers: self.workers,
             admin: self.admin.clone(),
             data: self.data.clone(),
