@@ -7,11 +7,8 @@
 use std::io;
 use std::net::{SocketAddr, TcpListener as StdListener};
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
@@ -20,11 +17,11 @@ use crate::admin::{self, AdminAuth, AdminState, Readiness};
 use crate::capture::CaptureConfig;
 use crate::capture::queue::{self, Queue};
 use crate::config::problem::Problems;
-use crate::config::settings::{self, Config, Listen, ListenAt, Start};
+use crate::config::settings::{self, Config, Listen, ListenAt};
 use crate::deliver::{Delivery, RunningSinkSpec};
 use crate::enrich::Enrichers;
 use crate::event::Outcome;
-use crate::event::notice::{DROPPED, RELOADED, STARTED, notice};
+use crate::event::notice::{STARTED, notice};
 use crate::pipeline::{Pipeline, PipelineConfig};
 use crate::proxy::access_log::AccessLog;
 use crate::proxy::connection::Door;
@@ -38,15 +35,14 @@ use crate::socket_activation::{self, Inherited, State, notify};
 use crate::spool::Spool;
 use crate::spool::memory::{self, MemorySpool};
 use crate::telemetry::Metrics;
-use crate::tls::server::ServerTls;
 
+mod error;
+mod reload;
 #[cfg(test)]
 mod tests;
 
-/// How often losses are looked at, to be said in the stream itself.
-const LOSSES_EVERY: Duration = Duration::from_secs(10);
-/// How often the configuration file and the databases are looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+pub use error::StartError;
+use reload::{Core, config_text, content_hash, reload_handle, watch_over};
 
 /// What the command line says over the file.
 #[derive(Clone, Debug, Default)]
@@ -61,85 +57,6 @@ pub struct Overrides {
     pub workers: Option<usize>,
     /// Folder for what must outlive the process.
     pub data: Option<PathBuf>,
-}
-
-/// Why authtap does not start.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    /// The configuration has errors; they are shown with their places.
-    #[error("{0}")]
-    Config(Box<Problems>),
-    /// A flag or variable says what cannot be.
-    #[error("{0}")]
-    Usage(String),
-    /// The configuration file cannot be read.
-    #[error("cannot read {}: {source}", .file.display())]
-    Read {
-        /// The file.
-        file: PathBuf,
-        /// The operating system's answer.
-        source: io::Error,
-    },
-    /// Nobody said where the application is.
-    #[error(
-        "no upstream: say where the application listens with `upstream:` in the file, or --upstream http://127.0.0.1:8000"
-    )]
-    NoUpstream,
-    /// A port cannot be had.
-    #[error("cannot listen on {address}: {source}{}", hint(.address, .source))]
-    Bind {
-        /// The address.
-        address: ListenAt,
-        /// The operating system's answer.
-        source: io::Error,
-    },
-    /// The admin listener would be open to others.
-    #[error("{0}")]
-    Admin(#[from] admin::AdminError),
-    /// A database cannot be used.
-    #[error("{0}")]
-    Enrich(#[from] crate::enrich::EnrichError),
-    /// A certificate or key cannot be used.
-    #[error("{0}")]
-    Tls(#[from] crate::tls::TlsError),
-    /// The sockets of the service manager cannot be used.
-    #[error("{0}")]
-    Activation(#[from] socket_activation::ActivationError),
-    /// A sink cannot be built.
-    #[error("sink `{name}`: {source}")]
-    Sink {
-        /// Its name.
-        name: String,
-        /// Why.
-        source: crate::sinks::SinkError,
-    },
-    /// The access log cannot be opened.
-    #[error("cannot open the access log {target}: {source}; its folder must be there and writable")]
-    AccessLog {
-        /// The file.
-        target: String,
-        /// The operating system's answer.
-        source: io::Error,
-    },
-    /// A thread or runtime cannot be had, or there is no randomness.
-    #[error("cannot start: {0}")]
-    System(io::Error),
-}
-
-fn hint(address: &ListenAt, error: &io::Error) -> &'static str {
-    if let ListenAt::Unix(_) = address {
-        return match error.kind() {
-            io::ErrorKind::AddrInUse => "; another program listens there: stop it, or choose another path",
-            io::ErrorKind::PermissionDenied => "; the folder must be writable",
-            io::ErrorKind::NotFound => "; the folder must be there",
-            _ => "",
-        };
-    }
-    match error.kind() {
-        io::ErrorKind::AddrInUse => "; another program has the port: stop it, or choose another with --listen",
-        io::ErrorKind::PermissionDenied => "; ports below 1024 need the capability CAP_NET_BIND_SERVICE",
-        _ => "",
-    }
 }
 
 /// Reads and checks a configuration file.
@@ -170,26 +87,6 @@ pub struct Bound {
     queue: (Queue, mpsc::Receiver<queue::Captured>),
     delivery_of: Vec<RunningSinkSpec>,
     key: [u8; 32],
-}
-
-/// What a reload swaps.
-struct Core {
-    file: Option<PathBuf>,
-    overrides: Overrides,
-    live: Arc<ArcSwap<Live>>,
-    pipeline: Arc<ArcSwap<PipelineConfig>>,
-    metrics: Arc<Metrics>,
-    spool: Arc<dyn Spool>,
-    colour: bool,
-    shown: ArcSwap<String>,
-    started_with: Start,
-    connections: Arc<Connections>,
-    secured: Vec<Arc<ServerTls>>,
-    delivery: Mutex<Option<Delivery>>,
-    /// The threads of the access log: of the one in force, and of those before it that still write.
-    access_logs: Mutex<Vec<JoinHandle<()>>>,
-    seen: Mutex<Option<blake3::Hash>>,
-    refused: AtomicBool,
 }
 
 /// Binds the ports and builds the parts. `file` is watched and read again at a reload.
@@ -276,7 +173,6 @@ pub fn bind_with(
         delivery: Mutex::new(None),
         access_logs: Mutex::new(parts.access_log.into_iter().collect()),
         seen: Mutex::new(seen),
-        refused: AtomicBool::new(false),
     };
     Ok(Bound {
         addresses,
@@ -516,192 +412,4 @@ async fn join(threads: Vec<JoinHandle<io::Result<()>>>, pipeline: JoinHandle<()>
         }
     });
     let _ = joined.await;
-}
-
-/// Waits for the end; meanwhile follows SIGHUP, the configuration file and the databases.
-async fn watch_over(core: &Arc<Core>, spool: &Arc<dyn Spool>, stop: impl Future<Output = ()>) {
-    let mut stop = std::pin::pin!(stop);
-    let mut hangup = hangups();
-    let mut look = tokio::time::interval(LOOK_EVERY);
-    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut count = tokio::time::interval(LOSSES_EVERY);
-    count.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut lost_before = Vec::new();
-    loop {
-        tokio::select! {
-            () = &mut stop => return,
-            Some(()) = hangup.recv() => {
-                tracing::info!("SIGHUP: reading the configuration again, opening files anew");
-                if let Some(delivery) = &*core.delivery.lock().unwrap_or_else(PoisonError::into_inner) {
-                    delivery.reopen();
-                }
-                if let Some(log) = &core.live.load().access_log {
-                    log.reopen();
-                }
-                let _ = reload(core.clone()).await;
-            }
-            _ = count.tick() => {
-                let lost = core.metrics.losses();
-                if lost != lost_before && lost.iter().any(|(_, n)| *n > 0) {
-                    let fields: Vec<_> = lost.iter().map(|(reason, n)| (*reason, n.to_string())).collect();
-                    spool.append(vec![notice(DROPPED, Outcome::Failure, &fields)]);
-                }
-                lost_before = lost;
-            }
-            _ = look.tick() => {
-                let looked = core.clone();
-                let changed = tokio::task::spawn_blocking(move || {
-                    refresh_databases(&looked);
-                    looked.file_changed()
-                });
-                if changed.await.unwrap_or(false) {
-                    tracing::info!("the configuration file changed");
-                    let _ = reload(core.clone()).await;
-                }
-            }
-        }
-    }
-}
-
-fn refresh_databases(core: &Core) {
-    for refreshed in core.secured.iter().flat_map(|tls| tls.refresh()) {
-        match refreshed.result {
-            Ok(()) => tracing::info!(what = refreshed.what, file = %refreshed.file.display(), "new certificate in use"),
-            Err(error) => tracing::error!("the old {} stays in use: {error}", refreshed.what),
-        }
-    }
-    for refreshed in core.pipeline.load().enrichers.refresh() {
-        match refreshed.result {
-            Ok(()) => tracing::info!(what = refreshed.what, file = %refreshed.file.display(), "new database in use"),
-            Err(error) => tracing::error!("the old {} database stays in use: {error}", refreshed.what),
-        }
-    }
-}
-
-/// SIGHUPs; a channel that never yields where they cannot be had.
-fn hangups() -> mpsc::Receiver<()> {
-    let (sender, receiver) = mpsc::channel(1);
-    tokio::spawn(async move {
-        let Ok(mut hangup) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else {
-            // Keep the sender, so that the receiver waits for ever instead of ending.
-            return std::future::pending().await;
-        };
-        while hangup.recv().await.is_some() {
-            if sender.send(()).await.is_err() {
-                return;
-            }
-        }
-    });
-    receiver
-}
-
-fn content_hash(file: &Path) -> Option<blake3::Hash> {
-    std::fs::read(file).ok().map(|content| blake3::hash(&content))
-}
-
-impl Core {
-    /// True if the file's content is another than when it was last read.
-    fn file_changed(&self) -> bool {
-        let Some(now) = self.file.as_deref().and_then(content_hash) else { return false };
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) != Some(now)
-    }
-
-    /// Remembers the thread of a new access log; those that have ended are forgotten.
-    fn keep_access_log(&self, thread: Option<JoinHandle<()>>) {
-        let mut threads = self.access_logs.lock().unwrap_or_else(PoisonError::into_inner);
-        threads.retain(|thread| !thread.is_finished());
-        threads.extend(thread);
-    }
-
-    /// Waits until the access log is written, for at most `within`: a disk that hangs must not
-    /// keep the program from ending. Call it when no traffic is left.
-    async fn end_access_logs(&self, within: Duration) {
-        let threads = std::mem::take(&mut *self.access_logs.lock().unwrap_or_else(PoisonError::into_inner));
-        if threads.is_empty() {
-            return;
-        }
-        let log = self.live.load().access_log.clone();
-        let (done, ended) = tokio::sync::oneshot::channel();
-        // A thread of its own: the runtime would wait for a blocking task of its own for ever.
-        let spawned = std::thread::Builder::new().name("access-log-end".into()).spawn(move || {
-            if let Some(log) = log {
-                log.end();
-            }
-            let panicked = threads.into_iter().filter_map(|thread| thread.join().err()).count();
-            // Nobody waits any more: it took too long.
-            let _ = done.send(panicked);
-        });
-        match (spawned, tokio::time::timeout(within, ended).await) {
-            (Ok(_), Ok(Ok(0))) => {}
-            (Ok(_), Ok(Ok(_))) => tracing::error!("the access log's thread panicked"),
-            _ => tracing::error!("the access log was not written to its end; what is missing is lost"),
-        }
-    }
-
-    /// Reads the file again and puts it in force, or keeps everything as it is and says why.
-    fn reload(&self) -> Result<String, String> {
-        let Some(file) = &self.file else {
-            return Err("there is no configuration file to read again: authtap was started without one".into());
-        };
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = content_hash(file);
-        let result = load(file).and_then(|(config, problems)| {
-            let before = self.live.load_full();
-            let parts = build(&config, &self.overrides, self.colour, Some(&before), &self.metrics)?;
-            if config.needs_restart_over(&self.started_with) {
-                tracing::warn!("listen, workers, admin and data changed in the file: that takes a restart");
-            }
-            self.connections.follow(&config.limits);
-            self.keep_access_log(parts.access_log);
-            self.live.store(Arc::new(parts.live));
-            self.pipeline.store(Arc::new(parts.pipeline));
-            if let Some(delivery) = &mut *self.delivery.lock().unwrap_or_else(PoisonError::into_inner) {
-                delivery.replace(parts.sinks);
-            }
-            self.shown.store(Arc::new(config.to_string()));
-            Ok((config.rules.routes().len(), config.sinks.len(), problems))
-        });
-        self.metrics.reload(result.is_ok());
-        let outcome = if result.is_ok() { Outcome::Success } else { Outcome::Failure };
-        self.spool.append(vec![notice(RELOADED, outcome, &[("file", file.display().to_string())])]);
-        self.refused.store(result.is_err(), Relaxed);
-        match result {
-            Ok((routes, sinks, problems)) => {
-                let warnings = problems.counts().1;
-                tracing::info!(routes, sinks, warnings, "new configuration in force");
-                Ok(format!("new configuration in force: {routes} routes, {sinks} sinks, {warnings} warnings\n"))
-            }
-            Err(error) => {
-                tracing::error!("the new configuration is refused, the old one stays in force:\n{error}");
-                Err(error.to_string())
-            }
-        }
-    }
-}
-
-/// Reloads off the control runtime's thread, since files are read.
-async fn reload(core: Arc<Core>) -> Result<String, String> {
-    let handle = tokio::runtime::Handle::current();
-    notify(State::Reloading);
-    let reloaded = tokio::task::spawn_blocking(move || {
-        // Delivery starts tasks for new sinks.
-        let _entered = handle.enter();
-        core.reload()
-    });
-    let result = reloaded.await;
-    // Whatever came of it: the service manager waits for the end, not for success.
-    notify(State::Ready);
-    result.unwrap_or_else(|_| Err("reloading panicked; the old configuration stays in force".into()))
-}
-
-fn reload_handle(core: &Arc<Core>) -> admin::Reload {
-    let core = core.clone();
-    Arc::new(move || {
-        let core = core.clone();
-        Box::pin(reload(core)) as Pin<Box<dyn Future<Output = Result<String, String>> + Send>>
-    })
-}
-
-fn config_text(core: &Arc<Core>) -> admin::ConfigText {
-    let core = core.clone();
-    Arc::new(move || core.shown.load().as_ref().clone())
 }

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use super::node::{Map, Node, Value, clip};
 use super::problem::Problems;
 use super::shape::{Field, Kind};
+use crate::body::cookie::fits;
 use crate::capture;
 use crate::enrich::{self, EnrichPlan};
 use crate::proxy::access_log;
@@ -267,6 +268,9 @@ fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
     let session = SessionConfig::check(map.get("session"), problems);
     let routes = map.list("routes", problems);
     let rules = RuleSet::check(routes, &session.cookies, problems);
+    for route in routes {
+        declared_secrets(route, &session, problems);
+    }
     let sinks = match map.get("sinks") {
         Some(at) => sinks::check_all(at, problems),
         None => standard_output(problems),
@@ -310,6 +314,43 @@ fn auto(map: &Map<'_>, problems: &mut Problems) {
     if node.bool(problems) == Some(true) {
         let message = "capture without routes is not built yet".into();
         problems.error_hint(node, message, "write `auto: off`, or take the key away, and name the routes yourself");
+    }
+}
+
+/// What the file itself calls a session or a token is one, whatever its name looks like: no source
+/// may carry it into an event.
+fn declared_secrets(route: &Node, session: &SessionConfig, problems: &mut Problems) {
+    let tokens: Vec<&str> = route
+        .child("session")
+        .and_then(|s| s.child("token"))
+        .map_or(&[][..], Node::items)
+        .iter()
+        .filter_map(Node::scalar)
+        .collect();
+    for key in ["actor", "target", "organization", "method", "provider", "fields"] {
+        let mut rest: Vec<&Node> = route.child(key).into_iter().collect();
+        while let Some(node) = rest.pop() {
+            match &node.value {
+                Value::Map(entries) => rest.extend(entries.iter().map(|(_, value)| value)),
+                Value::Seq(items) => rest.extend(items),
+                Value::Null => {}
+                Value::Scalar { text, .. } => {
+                    let source = text.strip_prefix("response.").unwrap_or(text);
+                    let cookie = source.strip_prefix("cookie.");
+                    let header = source.strip_prefix("header.");
+                    let declared = tokens.contains(&text.as_str())
+                        || cookie.is_some_and(|n| session.cookies.iter().any(|c| fits(c, n.as_bytes())))
+                        || header.is_some_and(|n| session.headers.iter().any(|h| h.as_str().eq_ignore_ascii_case(n)));
+                    if declared {
+                        problems.error_hint(
+                            node,
+                            format!("`{}` is declared as a session or token and is never extracted", clip(text)),
+                            "events carry its keyed hash as metadata.session_id",
+                        );
+                    }
+                }
+            }
+        }
     }
 }
 

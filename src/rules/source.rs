@@ -249,25 +249,62 @@ pub fn is_secret_name(name: &str, strict: bool) -> bool {
     let name = name.to_ascii_lowercase();
     // The last label of a nested name: `user[password]` and `user.password` are `password`.
     let label = name.trim_end_matches(']').rsplit(['[', '.']).next().unwrap_or_default().to_owned();
-    const PARTS: [&str; 10] =
-        ["passw", "pwd", "secret", "token", "csrf", "credential", "private_key", "apikey", "api_key", "api-key"];
-    const WHOLE: [&str; 12] = [
+    const PARTS: [&str; 12] = [
+        "passw",
+        "passphrase",
+        "passcode",
+        "pwd",
+        "secret",
+        "token",
+        "csrf",
+        "credential",
+        "private_key",
+        "apikey",
+        "authoriz",
+        "kennwort",
+    ];
+    const WORDS: [&str; 14] = [
         "pass",
-        "code",
+        "pw",
         "otp",
-        "pin",
         "totp",
-        "mfa_code",
-        "recovery_code",
+        "pin",
         "nonce",
         "signature",
         "jwt",
         "samlresponse",
         "assertion",
+        "sid",
+        "sessid",
+        "sessionid",
+        "senha",
+    ];
+    const WHOLE: [&str; 2] = ["code", "key"];
+    // A code alone may be a country's; these make it one that proves somebody.
+    const PROVES: [&str; 14] = [
+        "auth",
+        "verification",
+        "verify",
+        "backup",
+        "recovery",
+        "sms",
+        "2fa",
+        "mfa",
+        "login",
+        "confirmation",
+        "security",
+        "access",
+        "otp",
+        "reset",
     ];
     const COOKIE: [&str; 5] = ["sess", "sid", "auth", "remember", "login"];
+    let words: Vec<&str> = label.split(['_', '-', ' ']).collect();
+    let code = label.strip_suffix("code").or_else(|| label.contains("code").then_some(label.as_str()));
     PARTS.iter().any(|p| label.contains(p))
+        || words.iter().any(|w| WORDS.contains(w))
         || WHOLE.contains(&label.as_str())
+        || (words.contains(&"api") && words.contains(&"key"))
+        || code.is_some_and(|before| PROVES.iter().any(|p| before.contains(p)))
         || (strict && COOKIE.iter().any(|p| label.contains(p)))
 }
 
@@ -295,12 +332,49 @@ mod tests {
 
     #[test]
     fn names_of_secrets_are_known_and_names_of_people_are_not() {
-        for secret in
-            ["password", "user[password]", "Input.Password", "otp", "access_token", "csrfmiddlewaretoken", "pwd"]
-        {
+        for secret in [
+            "password",
+            "user[password]",
+            "Input.Password",
+            "otp",
+            "access_token",
+            "csrfmiddlewaretoken",
+            "pwd",
+            "pw",
+            "user_pass",
+            "login_pw",
+            "passphrase",
+            "passcode",
+            "otp_attempt",
+            "auth_code",
+            "verification_code",
+            "smscode",
+            "backup_code",
+            "2fa_code",
+            "authorization",
+            "key",
+            "api-key",
+            "sid",
+            "sessionid",
+            "senha",
+            "recovery_code",
+        ] {
             assert!(is_secret_name(secret, false), "{secret}");
         }
-        for fine in ["login", "email", "user[email]", "user_name", "identifier", "passenger", "country_code"] {
+        for fine in [
+            "login",
+            "email",
+            "user[email]",
+            "user_name",
+            "identifier",
+            "passenger",
+            "country_code",
+            "zip_code",
+            "tokyo",
+            "keyboard",
+            "author",
+            "inside",
+        ] {
             assert!(!is_secret_name(fine, false), "{fine}");
         }
         assert!(is_secret_name("PHPSESSID", true) && !is_secret_name("tenant", true));

@@ -1,0 +1,238 @@
+//! What a running program follows: SIGHUP, its configuration file, its databases and certificates.
+//!
+//! A new configuration is read and built as a whole before any of it is put in force; a bad one
+//! changes nothing and says why.
+
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use tokio::sync::mpsc;
+
+use super::{Overrides, build, load};
+use crate::admin;
+use crate::config::settings::Start;
+use crate::deliver::Delivery;
+use crate::event::Outcome;
+use crate::event::notice::{DROPPED, RELOADED, notice};
+use crate::pipeline::PipelineConfig;
+use crate::proxy::handler::Live;
+use crate::proxy::limits::Connections;
+use crate::socket_activation::{State, notify};
+use crate::spool::Spool;
+use crate::telemetry::Metrics;
+use crate::tls::server::ServerTls;
+
+/// How often losses are looked at, to be said in the stream itself.
+const LOSSES_EVERY: Duration = Duration::from_secs(10);
+/// How often the configuration file and the databases are looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// What a reload swaps.
+pub(super) struct Core {
+    pub(super) file: Option<PathBuf>,
+    pub(super) overrides: Overrides,
+    pub(super) live: Arc<ArcSwap<Live>>,
+    pub(super) pipeline: Arc<ArcSwap<PipelineConfig>>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) spool: Arc<dyn Spool>,
+    pub(super) colour: bool,
+    pub(super) shown: ArcSwap<String>,
+    pub(super) started_with: Start,
+    pub(super) connections: Arc<Connections>,
+    pub(super) secured: Vec<Arc<ServerTls>>,
+    pub(super) delivery: Mutex<Option<Delivery>>,
+    /// The threads of the access log: of the one in force, and of those before it that still write.
+    pub(super) access_logs: Mutex<Vec<JoinHandle<()>>>,
+    pub(super) seen: Mutex<Option<blake3::Hash>>,
+}
+
+/// Waits for the end; meanwhile follows SIGHUP, the configuration file and the databases.
+pub(super) async fn watch_over(core: &Arc<Core>, spool: &Arc<dyn Spool>, stop: impl Future<Output = ()>) {
+    let mut stop = std::pin::pin!(stop);
+    let mut hangup = hangups();
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut count = tokio::time::interval(LOSSES_EVERY);
+    count.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut lost_before = Vec::new();
+    loop {
+        tokio::select! {
+            () = &mut stop => return,
+            Some(()) = hangup.recv() => {
+                tracing::info!("SIGHUP: reading the configuration again, opening files anew");
+                if let Some(delivery) = &*core.delivery.lock().unwrap_or_else(PoisonError::into_inner) {
+                    delivery.reopen();
+                }
+                if let Some(log) = &core.live.load().access_log {
+                    log.reopen();
+                }
+                let _ = reload(core.clone()).await;
+            }
+            _ = count.tick() => {
+                let lost = core.metrics.losses();
+                if lost != lost_before && lost.iter().any(|(_, n)| *n > 0) {
+                    let fields: Vec<_> = lost.iter().map(|(reason, n)| (*reason, n.to_string())).collect();
+                    spool.append(vec![notice(DROPPED, Outcome::Failure, &fields)]);
+                }
+                lost_before = lost;
+            }
+            _ = look.tick() => {
+                let looked = core.clone();
+                let changed = tokio::task::spawn_blocking(move || {
+                    refresh_databases(&looked);
+                    looked.file_changed()
+                });
+                if changed.await.unwrap_or(false) {
+                    tracing::info!("the configuration file changed");
+                    let _ = reload(core.clone()).await;
+                }
+            }
+        }
+    }
+}
+
+fn refresh_databases(core: &Core) {
+    for refreshed in core.secured.iter().flat_map(|tls| tls.refresh()) {
+        match refreshed.result {
+            Ok(()) => tracing::info!(what = refreshed.what, file = %refreshed.file.display(), "new certificate in use"),
+            Err(error) => tracing::error!("the old {} stays in use: {error}", refreshed.what),
+        }
+    }
+    for refreshed in core.pipeline.load().enrichers.refresh() {
+        match refreshed.result {
+            Ok(()) => tracing::info!(what = refreshed.what, file = %refreshed.file.display(), "new database in use"),
+            Err(error) => tracing::error!("the old {} database stays in use: {error}", refreshed.what),
+        }
+    }
+}
+
+/// SIGHUPs; a channel that never yields where they cannot be had.
+fn hangups() -> mpsc::Receiver<()> {
+    let (sender, receiver) = mpsc::channel(1);
+    tokio::spawn(async move {
+        let Ok(mut hangup) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else {
+            // Keep the sender, so that the receiver waits for ever instead of ending.
+            return std::future::pending().await;
+        };
+        while hangup.recv().await.is_some() {
+            if sender.send(()).await.is_err() {
+                return;
+            }
+        }
+    });
+    receiver
+}
+
+pub(super) fn content_hash(file: &Path) -> Option<blake3::Hash> {
+    std::fs::read(file).ok().map(|content| blake3::hash(&content))
+}
+
+impl Core {
+    /// True if the file's content is another than when it was last read.
+    fn file_changed(&self) -> bool {
+        let Some(now) = self.file.as_deref().and_then(content_hash) else { return false };
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) != Some(now)
+    }
+
+    /// Remembers the thread of a new access log; those that have ended are forgotten.
+    pub(super) fn keep_access_log(&self, thread: Option<JoinHandle<()>>) {
+        let mut threads = self.access_logs.lock().unwrap_or_else(PoisonError::into_inner);
+        threads.retain(|thread| !thread.is_finished());
+        threads.extend(thread);
+    }
+
+    /// Waits until the access log is written, for at most `within`: a disk that hangs must not
+    /// keep the program from ending. Call it when no traffic is left.
+    pub(super) async fn end_access_logs(&self, within: Duration) {
+        let threads = std::mem::take(&mut *self.access_logs.lock().unwrap_or_else(PoisonError::into_inner));
+        if threads.is_empty() {
+            return;
+        }
+        let log = self.live.load().access_log.clone();
+        let (done, ended) = tokio::sync::oneshot::channel();
+        // A thread of its own: the runtime would wait for a blocking task of its own for ever.
+        let spawned = std::thread::Builder::new().name("access-log-end".into()).spawn(move || {
+            if let Some(log) = log {
+                log.end();
+            }
+            let panicked = threads.into_iter().filter_map(|thread| thread.join().err()).count();
+            // Nobody waits any more: it took too long.
+            let _ = done.send(panicked);
+        });
+        match (spawned, tokio::time::timeout(within, ended).await) {
+            (Ok(_), Ok(Ok(0))) => {}
+            (Ok(_), Ok(Ok(_))) => tracing::error!("the access log's thread panicked"),
+            _ => tracing::error!("the access log was not written to its end; what is missing is lost"),
+        }
+    }
+
+    /// Reads the file again and puts it in force, or keeps everything as it is and says why.
+    fn reload(&self) -> Result<String, String> {
+        let Some(file) = &self.file else {
+            return Err("there is no configuration file to read again: authtap was started without one".into());
+        };
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = content_hash(file);
+        let result = load(file).and_then(|(config, problems)| {
+            let before = self.live.load_full();
+            let parts = build(&config, &self.overrides, self.colour, Some(&before), &self.metrics)?;
+            if config.needs_restart_over(&self.started_with) {
+                tracing::warn!("listen, workers, admin and data changed in the file: that takes a restart");
+            }
+            self.connections.follow(&config.limits);
+            self.keep_access_log(parts.access_log);
+            self.live.store(Arc::new(parts.live));
+            self.pipeline.store(Arc::new(parts.pipeline));
+            if let Some(delivery) = &mut *self.delivery.lock().unwrap_or_else(PoisonError::into_inner) {
+                delivery.replace(parts.sinks);
+            }
+            self.shown.store(Arc::new(config.to_string()));
+            Ok((config.rules.routes().len(), config.sinks.len(), problems))
+        });
+        self.metrics.reload(result.is_ok());
+        let outcome = if result.is_ok() { Outcome::Success } else { Outcome::Failure };
+        self.spool.append(vec![notice(RELOADED, outcome, &[("file", file.display().to_string())])]);
+        match result {
+            Ok((routes, sinks, problems)) => {
+                let warnings = problems.counts().1;
+                tracing::info!(routes, sinks, warnings, "new configuration in force");
+                Ok(format!("new configuration in force: {routes} routes, {sinks} sinks, {warnings} warnings\n"))
+            }
+            Err(error) => {
+                tracing::error!("the new configuration is refused, the old one stays in force:\n{error}");
+                Err(error.to_string())
+            }
+        }
+    }
+}
+
+/// Reloads off the control runtime's thread, since files are read.
+async fn reload(core: Arc<Core>) -> Result<String, String> {
+    let handle = tokio::runtime::Handle::current();
+    notify(State::Reloading);
+    let reloaded = tokio::task::spawn_blocking(move || {
+        // Delivery starts tasks for new sinks.
+        let _entered = handle.enter();
+        core.reload()
+    });
+    let result = reloaded.await;
+    // Whatever came of it: the service manager waits for the end, not for success.
+    notify(State::Ready);
+    result.unwrap_or_else(|_| Err("reloading panicked; the old configuration stays in force".into()))
+}
+
+pub(super) fn reload_handle(core: &Arc<Core>) -> admin::Reload {
+    let core = core.clone();
+    Arc::new(move || {
+        let core = core.clone();
+        Box::pin(reload(core)) as Pin<Box<dyn Future<Output = Result<String, String>> + Send>>
+    })
+}
+
+pub(super) fn config_text(core: &Arc<Core>) -> admin::ConfigText {
+    let core = core.clone();
+    Arc::new(move || core.shown.load().as_ref().clone())
+}
