@@ -18,7 +18,7 @@ pub enum StartError {
     #[error("{0}")]
     Usage(String),
     /// The configuration file cannot be read.
-    #[error("cannot read {}: {source}", .file.display())]
+    #[error("cannot read {}: {source}; name the file, or begin with the routes.yaml of the project", .file.display())]
     Read {
         /// The file.
         file: PathBuf,
@@ -81,7 +81,9 @@ fn hint(address: &ListenAt, error: &io::Error) -> &'static str {
         };
     }
     match error.kind() {
-        io::ErrorKind::AddrInUse => "; another program has the port: stop it, or choose another with --listen",
+        io::ErrorKind::AddrInUse => {
+            "; another program has the port: stop it, or choose another with --listen (traffic) or --admin"
+        }
         io::ErrorKind::PermissionDenied => "; ports below 1024 need the capability CAP_NET_BIND_SERVICE",
         _ => "",
     }

@@ -15,7 +15,9 @@ pub fn run(options: &Check) -> u8 {
     let source = match std::fs::read_to_string(&options.file) {
         Ok(source) => source,
         Err(error) => {
-            complain(&format!("cannot read {name}: {error}"));
+            complain(&format!(
+                "cannot read {name}: {error}; name the file, or begin with the routes.yaml of the project"
+            ));
             return USAGE;
         }
     };

@@ -83,7 +83,7 @@ pub const VOCABULARY: &[Known] = &[
     known("user.email.verified", None, "an address was verified"),
     known("access.denied", None, "access was refused"),
     known("authtap.started", None, "authtap began to serve"),
-    known("authtap.config.reloaded", None, "a new configuration is in force"),
+    known("authtap.config.reloaded", None, "the configuration was read again: success in force, failure refused"),
     known("authtap.events.dropped", None, "events were lost, and how many"),
 ];
 

@@ -157,7 +157,8 @@ fn refuse(
         tracing::debug!(status, "request refused: {error}");
     } else {
         let cause = std::error::Error::source(error).map(ToString::to_string);
-        tracing::warn!(status, request_id = ?id, cause, "request failed: {error}");
+        let request_id = id.and_then(|id| id.to_str().ok());
+        tracing::warn!(status, request_id, cause, "request failed: {error}");
     }
     let taste = accept.map(|accept| HeaderMap::from_iter([(header::ACCEPT, accept)])).unwrap_or_default();
     error.response(&taste, id).map(|body| ResponseBody::from(body.into_inner().unwrap_or_default()))
