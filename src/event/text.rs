@@ -59,6 +59,17 @@ impl Text {
     }
 }
 
+/// What stands in a path in the place of a segment that looks like a token.
+pub const MASK: &str = "***";
+
+/// True for a segment of a path that may prove somebody: sixteen or more characters with letters
+/// and digits (reset links, confirmation keys, ids that are secrets), or a word longer than words are.
+pub fn looks_like_a_token(segment: &str) -> bool {
+    let letters = segment.bytes().any(|b| b.is_ascii_alphabetic());
+    let digits = segment.bytes().any(|b| b.is_ascii_digit());
+    (segment.len() >= 16 && letters && digits) || segment.split(['-', '_', '.']).any(|word| word.len() >= 20)
+}
+
 /// Characters that could forge a line, a colour or a reading direction in somebody's log.
 fn is_unsafe(c: char) -> bool {
     c.is_control()

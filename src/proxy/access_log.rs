@@ -28,7 +28,7 @@ use crate::config::node::Node;
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
 use crate::event::Timestamp;
-use crate::event::text::Text;
+use crate::event::text::{MASK, Text, looks_like_a_token};
 use crate::exchange::Ended;
 
 #[cfg(test)]
@@ -50,9 +50,6 @@ const QUEUE: usize = 8192;
 const BATCH: usize = 256;
 /// The longest path of a record, in characters.
 const MAX_PATH: usize = 1024;
-/// A segment of a path that is at least so long and mixes letters and digits may be a token.
-const TOKEN_LEN: usize = 20;
-const MASK: &str = "[masked]";
 /// Who may read the file: its owner and group.
 const MODE: u32 = 0o640;
 
@@ -169,7 +166,7 @@ fn version<S: Serializer>(version: &Version, to: S) -> Result<S::Ok, S::Error> {
     })
 }
 
-/// A path as it is logged: without its query, at most 1024 characters, and with `[masked]` in the
+/// A path as it is logged: without its query, at most 1024 characters, and with [`MASK`] in the
 /// place of each segment that looks like a token (reset links carry theirs in the path).
 pub fn shown_path(path: &str) -> Text {
     let path = path.split(['?', '#']).next().unwrap_or_default();
@@ -184,14 +181,6 @@ pub fn shown_path(path: &str) -> Text {
         }
     }
     Text::capped(&shown, MAX_PATH).unwrap_or(Text::fixed("/"))
-}
-
-/// Long, and of letters and digits; or so long that no word is, whatever it is made of.
-fn looks_like_a_token(segment: &str) -> bool {
-    let has = |test: fn(&u8) -> bool| segment.as_bytes().iter().any(test);
-    let mixed = has(u8::is_ascii_digit) && has(u8::is_ascii_alphabetic);
-    let words = segment.split(['-', '_', '.']).all(|word| word.len() < TOKEN_LEN);
-    segment.len() >= TOKEN_LEN && (mixed || !words)
 }
 
 #[derive(Debug)]

@@ -4,6 +4,7 @@ use super::Decision;
 use super::facts::Facts;
 use super::path::PathPattern;
 use super::source::{Source, is_secret_name};
+use crate::event::text::{MASK, looks_like_a_token};
 use crate::event::{
     Actor, Event, EventId, Metadata, Mode, Organization, Request, SCHEMA_VERSION, Source as EventSource, Target, Text,
     Tls,
@@ -97,18 +98,9 @@ pub fn shown_path(path: &str, patterns: &[PathPattern]) -> String {
     }
     let shown = path.split('/').map(|segment| {
         let secret = hidden.contains(&segment) || looks_like_a_token(segment);
-        if secret { "***" } else { segment }
+        if secret { MASK } else { segment }
     });
     shown.collect::<Vec<_>>().join("/")
-}
-
-/// Sixteen or more characters with letters and digits, or thirty-two or more of anything without
-/// a word break.
-fn looks_like_a_token(segment: &str) -> bool {
-    let letters = segment.bytes().any(|b| b.is_ascii_alphabetic());
-    let digits = segment.bytes().any(|b| b.is_ascii_digit());
-    let breaks = segment.bytes().filter(|b| matches!(b, b'-' | b'_' | b'.')).count();
-    (segment.len() >= 16 && letters && digits) || (segment.len() >= 32 && breaks < segment.len() / 12)
 }
 
 /// The trace id of `traceparent` (W3C Trace Context section 3.2.2).

@@ -53,7 +53,7 @@ fn a_line_has_these_keys_and_nothing_of_a_secret() {
     assert_eq!(
         first,
         serde_json::json!({
-            "client_ip": "203.0.113.42", "method": "POST", "host": "app.test", "path": "/reset/MQ/[masked]/",
+            "client_ip": "203.0.113.42", "method": "POST", "host": "app.test", "path": "/reset/MQ/***/",
             "status": 302, "bytes": 10, "upstream_ms": 41.2, "request_id": "0193b0a2", "version": "1.1",
             "ended": "complete"
         })
@@ -69,9 +69,9 @@ fn paths_keep_words_and_lose_tokens_and_queries() {
         ("/accounts/login/?next=/x", "/accounts/login/"),
         ("/blog/how-to-reset-a-forgotten-password", "/blog/how-to-reset-a-forgotten-password"),
         ("/users/12345678", "/users/12345678"),
-        ("/m/eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.x/go", "/m/[masked]/go"),
-        ("/m/QWERTYUIOPASDFGHJKLZXCVBNM", "/m/[masked]"),
-        ("/m/550e8400-e29b-41d4-a716-446655440000", "/m/[masked]"),
+        ("/m/eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.x/go", "/m/***/go"),
+        ("/m/QWERTYUIOPASDFGHJKLZXCVBNM", "/m/***"),
+        ("/m/550e8400-e29b-41d4-a716-446655440000", "/m/***"),
         ("", "/"),
         ("*", "*"),
     ] {
