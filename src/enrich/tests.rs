@@ -4,7 +4,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderValue, Method, Uri};
 
 use super::*;
-use crate::event::{self, EventId, EventType, Metadata, Outcome, SCHEMA_VERSION, Source, Text, Timestamp};
+use crate::event::{Timestamp, sample};
 use crate::exchange::{Ended, Kept, Request};
 
 /// An exchange and its event, from this address, with this `User-Agent` header.
@@ -34,40 +34,8 @@ pub(super) fn login(address: &str, agent: Option<&[u8]>) -> (Exchange, Event) {
         response: None,
         ended: Ended::Complete,
     };
-    let event = Event {
-        schema_version: SCHEMA_VERSION,
-        id: EventId::new(),
-        event_type: EventType::fixed("user.login.success"),
-        timestamp: moment,
-        outcome: Outcome::Success,
-        reason: None,
-        actor: event::Actor::default(),
-        target: None,
-        organization: None,
-        metadata: Metadata {
-            ip_address: Some(client_ip),
-            user_agent: None,
-            method: None,
-            provider: None,
-            session_id: None,
-            geo: None,
-            network: None,
-            client: None,
-            tls: None,
-            request: Some(event::Request {
-                id: Text::fixed("r"),
-                method: Text::fixed("POST"),
-                host: None,
-                path: Text::fixed("/login"),
-                status: None,
-                duration_ms: 0.0,
-                ended: None,
-                trace_id: None,
-            }),
-            fields: Vec::new(),
-        },
-        source: Source { route: None, rule: None, preset: None, mode: event::Mode::Routes, confidence: 1.0 },
-    };
+    let mut event = sample::of_type("user.login.success", "alice");
+    event.metadata.ip_address = Some(client_ip);
     (facts, event)
 }
 

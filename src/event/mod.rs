@@ -11,6 +11,8 @@ pub mod kind;
 pub mod line;
 pub mod notice;
 pub mod outcome;
+#[cfg(test)]
+pub(crate) mod sample;
 pub mod schema;
 pub mod text;
 pub mod time;

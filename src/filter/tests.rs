@@ -1,44 +1,15 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::event::{Actor, EventId, EventType, Metadata, Mode, Request, SCHEMA_VERSION, Source};
+use crate::event::{Actor, sample};
 
 /// An event made by hand, for the tests here and of the admin listener.
 pub(crate) fn event(kind: &str, outcome: Outcome, login: &str, ip: &str) -> Event {
-    Event {
-        schema_version: SCHEMA_VERSION,
-        id: EventId::new(),
-        event_type: EventType::parse(kind).expect("a valid event type"),
-        timestamp: Timestamp::now(),
-        outcome,
-        reason: None,
-        actor: Actor { login: Text::identifier(login), ..Actor::default() },
-        target: None,
-        organization: None,
-        metadata: Metadata {
-            ip_address: Some(ip.parse().expect("an address")),
-            user_agent: None,
-            method: None,
-            provider: None,
-            session_id: None,
-            geo: None,
-            network: None,
-            client: None,
-            tls: None,
-            request: Some(Request {
-                id: Text::fixed("r1"),
-                method: Text::fixed("POST"),
-                host: None,
-                path: Text::fixed("/login"),
-                status: Some(302),
-                duration_ms: 1.5,
-                ended: None,
-                trace_id: None,
-            }),
-            fields: Vec::new(),
-        },
-        source: Source { route: None, rule: None, preset: None, mode: Mode::Routes, confidence: 1.0 },
-    }
+    let mut event = sample::of_type(kind, login);
+    event.timestamp = Timestamp::now();
+    event.outcome = outcome;
+    event.metadata.ip_address = Some(ip.parse().expect("an address"));
+    event
 }
 
 fn filter(query: &str) -> Filter {
