@@ -186,23 +186,23 @@ impl RuleSet {
     /// True if the answer's body can still matter, now that its head is known.
     pub fn wants_answer(&self, candidates: &Candidates, facts: &Facts<'_>) -> bool {
         candidates.routes.iter().filter_map(|i| self.route(*i)).any(|route| {
+            // What is ignored may still tell the next step of a flow, or hand out a token.
+            let silent = route.flow.is_none() && route.tokens.is_empty();
+            let read = |outcome: Outcome| route.source_needs.response_body && !(silent && outcome == Outcome::Ignore);
             for rule in &route.rules {
                 let held = rule.when.as_ref().map_or(Some(true), |c| c.holds(facts));
                 match held {
-                    Some(true) => return rule.outcome != Outcome::Ignore && route.source_needs.response_body,
+                    Some(true) => return read(rule.outcome),
                     Some(false) => {}
                     None => {
-                        if rule.when.as_ref().is_some_and(|c| c.needs().response_body) {
-                            return true;
-                        }
-                        // Open for another reason (a form field, the session): it may decide.
-                        if rule.outcome != Outcome::Ignore && route.source_needs.response_body {
+                        // Open for another reason than the body (a form field, the session): it may decide.
+                        if rule.when.as_ref().is_some_and(|c| c.needs().response_body) || read(rule.outcome) {
                             return true;
                         }
                     }
                 }
             }
-            route.default != Outcome::Ignore && route.source_needs.response_body
+            read(route.default)
         })
     }
 

@@ -252,7 +252,7 @@ impl Route {
         }
         let flow = map.get("flow").and_then(|at| FlowPlan::check(at, &mut used, problems));
         for (source, at) in &used {
-            if let Source::Path(name) = source
+            if let Source::Path(name) = source.innermost()
                 && !parameters.contains(&name.as_str())
             {
                 let hint = match parameters.is_empty() {

@@ -4,6 +4,8 @@
 //! names a secret (a password, token, code or session cookie) is refused when the configuration is
 //! read.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderName, header};
 use regex::Regex;
 
@@ -49,12 +51,15 @@ pub enum Source {
     ResponseLocation(Regex),
     /// `const:TEXT`: this text.
     Const(String),
+    /// `uid36:SOURCE` and `uid64:SOURCE`: the account's number at the head of a link's key.
+    Uid(LinkUid, Box<Source>),
 }
 
 /// The forms a source may take, for messages.
 const FORMS: &str = "sources of the request: form.NAME, json:/POINTER, query.NAME, path.NAME, header.NAME, cookie.NAME, \
 basic.user, jwt:/CLAIM\nsources of the answer: response.json:/POINTER, response.header.NAME, response.cookie.NAME, \
-response.jwt:/POINTER#/CLAIM, response.body:REGEX, response.location:REGEX\na constant: const:TEXT";
+response.jwt:/POINTER#/CLAIM, response.body:REGEX, response.location:REGEX\na constant: const:TEXT\n\
+the account in the key of a mailed link: uid36:SOURCE, uid64:SOURCE";
 
 /// What a text that is no source was probably meant to be.
 fn meant(text: &str) -> String {
@@ -84,6 +89,14 @@ pub enum Secrets {
 }
 
 impl Source {
+    /// The source whose value is read.
+    pub fn innermost(&self) -> &Source {
+        match self {
+            Source::Uid(_, inner) => inner.innermost(),
+            other => other,
+        }
+    }
+
     /// Reads a source.
     pub fn check(node: &Node, secrets: Secrets, problems: &mut Problems) -> Option<Source> {
         let text = node.str(problems)?;
@@ -110,8 +123,9 @@ impl Source {
     /// A source, or a constant text where no source is meant (`method: password`).
     pub fn check_or_text(node: &Node, problems: &mut Problems) -> Option<Source> {
         let text = node.str(problems)?;
-        const STEMS: [&str; 9] =
-            ["form.", "json:", "query.", "path.", "header.", "cookie.", "response.", "jwt:", "const:"];
+        const STEMS: [&str; 11] = [
+            "form.", "json:", "query.", "path.", "header.", "cookie.", "response.", "jwt:", "const:", "uid36:", "uid64:",
+        ];
         if text == "basic.user" || STEMS.iter().any(|s| text.starts_with(s)) {
             Source::check(node, Secrets::Refused, problems)
         } else {
@@ -136,6 +150,12 @@ impl Source {
             None
         };
         let named = |name: &str| (!name.is_empty()).then(|| name.to_owned());
+        let uid = [("uid36:", LinkUid::Base36), ("uid64:", LinkUid::Base64)];
+        if let Some((rest, form)) = uid.iter().find_map(|(stem, form)| Some((text.strip_prefix(stem)?, *form))) {
+            let inner = Source::parse(rest, node, problems)?;
+            let in_a_link = matches!(&inner, Some(Source::Path(_) | Source::Query(_) | Source::Form(_) | Source::Json(_)));
+            return Some(inner.filter(|_| in_a_link).map(|inner| Source::Uid(form, Box::new(inner))));
+        }
         Some(if let Some(rest) = text.strip_prefix("response.") {
             if let Some(p) = rest.strip_prefix("json:") {
                 Some(Source::ResponseJson(pointer(p, problems)?))
@@ -214,6 +234,7 @@ impl Source {
             Source::ResponseJson(_) | Source::ResponseJwt(..) | Source::ResponseBody(_) => {
                 Needs { request_body: false, response_body: true }
             }
+            Source::Uid(_, inner) => inner.needs(),
             _ => Needs::default(),
         }
     }
@@ -238,8 +259,42 @@ impl Source {
             Source::ResponseBody(regex) => first_group(regex, &facts.response_body()?.text())?,
             Source::ResponseLocation(regex) => first_group(regex, &location_path(facts.response?.1, facts.uri)?)?,
             Source::Const(text) => text.clone(),
+            Source::Uid(form, inner) => form.decode(&inner.read(facts, paths)?)?,
         };
         (!value.trim().is_empty()).then_some(value)
+    }
+}
+
+/// How a mailed link says whose it is, beside the token that proves it. Only the account's number
+/// is ever read, and only from what has the form of such a link: no part of a token or code leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkUid {
+    /// A number in base 36, a hyphen, and the token.
+    Base36,
+    /// A number as decimal digits in base 64, in a place of its own.
+    Base64,
+}
+
+impl LinkUid {
+    /// The shortest that may follow the hyphen; a code of a few characters is no link.
+    const SHORTEST_REST: usize = 12;
+
+    fn decode(self, text: &str) -> Option<String> {
+        match self {
+            LinkUid::Base36 => {
+                let (number, rest) = text.split_once('-')?;
+                let digits = number.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase());
+                // Thirteen digits of base 36 are the most that 64 bits hold.
+                let fits = digits && !number.is_empty() && number.len() <= 13 && rest.len() >= Self::SHORTEST_REST;
+                fits.then(|| u64::from_str_radix(number, 36).ok()).flatten().map(|n| n.to_string())
+            }
+            LinkUid::Base64 => {
+                let fits = text.len() <= 28;
+                let bytes = fits.then(|| URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).ok()).flatten()?;
+                let digits = bytes.iter().all(u8::is_ascii_digit);
+                digits.then(|| String::from_utf8(bytes).ok()).flatten()
+            }
+        }
     }
 }
 
@@ -329,6 +384,24 @@ fn first_group(regex: &Regex, text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_account_of_a_link_is_read_and_no_part_of_its_token() {
+        for (text, number) in [
+            ("2-set-password", Some("2")),
+            ("14-dieu6g-0f3a5b7c9d1e2f30", Some("40")),
+            ("123-456", None),
+            ("2", None),
+            ("-dieu6g-0f3a5b7c9d1e2f30", None),
+            ("Secret-dieu6g-0f3a5b7c9d1e", None),
+            ("zzzzzzzzzzzzzzzz-0f3a5b7c9d1e2f30", None),
+        ] {
+            assert_eq!(LinkUid::Base36.decode(text).as_deref(), number, "{text}");
+        }
+        for (text, number) in [("Mg", Some("2")), ("NDA=", Some("40")), ("c2VjcmV0", None), ("***", None)] {
+            assert_eq!(LinkUid::Base64.decode(text).as_deref(), number, "{text}");
+        }
+    }
 
     #[test]
     fn names_of_secrets_are_known_and_names_of_people_are_not() {
