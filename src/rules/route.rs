@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use super::calls::Scope;
 use super::case::{self, Case};
 use super::condition::{self, Condition, Needs};
 use super::path::PathPattern;
@@ -123,6 +124,8 @@ pub struct Route {
     pub emit: Vec<(Outcome, EventType)>,
     /// The tests written beside it.
     pub cases: Vec<Case>,
+    /// How much of an exchange it is about: each call of a batch, if it looks at calls.
+    pub scope: Scope,
     /// Which bodies the demands read.
     pub demand_needs: Needs,
     /// Which bodies the sources read.
@@ -307,6 +310,13 @@ impl Route {
         let needs = |all: &mut dyn Iterator<Item = Needs>| all.fold(Needs::default(), Needs::or);
         Some(Route {
             id: id?,
+            scope: demands
+                .iter()
+                .chain(rules.iter().filter_map(|r| r.when.as_ref()))
+                .map(Condition::scope)
+                .chain(used.iter().map(|(s, _)| s.scope()))
+                .max()
+                .unwrap_or_default(),
             demand_needs: needs(&mut demands.iter().map(Condition::needs)),
             source_needs: needs(&mut used.iter().map(|(s, _)| s.needs())),
             rule_needs: needs(&mut rules.iter().filter_map(|r| r.when.as_ref()).map(Condition::needs)),
@@ -324,6 +334,11 @@ impl Route {
             emit,
             cases,
         })
+    }
+
+    /// True if it says which methods it is about.
+    pub fn names_methods(&self) -> bool {
+        self.demands.iter().any(|d| matches!(d, Condition::Method(_) | Condition::Overridden(_)))
     }
 
     /// The event type of an outcome, if the route emits it.
