@@ -116,6 +116,7 @@ impl Pipeline {
         exchange: &Exchange,
         presented: &[Handle],
     ) -> Vec<Event> {
+        let presented = &self.carried(decision, facts, presented)[..];
         let known = self.sessions.recall(presented, exchange.answered);
         let handed_out = self.handed_out(decision, facts);
 
@@ -137,6 +138,13 @@ impl Pipeline {
         let mut events = vec![event];
         events.extend(further);
         events
+    }
+
+    /// Tokens that the request carries where its route says, then those of headers and cookies.
+    fn carried(&self, decision: &Decision<'_>, facts: &Facts<'_>, presented: &[Handle]) -> Vec<Handle> {
+        let route = decision.route;
+        let tokens = route.carried.iter().filter_map(|source| source.read(facts, &route.paths));
+        tokens.map(|t| self.sessions.handle(t.as_bytes())).chain(presented.iter().copied()).collect()
     }
 
     /// Sessions and tokens that the answer hands out.

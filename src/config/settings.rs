@@ -320,13 +320,9 @@ fn auto(map: &Map<'_>, problems: &mut Problems) {
 /// What the file itself calls a session or a token is one, whatever its name looks like: no source
 /// may carry it into an event.
 fn declared_secrets(route: &Node, session: &SessionConfig, problems: &mut Problems) {
-    let tokens: Vec<&str> = route
-        .child("session")
-        .and_then(|s| s.child("token"))
-        .map_or(&[][..], Node::items)
-        .iter()
-        .filter_map(Node::scalar)
-        .collect();
+    let session_of = route.child("session");
+    let declared = ["token", "carried"].into_iter().filter_map(|key| session_of?.child(key));
+    let tokens: Vec<&str> = declared.flat_map(Node::items).filter_map(Node::scalar).collect();
     for key in ["actor", "target", "organization", "method", "provider", "fields"] {
         let mut rest: Vec<&Node> = route.child(key).into_iter().collect();
         while let Some(node) = rest.pop() {

@@ -180,23 +180,25 @@ impl RuleSet {
     /// True if the answer's body can still matter, now that its head is known.
     pub fn wants_answer(&self, candidates: &Candidates, facts: &Facts<'_>) -> bool {
         candidates.routes.iter().filter_map(|i| self.route(*i)).any(|route| {
+            // A renewed token is followed, though its renewal is no event.
+            let silent = |outcome: Outcome| outcome == Outcome::Ignore && route.tokens.is_empty();
             for rule in &route.rules {
                 let held = rule.when.as_ref().map_or(Some(true), |c| c.holds(facts));
                 match held {
-                    Some(true) => return rule.outcome != Outcome::Ignore && route.source_needs.response_body,
+                    Some(true) => return !silent(rule.outcome) && route.source_needs.response_body,
                     Some(false) => {}
                     None => {
                         if rule.when.as_ref().is_some_and(|c| c.needs().response_body) {
                             return true;
                         }
                         // Open for another reason (a form field, the session): it may decide.
-                        if rule.outcome != Outcome::Ignore && route.source_needs.response_body {
+                        if !silent(rule.outcome) && route.source_needs.response_body {
                             return true;
                         }
                     }
                 }
             }
-            route.default != Outcome::Ignore && route.source_needs.response_body
+            !silent(route.default) && route.source_needs.response_body
         })
     }
 

@@ -30,12 +30,20 @@ const TARGET: &[Field] = &[
     Field::new("email", SOURCES, "", "its address"),
 ];
 
-const SESSION: &[Field] = &[Field::new(
-    "token",
-    SOURCES,
-    "",
-    "where a successful answer hands out a token that later requests carry; kept only as a keyed hash",
-)];
+const SESSION: &[Field] = &[
+    Field::new(
+        "token",
+        SOURCES,
+        "",
+        "where a successful answer hands out a token that later requests carry; kept only as a keyed hash",
+    ),
+    Field::new(
+        "carried",
+        SOURCES,
+        "",
+        "where this request carries such a token, beside the headers and cookies of the file's `session`: json:/refresh_token",
+    ),
+];
 
 const EMIT: &[Field] = &[
     Field::new("success", Kind::Str, "", "event type of this outcome"),
@@ -116,6 +124,8 @@ pub struct Route {
     pub fields: Vec<(Text, Vec<Source>)>,
     /// Tokens that a success hands out.
     pub tokens: Vec<Source>,
+    /// Where the request carries a token that an earlier answer handed out.
+    pub carried: Vec<Source>,
     /// The rules in order.
     pub rules: Vec<Rule>,
     /// The outcome if none holds.
@@ -224,18 +234,18 @@ impl Route {
                 fields.extend(Text::other(&key.text).map(|name| (name, from)));
             }
         }
-        let tokens: Vec<Source> = match map.get("session").and_then(|n| n.map(SESSION, problems)) {
-            Some(inner) => inner
-                .items("token")
-                .iter()
-                .filter_map(|item| {
-                    let source = Source::check(item, Secrets::Hashed, problems)?;
-                    used.push((source.clone(), item));
-                    Some(source)
-                })
-                .collect(),
-            None => Vec::new(),
+        let session = map.get("session").and_then(|n| n.map(SESSION, problems));
+        let mut hashed = |key: &str, problems: &mut Problems| -> Vec<Source> {
+            let items = session.iter().flat_map(|inner| inner.items(key));
+            let found = items.filter_map(|item| {
+                let source = Source::check(item, Secrets::Hashed, problems)?;
+                used.push((source.clone(), item));
+                Some(source)
+            });
+            found.collect()
         };
+        let tokens = hashed("token", problems);
+        let carried = hashed("carried", problems);
         for (source, at) in &used {
             if let Source::Path(name) = source
                 && !parameters.contains(&name.as_str())
@@ -329,6 +339,7 @@ impl Route {
             provider,
             fields,
             tokens,
+            carried,
             rules,
             default,
             emit,

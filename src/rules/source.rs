@@ -38,6 +38,8 @@ pub enum Source {
     BasicUser,
     /// `jwt:/POINTER`: a claim of the bearer token, unverified.
     Jwt(String),
+    /// `jwt:SOURCE#/CLAIM`: a claim of a token that another source of the request finds, unverified.
+    JwtIn(Box<Source>, String),
     /// `graphql.NAME` or `graphql:/POINTER`: an argument of the field, else a variable.
     Graphql(String),
     /// `xmlrpc.N` or `xmlrpc:/N/POINTER`: a parameter by its position, counted from 0.
@@ -62,7 +64,7 @@ pub enum Source {
 
 /// The forms a source may take, for messages.
 const FORMS: &str = "sources of the request: form.NAME, json:/POINTER, query.NAME, path.NAME, header.NAME, cookie.NAME, \
-basic.user, jwt:/CLAIM, graphql.ARGUMENT, xmlrpc.POSITION\nsources of the answer: response.json:/POINTER, \
+basic.user, jwt:/CLAIM, jwt:SOURCE#/CLAIM, graphql.ARGUMENT, xmlrpc.POSITION\nsources of the answer: response.json:/POINTER, \
 response.graphql:/POINTER, response.header.NAME, response.cookie.NAME, \
 response.jwt:/POINTER#/CLAIM, response.body:REGEX, response.location:REGEX\na constant: const:TEXT";
 
@@ -204,7 +206,14 @@ impl Source {
         } else if text == "basic.user" {
             Some(Source::BasicUser)
         } else if let Some(claim) = text.strip_prefix("jwt:") {
-            Some(Source::Jwt(pointer(claim, problems)?))
+            match claim.split_once('#') {
+                None => Some(Source::Jwt(pointer(claim, problems)?)),
+                Some((token, claim)) => {
+                    let within = Source::parse(token, node, problems)?.filter(|s| !matches!(s, Source::JwtIn(..)));
+                    let claim = pointer(claim, problems)?;
+                    within.map(|source| Source::JwtIn(Box::new(source), claim))
+                }
+            }
         } else {
             text.strip_prefix("const:").map(|t| Source::Const(t.to_owned()))
         })
@@ -217,6 +226,7 @@ impl Source {
             Source::Json(p)
             | Source::ResponseJson(p)
             | Source::Jwt(p)
+            | Source::JwtIn(_, p)
             | Source::ResponseJwt(_, p)
             | Source::Graphql(p)
             | Source::ResponseGraphql(p)
@@ -252,6 +262,7 @@ impl Source {
             Source::ResponseJson(_) | Source::ResponseJwt(..) | Source::ResponseBody(_) => {
                 Needs { request_body: false, response_body: true }
             }
+            Source::JwtIn(token, _) => token.needs(),
             _ => Needs::default(),
         }
     }
@@ -261,6 +272,7 @@ impl Source {
         match self {
             Source::Graphql(_) | Source::XmlRpc(_) | Source::ResponseGraphql(_) => Scope::Field,
             Source::Json(_) | Source::ResponseJson(_) | Source::ResponseJwt(..) => Scope::Entry,
+            Source::JwtIn(token, _) => token.scope(),
             _ => Scope::Exchange,
         }
     }
@@ -276,6 +288,7 @@ impl Source {
             Source::Cookie(name) => String::from_utf8_lossy(cookie::request_cookie(facts.headers, name)?).into_owned(),
             Source::BasicUser => credentials::basic_user(facts.headers)?,
             Source::Jwt(claim) => claim_of(credentials::bearer(facts.headers)?, claim)?,
+            Source::JwtIn(token, claim) => claim_of(&token.read(facts, paths)?, claim)?,
             Source::ResponseJson(pointer) => json_value(facts.response_json()?, pointer)?,
             Source::Graphql(pointer) => graphql::argument(facts, pointer)?,
             Source::XmlRpc(pointer) => xmlrpc::param(facts, pointer)?,
