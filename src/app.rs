@@ -275,7 +275,11 @@ fn build(
             capture: CaptureConfig { rules: config.rules.clone(), limits: config.capture },
             access_log,
         },
-        pipeline: PipelineConfig { enrichers: Arc::new(enrichers), session: config.session.clone() },
+        pipeline: PipelineConfig {
+            enrichers: Arc::new(enrichers),
+            session: config.session.clone(),
+            identity: config.identity.build(&config.base)?,
+        },
     })
 }
 

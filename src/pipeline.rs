@@ -14,6 +14,7 @@ use crate::capture::queue::Captured;
 use crate::enrich::Enrichers;
 use crate::event::{Event, EventId, EventType, Outcome};
 use crate::exchange::Exchange;
+use crate::identity::Identity;
 use crate::rules::facts::Facts;
 use crate::rules::{Decision, extract};
 use crate::session::{Handle, SessionConfig, Sessions};
@@ -29,6 +30,8 @@ pub struct PipelineConfig {
     pub enrichers: Arc<Enrichers>,
     /// Where sessions are carried.
     pub session: SessionConfig,
+    /// How much of who somebody is an event says.
+    pub identity: Identity,
 }
 
 /// The pipeline's state.
@@ -36,6 +39,8 @@ pub struct Pipeline {
     config: Arc<ArcSwap<PipelineConfig>>,
     current: Arc<PipelineConfig>,
     sessions: Sessions,
+    /// The key of hashed identifiers where none is configured.
+    identity_key: [u8; 32],
     spool: Arc<dyn Spool>,
     metrics: Arc<Metrics>,
 }
@@ -50,7 +55,8 @@ impl Pipeline {
     ) -> Pipeline {
         let current = config.load_full();
         let sessions = Sessions::new(current.session.clone(), key);
-        Pipeline { config, current, sessions, spool, metrics }
+        let identity_key = blake3::derive_key("authtap 2026 hashed identifiers", &key);
+        Pipeline { config, current, sessions, identity_key, spool, metrics }
     }
 
     /// Runs on a thread of its own until every sender of the queue is gone, then ends with
@@ -133,6 +139,8 @@ impl Pipeline {
         let Some(mut event) = event else { return Vec::new() };
         event.metadata.session_id = session.and_then(Handle::shown);
         self.current.enrichers.enrich(exchange, &mut event);
+        // Last: the memory above knows sessions by whole names, what leaves here may not.
+        self.current.identity.apply(&mut event, &self.identity_key);
         let further = decision.types[1..].iter().map(|event_type| also(&event, event_type));
         let further: Vec<Event> = further.collect();
         let mut events = vec![event];

@@ -11,6 +11,7 @@ mod drain;
 mod errors;
 mod examples;
 mod harness;
+mod identity;
 mod layers;
 mod operation;
 mod reload;
