@@ -296,7 +296,12 @@ fn build(
             },
             access_log,
         },
-        pipeline: PipelineConfig { enrichers: Arc::new(enrichers), session: config.session.clone(), watch },
+        pipeline: PipelineConfig {
+            enrichers: Arc::new(enrichers),
+            session: config.session.clone(),
+            watch,
+            identity: config.identity.build(&config.base)?,
+        },
     })
 }
 

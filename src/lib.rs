@@ -15,6 +15,7 @@ pub mod event;
 pub mod exchange;
 pub mod filter;
 pub mod flow;
+pub mod identity;
 pub mod pipeline;
 pub mod proxy;
 pub mod rules;

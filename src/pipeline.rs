@@ -22,6 +22,7 @@ use crate::event::{
 };
 use crate::flow::follow_up::{FollowUps, Next, Waiting};
 use crate::flow::{self, Flows, Said};
+use crate::identity::Identity;
 use crate::rules::facts::Facts;
 use crate::rules::follow::Follow;
 use crate::rules::{Decision, RuleSet, condition, extract};
@@ -47,6 +48,8 @@ pub struct PipelineConfig {
     pub session: SessionConfig,
     /// What traffic looks at beyond the routes.
     pub watch: Arc<Watch>,
+    /// How much of who somebody is an event says.
+    pub identity: Identity,
 }
 
 /// The pipeline's state.
@@ -58,6 +61,8 @@ pub struct Pipeline {
     follow_ups: FollowUps,
     keeper: Keeper,
     kept: Instant,
+    /// The key of hashed identifiers where none is configured.
+    identity_key: [u8; 32],
     spool: Arc<dyn Spool>,
     metrics: Arc<Metrics>,
 }
@@ -78,6 +83,7 @@ impl Pipeline {
             flows: Flows::default(),
             follow_ups: FollowUps::default(),
             keeper: Keeper::none(),
+            identity_key: blake3::derive_key("authtap 2026 hashed identifiers", &key),
             kept: Instant::now(),
             spool,
             metrics,
@@ -176,8 +182,8 @@ impl Pipeline {
         }
     }
 
-    /// The events of one exchange: none, one, or one with further ones beside it; and before them
-    /// those of an earlier exchange that waited for this one.
+    /// The events of one exchange: none, one, or one with further ones beside it, and of a batch those
+    /// of each of its calls; before them those of an earlier exchange that waited for this one.
     pub fn events_of(&mut self, captured: &Captured) -> Vec<Event> {
         let exchange = &captured.exchange;
         let mut facts = Facts::of_exchange(exchange);
@@ -188,11 +194,20 @@ impl Pipeline {
         }
         let known = self.sessions.recall(&presented, exchange.answered);
         facts.session_known = Some(known.as_ref().is_some_and(|k| !k.pending));
-        match captured.rules.decide(&captured.candidates, &facts) {
-            Some(decision) => events.extend(self.decided(captured, &decision, &facts, presented, known)),
-            None => events.extend(self.moved(&facts, &presented)),
+        let mut decided = false;
+        let left_out = captured.rules.decide_each(&captured.candidates, &facts, |decision| {
+            // A later call of a batch knows what an earlier one did to the session.
+            let known = if decided { self.sessions.recall(&presented, exchange.answered) } else { known.clone() };
+            decided = true;
+            events.extend(self.decided(captured, &decision, &facts, presented.clone(), known));
+        });
+        if left_out > 0 {
+            self.metrics.dropped(Drop::Batch, left_out as u64);
         }
-        events
+        if !decided {
+            events.extend(self.moved(&facts, &presented));
+        }
+        self.identified(events)
     }
 
     /// What is to be said because time went by.
@@ -210,6 +225,14 @@ impl Pipeline {
                     events.push(revoked(over, "expired", now));
                 }
             }
+        }
+        self.identified(events)
+    }
+
+    /// Last of all: the memory knows people by whole names, what leaves here may not.
+    fn identified(&self, mut events: Vec<Event>) -> Vec<Event> {
+        for event in &mut events {
+            self.current.identity.apply(event, &self.identity_key);
         }
         events
     }
@@ -252,7 +275,8 @@ impl Pipeline {
         }
         if let Some(follow) = follow {
             let placeholder = EventType::fixed("user.login.unknown");
-            let mut event = event.unwrap_or_else(|| extract::event_called(placeholder, decision, facts, &captured.exchange));
+            let mut event =
+                event.unwrap_or_else(|| extract::event_called(placeholder, decision, facts, &captured.exchange));
             self.name(&mut event, &said, known.as_ref(), facts);
             event.metadata.session_id = shown(None, &presented, &handed_out).and_then(Shown::text);
             self.current.enrichers.enrich(&captured.exchange, &mut event);
@@ -468,7 +492,8 @@ impl Pipeline {
             self.current.watch.close(client);
         }
         let rules = waiting.rules.clone();
-        let decision = waiting.place_in(&rules).and_then(|(route, follow)| RuleSet::decide_followed(route, follow, facts));
+        let decision =
+            waiting.place_in(&rules).and_then(|(route, follow)| RuleSet::decide_followed(route, follow, facts));
         self.metrics.follow_up(if decision.is_some() { "decided" } else { "undecided" });
         self.concluded(waiting, decision.as_ref(), "not_shown")
     }

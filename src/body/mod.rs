@@ -12,8 +12,10 @@ pub mod cookie;
 pub mod credentials;
 pub mod encoding;
 pub mod form;
+pub mod graphql;
 pub mod json;
 pub mod multipart;
+pub mod xmlrpc;
 
 use std::borrow::Cow;
 

@@ -3,10 +3,11 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use super::calls::Scope;
 use super::case::{self, Case};
 use super::condition::{self, Condition, Needs};
-use super::follow::{FlowPlan, Follow};
 use super::follow;
+use super::follow::{FlowPlan, Follow};
 use super::path::PathPattern;
 use super::source::{Secrets, Source};
 use crate::config::node::{Map, Node, Value, clip, suggest};
@@ -42,7 +43,7 @@ const SESSION: &[Field] = &[
         "carried",
         SOURCES,
         "",
-        "where the request carries a token beyond the usual places, like the refresh token that new ones replace",
+        "where this request carries such a token, beside the headers and cookies of the file's `session`: json:/refresh_token",
     ),
 ];
 
@@ -128,7 +129,7 @@ pub struct Route {
     pub fields: Vec<(Text, Vec<Source>)>,
     /// Tokens that the answer hands out.
     pub tokens: Vec<Source>,
-    /// Tokens that the request carries beyond the usual places.
+    /// Where the request carries a token that an earlier answer handed out.
     pub carried: Vec<Source>,
     /// The login of several steps that this is one of.
     pub flow: Option<FlowPlan>,
@@ -140,6 +141,8 @@ pub struct Route {
     pub emit: Vec<(Outcome, EventType)>,
     /// The tests written beside it.
     pub cases: Vec<Case>,
+    /// How much of an exchange it is about: each call of a batch, if it looks at calls.
+    pub scope: Scope,
     /// Which bodies the demands read.
     pub demand_needs: Needs,
     /// Which bodies the sources read.
@@ -341,6 +344,13 @@ impl Route {
         let needs = |all: &mut dyn Iterator<Item = Needs>| all.fold(Needs::default(), Needs::or);
         Some(Route {
             id: id?,
+            scope: demands
+                .iter()
+                .chain(rules.iter().filter_map(|r| r.when.as_ref()))
+                .map(Condition::scope)
+                .chain(used.iter().map(|(s, _)| s.scope()))
+                .max()
+                .unwrap_or_default(),
             demand_needs: needs(&mut demands.iter().map(Condition::needs)),
             source_needs: needs(&mut used.iter().map(|(s, _)| s.needs())),
             rule_needs: needs(&mut rules.iter().filter_map(|r| r.when.as_ref()).map(Condition::needs)),
@@ -360,6 +370,11 @@ impl Route {
             emit,
             cases,
         })
+    }
+
+    /// True if it says which methods it is about.
+    pub fn names_methods(&self) -> bool {
+        self.demands.iter().any(|d| matches!(d, Condition::Method(_) | Condition::Overridden(_)))
     }
 
     /// The event type of an outcome, if the route emits it.

@@ -8,11 +8,14 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderName, header};
 use regex::Regex;
+use serde_json::Value;
 
+use super::calls::Scope;
 use super::condition::{HEADER_HINT, Needs, location_path, pointer_hint};
-use super::facts::{BodyFacts, Facts, select};
+use super::facts::{Facts, select};
 use super::matcher::compile;
 use super::path::PathPattern;
+use super::{graphql, xmlrpc};
 use crate::body::json::scalar_text;
 use crate::body::{cookie, credentials};
 use crate::config::node::{Node, clip};
@@ -37,6 +40,14 @@ pub enum Source {
     BasicUser,
     /// `jwt:/POINTER`: a claim of the bearer token, unverified.
     Jwt(String),
+    /// `jwt:SOURCE#/CLAIM`: a claim of a token that another source of the request finds, unverified.
+    JwtIn(Box<Source>, String),
+    /// `graphql.NAME` or `graphql:/POINTER`: an argument of the field, else a variable.
+    Graphql(String),
+    /// `xmlrpc.N` or `xmlrpc:/N/POINTER`: a parameter by its position, counted from 0.
+    XmlRpc(String),
+    /// `response.graphql:/POINTER`: a value of the field's result.
+    ResponseGraphql(String),
     /// `response.json:/POINTER`: a value of the answer's JSON.
     ResponseJson(String),
     /// `response.header.NAME`: a header of the answer.
@@ -57,7 +68,8 @@ pub enum Source {
 
 /// The forms a source may take, for messages.
 const FORMS: &str = "sources of the request: form.NAME, json:/POINTER, query.NAME, path.NAME, header.NAME, cookie.NAME, \
-basic.user, jwt:/CLAIM\nsources of the answer: response.json:/POINTER, response.header.NAME, response.cookie.NAME, \
+basic.user, jwt:/CLAIM, jwt:SOURCE#/CLAIM, graphql.ARGUMENT, xmlrpc.POSITION\nsources of the answer: response.json:/POINTER, \
+response.graphql:/POINTER, response.header.NAME, response.cookie.NAME, \
 response.jwt:/POINTER#/CLAIM, response.body:REGEX, response.location:REGEX\na constant: const:TEXT\n\
 the account in the key of a mailed link: uid36:SOURCE, uid64:SOURCE";
 
@@ -123,8 +135,20 @@ impl Source {
     /// A source, or a constant text where no source is meant (`method: password`).
     pub fn check_or_text(node: &Node, problems: &mut Problems) -> Option<Source> {
         let text = node.str(problems)?;
-        const STEMS: [&str; 11] = [
-            "form.", "json:", "query.", "path.", "header.", "cookie.", "response.", "jwt:", "const:", "uid36:", "uid64:",
+        const STEMS: [&str; 13] = [
+            "form.",
+            "json:",
+            "query.",
+            "path.",
+            "header.",
+            "cookie.",
+            "response.",
+            "jwt:",
+            "const:",
+            "graphql",
+            "xmlrpc",
+            "uid36:",
+            "uid64:",
         ];
         if text == "basic.user" || STEMS.iter().any(|s| text.starts_with(s)) {
             Source::check(node, Secrets::Refused, problems)
@@ -153,12 +177,15 @@ impl Source {
         let uid = [("uid36:", LinkUid::Base36), ("uid64:", LinkUid::Base64)];
         if let Some((rest, form)) = uid.iter().find_map(|(stem, form)| Some((text.strip_prefix(stem)?, *form))) {
             let inner = Source::parse(rest, node, problems)?;
-            let in_a_link = matches!(&inner, Some(Source::Path(_) | Source::Query(_) | Source::Form(_) | Source::Json(_)));
+            let in_a_link =
+                matches!(&inner, Some(Source::Path(_) | Source::Query(_) | Source::Form(_) | Source::Json(_)));
             return Some(inner.filter(|_| in_a_link).map(|inner| Source::Uid(form, Box::new(inner))));
         }
         Some(if let Some(rest) = text.strip_prefix("response.") {
             if let Some(p) = rest.strip_prefix("json:") {
                 Some(Source::ResponseJson(pointer(p, problems)?))
+            } else if let Some(p) = rest.strip_prefix("graphql:") {
+                Some(Source::ResponseGraphql(pointer(p, problems)?))
             } else if let Some(name) = rest.strip_prefix("header.") {
                 Some(Source::ResponseHeader(header(name, problems)?))
             } else if let Some(name) = rest.strip_prefix("cookie.") {
@@ -190,10 +217,25 @@ impl Source {
             Some(Source::Header(header(name, problems)?))
         } else if let Some(name) = text.strip_prefix("cookie.") {
             named(name).map(Source::Cookie)
+        } else if let Some(p) = text.strip_prefix("graphql:") {
+            Some(Source::Graphql(pointer(p, problems)?))
+        } else if let Some(name) = text.strip_prefix("graphql.") {
+            named(name).map(|name| Source::Graphql(format!("/{}", name.replace('.', "/"))))
+        } else if let Some(p) = text.strip_prefix("xmlrpc:") {
+            Some(Source::XmlRpc(position(pointer(p, problems)?, node, problems)?))
+        } else if let Some(n) = text.strip_prefix("xmlrpc.") {
+            Some(Source::XmlRpc(position(format!("/{n}"), node, problems)?))
         } else if text == "basic.user" {
             Some(Source::BasicUser)
         } else if let Some(claim) = text.strip_prefix("jwt:") {
-            Some(Source::Jwt(pointer(claim, problems)?))
+            match claim.split_once('#') {
+                None => Some(Source::Jwt(pointer(claim, problems)?)),
+                Some((token, claim)) => {
+                    let within = Source::parse(token, node, problems)?.filter(|s| !matches!(s, Source::JwtIn(..)));
+                    let claim = pointer(claim, problems)?;
+                    within.map(|source| Source::JwtIn(Box::new(source), claim))
+                }
+            }
         } else {
             text.strip_prefix("const:").map(|t| Source::Const(t.to_owned()))
         })
@@ -203,9 +245,14 @@ impl Source {
     fn names_a_secret(&self) -> Option<&str> {
         let (name, strict) = match self {
             Source::Form(n) | Source::Query(n) | Source::Path(n) => (n.as_str(), false),
-            Source::Json(p) | Source::ResponseJson(p) | Source::Jwt(p) | Source::ResponseJwt(_, p) => {
-                (p.rsplit('/').next().unwrap_or_default(), false)
-            }
+            Source::Json(p)
+            | Source::ResponseJson(p)
+            | Source::Jwt(p)
+            | Source::JwtIn(_, p)
+            | Source::ResponseJwt(_, p)
+            | Source::Graphql(p)
+            | Source::ResponseGraphql(p)
+            | Source::XmlRpc(p) => (p.rsplit('/').next().unwrap_or_default(), false),
             Source::Cookie(n) | Source::ResponseCookie(n) => (n.as_str(), true),
             Source::Header(h) | Source::ResponseHeader(h) => {
                 // The last two carry whole addresses, and with them reset links and codes.
@@ -230,12 +277,26 @@ impl Source {
     /// Which bodies it reads.
     pub fn needs(&self) -> Needs {
         match self {
-            Source::Form(_) | Source::Json(_) => Needs { request_body: true, response_body: false },
+            Source::Form(_) | Source::Json(_) | Source::Graphql(_) | Source::XmlRpc(_) => {
+                Needs { request_body: true, response_body: false }
+            }
+            Source::ResponseGraphql(_) => Needs { request_body: true, response_body: true },
             Source::ResponseJson(_) | Source::ResponseJwt(..) | Source::ResponseBody(_) => {
                 Needs { request_body: false, response_body: true }
             }
             Source::Uid(_, inner) => inner.needs(),
+            Source::JwtIn(token, _) => token.needs(),
             _ => Needs::default(),
+        }
+    }
+
+    /// How much of an exchange it speaks of.
+    pub fn scope(&self) -> Scope {
+        match self {
+            Source::Graphql(_) | Source::XmlRpc(_) | Source::ResponseGraphql(_) => Scope::Field,
+            Source::Json(_) | Source::ResponseJson(_) | Source::ResponseJwt(..) => Scope::Entry,
+            Source::JwtIn(token, _) => token.scope(),
+            _ => Scope::Exchange,
         }
     }
 
@@ -243,19 +304,23 @@ impl Source {
     pub fn read(&self, facts: &Facts<'_>, paths: &[PathPattern]) -> Option<String> {
         let value = match self {
             Source::Form(name) => facts.request_body()?.fields()?.last(name)?.to_owned(),
-            Source::Json(pointer) => json_value(facts.request_body()?, pointer)?,
+            Source::Json(pointer) => json_value(facts.request_json()?, pointer)?,
             Source::Query(name) => facts.query().last(name)?.to_owned(),
             Source::Path(name) => paths.iter().find_map(|p| p.parameter(&facts.path, name))?.to_owned(),
             Source::Header(name) => header_value(facts.headers, name)?,
             Source::Cookie(name) => String::from_utf8_lossy(cookie::request_cookie(facts.headers, name)?).into_owned(),
             Source::BasicUser => credentials::basic_user(facts.headers)?,
             Source::Jwt(claim) => claim_of(credentials::bearer(facts.headers)?, claim)?,
-            Source::ResponseJson(pointer) => json_value(facts.response_body()?, pointer)?,
+            Source::JwtIn(token, claim) => claim_of(&token.read(facts, paths)?, claim)?,
+            Source::ResponseJson(pointer) => json_value(facts.response_json()?, pointer)?,
+            Source::Graphql(pointer) => graphql::argument(facts, pointer)?,
+            Source::XmlRpc(pointer) => xmlrpc::param(facts, pointer)?,
+            Source::ResponseGraphql(pointer) => graphql::result_text(facts, pointer)?,
             Source::ResponseHeader(name) => header_value(facts.response?.1, name)?,
             Source::ResponseCookie(name) => {
                 String::from_utf8_lossy(cookie::handed_out(facts.response?.1, name, facts.at)?).into_owned()
             }
-            Source::ResponseJwt(pointer, claim) => claim_of(&json_value(facts.response_body()?, pointer)?, claim)?,
+            Source::ResponseJwt(pointer, claim) => claim_of(&json_value(facts.response_json()?, pointer)?, claim)?,
             Source::ResponseBody(regex) => first_group(regex, &facts.response_body()?.text())?,
             Source::ResponseLocation(regex) => first_group(regex, &location_path(facts.response?.1, facts.uri)?)?,
             Source::Const(text) => text.clone(),
@@ -363,8 +428,19 @@ pub fn is_secret_name(name: &str, strict: bool) -> bool {
         || (strict && COOKIE.iter().any(|p| label.contains(p)))
 }
 
-fn json_value(body: &BodyFacts<'_>, pointer: &str) -> Option<String> {
-    select(body.json()?, pointer).into_iter().find_map(|v| scalar_text(v).map(|t| t.into_owned()))
+/// A pointer whose first step is a position.
+fn position(pointer: String, node: &Node, problems: &mut Problems) -> Option<String> {
+    let first = pointer.split('/').nth(1).unwrap_or_default();
+    if first.parse::<u8>().is_err() {
+        let hint = "parameters have no names, count them from 0: xmlrpc.0 is the first; xmlrpc:/0/user a member of it";
+        problems.error_hint(node, format!("`{}` is not the position of a parameter", clip(first)), hint);
+        return None;
+    }
+    Some(pointer)
+}
+
+fn json_value(json: &Value, pointer: &str) -> Option<String> {
+    select(json, pointer).into_iter().find_map(|v| scalar_text(v).map(|t| t.into_owned()))
 }
 
 fn header_value(headers: &HeaderMap, name: &HeaderName) -> Option<String> {

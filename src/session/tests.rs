@@ -88,7 +88,11 @@ fn parallel_requests_that_carry_the_replaced_value_are_known_for_a_moment_and_le
     assert_eq!(who(&mut sessions, "sid=fork", 100).as_deref(), Some("alice"));
     assert_eq!(who(&mut sessions, "sid=new", 100).as_deref(), Some("alice"));
     assert_eq!(who(&mut sessions, "sid=old", 100), None);
-    assert_eq!(sessions.expire(at(10_000)), [Over { actor: actor("alice"), shown: sessions.handle(b"old").shown() }], "one session, whatever its values");
+    assert_eq!(
+        sessions.expire(at(10_000)),
+        [Over { actor: actor("alice"), shown: sessions.handle(b"old").shown() }],
+        "one session, whatever its values"
+    );
 }
 
 #[test]
