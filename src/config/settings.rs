@@ -21,7 +21,7 @@ use crate::proxy::forwarded::{self, Policy};
 use crate::proxy::limits::{self, Limits};
 use crate::proxy::proxy_protocol;
 use crate::proxy::upstream::{self, Timeouts};
-use crate::rules::{RuleSet, route};
+use crate::rules::{RuleSet, presets, route};
 use crate::session::{self, SessionConfig};
 use crate::sinks::{self, SinkSpec};
 use crate::tls::client::{self, ClientPlan};
@@ -89,6 +89,13 @@ pub const FIELDS: &[Field] = &[
         "recognise logins without routes: not built yet, so off is the only value",
     ),
     Field::new(
+        "presets",
+        presets::SEVERAL,
+        "[]",
+        "routes that are shipped, by application; those of the file come first, and take the place of one with their id",
+    ),
+    Field::new("preset", presets::ONE, "", "the same, for one"),
+    Field::new(
         "session",
         Kind::Map(session::FIELDS),
         "",
@@ -147,6 +154,8 @@ pub struct Config {
     pub data: PathBuf,
     /// What to look for.
     pub rules: Arc<RuleSet>,
+    /// The presets among it.
+    pub presets: Vec<presets::Chosen>,
     /// Where events go.
     pub sinks: Vec<SinkSpec>,
     /// Relative paths in the file are relative to this folder.
@@ -265,9 +274,12 @@ fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
     let map = root.map(FIELDS, problems)?;
     version(&map, problems);
     auto(&map, problems);
-    let session = SessionConfig::check(map.get("session"), problems);
+    let mut session = SessionConfig::check(map.get("session"), problems);
+    let mut asked = presets::check(&map, problems);
+    presets::merge_sessions(&mut asked, map.get("session"), &mut session);
+    let shipped = asked.iter_mut().flat_map(|preset| preset.routes(&session, problems)).collect();
     let routes = map.list("routes", problems);
-    let rules = RuleSet::check(routes, &session.cookies, problems);
+    let rules = RuleSet::check_with(routes, shipped, &session.cookies, problems);
     for route in routes {
         declared_secrets(route, &session, problems);
     }
@@ -296,6 +308,7 @@ fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
         access_log: access_log::check(map.get("access_log"), problems),
         data: map.str("data", problems).unwrap_or("authtap-data").into(),
         rules: Arc::new(rules),
+        presets: asked.into_iter().map(|preset| preset.chosen).collect(),
         sinks,
         base: base.to_owned(),
     })
@@ -319,7 +332,7 @@ fn auto(map: &Map<'_>, problems: &mut Problems) {
 
 /// What the file itself calls a session or a token is one, whatever its name looks like: no source
 /// may carry it into an event.
-fn declared_secrets(route: &Node, session: &SessionConfig, problems: &mut Problems) {
+pub(crate) fn declared_secrets(route: &Node, session: &SessionConfig, problems: &mut Problems) {
     let tokens: Vec<&str> = route
         .child("session")
         .and_then(|s| s.child("token"))
@@ -544,6 +557,7 @@ impl std::fmt::Display for Config {
             "admin": self.admin.as_ref().map(|a| serde_json::json!({"listen": a.listen, "token_env": a.token_env})),
             "access_log": self.access_log.as_ref().map(ToString::to_string),
             "data": self.data,
+            "presets": self.presets.iter().map(|p| serde_json::json!({"name": p.name, "base": p.base(), "routes": p.routes})).collect::<Vec<_>>(),
             "routes": routes,
             "sinks": sinks,
         });

@@ -187,6 +187,11 @@ impl Case {
         })
     }
 
+    /// True if it shows that nothing is reported.
+    pub fn expects_nothing(&self) -> bool {
+        matches!(self.expect, Expect::Nothing)
+    }
+
     /// Runs the test of `route` against the whole set.
     pub fn run(&self, rules: &RuleSet, route: &Route) -> Verdict {
         let Some((exchange, candidates)) = self.exchange(rules) else { return self.judge(None, route) };

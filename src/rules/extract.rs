@@ -65,8 +65,8 @@ pub fn event(decision: &Decision<'_>, facts: &Facts<'_>, exchange: &Exchange) ->
         source: EventSource {
             route: Some(route.id.clone()),
             rule: Some(decision.rule.clone()),
-            preset: None,
-            mode: Mode::Routes,
+            preset: route.preset.clone(),
+            mode: if route.preset.is_some() { Mode::Preset } else { Mode::Routes },
             confidence: 1.0,
         },
     })

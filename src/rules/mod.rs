@@ -12,6 +12,7 @@ pub mod extract;
 pub mod facts;
 pub mod matcher;
 pub mod path;
+pub mod presets;
 pub mod route;
 pub mod source;
 
@@ -73,6 +74,12 @@ pub struct Decision<'r> {
 impl RuleSet {
     /// Reads `routes:`. `cookies` are the names of session cookies.
     pub fn check(nodes: &[Node], cookies: &[String], problems: &mut Problems) -> RuleSet {
+        RuleSet::check_with(nodes, Vec::new(), cookies, problems)
+    }
+
+    /// The same with routes of presets, which come after: a route of the file is asked first, and
+    /// takes the place of one with its id.
+    pub fn check_with(nodes: &[Node], presets: Vec<Route>, cookies: &[String], problems: &mut Problems) -> RuleSet {
         let mut routes: Vec<Route> = Vec::new();
         let mut places: Vec<&Node> = Vec::new();
         let mut ids: HashMap<Text, usize> = HashMap::new();
@@ -97,6 +104,8 @@ impl RuleSet {
             problems.error_hint(&nodes[MAX_ROUTES], format!("more than {MAX_ROUTES} routes"), hint);
         }
         shadowed_routes(&routes, &places, problems);
+        let room = MAX_ROUTES.saturating_sub(routes.len());
+        routes.extend(presets.into_iter().filter(|route| !ids.contains_key(&route.id)).take(room));
         RuleSet::new(routes)
     }
 

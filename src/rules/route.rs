@@ -97,6 +97,8 @@ pub const FIELDS: &[Field] = &[
 pub struct Route {
     /// Its name.
     pub id: Text,
+    /// The preset it came from.
+    pub preset: Option<Text>,
     /// The path patterns, apart so that the index can use them; empty means any path.
     pub paths: Vec<PathPattern>,
     /// All demands on the request, cheapest first (the paths among them).
@@ -307,6 +309,7 @@ impl Route {
         let needs = |all: &mut dyn Iterator<Item = Needs>| all.fold(Needs::default(), Needs::or);
         Some(Route {
             id: id?,
+            preset: None,
             demand_needs: needs(&mut demands.iter().map(Condition::needs)),
             source_needs: needs(&mut used.iter().map(|(s, _)| s.needs())),
             rule_needs: needs(&mut rules.iter().filter_map(|r| r.when.as_ref()).map(Condition::needs)),
