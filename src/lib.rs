@@ -17,6 +17,7 @@ pub mod filter;
 pub mod pipeline;
 pub mod proxy;
 pub mod rules;
+pub mod served;
 pub mod session;
 pub mod sinks;
 pub mod socket_activation;

@@ -12,9 +12,10 @@ use tokio::sync::mpsc;
 
 use crate::capture::queue::Captured;
 use crate::enrich::Enrichers;
-use crate::event::{Event, EventId, EventType, Outcome};
+use crate::event::{Actor, Event, EventId, EventType, Outcome};
 use crate::rules::facts::Facts;
 use crate::rules::{Decision, extract};
+use crate::served::ServedForms;
 use crate::session::{Handle, SessionConfig, Sessions};
 use crate::spool::Spool;
 use crate::telemetry::{Drop, Metrics};
@@ -35,6 +36,7 @@ pub struct Pipeline {
     config: Arc<ArcSwap<PipelineConfig>>,
     current: Arc<PipelineConfig>,
     sessions: Sessions,
+    served: ServedForms,
     spool: Arc<dyn Spool>,
     metrics: Arc<Metrics>,
 }
@@ -49,7 +51,7 @@ impl Pipeline {
     ) -> Pipeline {
         let current = config.load_full();
         let sessions = Sessions::new(current.session.clone(), key);
-        Pipeline { config, current, sessions, spool, metrics }
+        Pipeline { config, current, sessions, served: ServedForms::new(key), spool, metrics }
     }
 
     /// Runs on a thread of its own until every sender of the queue is gone, then ends with
@@ -96,6 +98,7 @@ impl Pipeline {
         let presented = self.sessions.presented(&exchange.request.headers);
         let known = self.sessions.recall(&presented, exchange.answered);
         facts.session_known = Some(known.as_ref().is_some_and(|k| !k.pending));
+        self.compare_forms(captured, &mut facts, &presented, known.as_ref().map(|k| &k.actor));
         let Some(decision) = captured.rules.decide(&captured.candidates, &facts) else { return Vec::new() };
         let handed_out = self.handed_out(&decision, &facts);
 
@@ -117,6 +120,31 @@ impl Pipeline {
         let mut events = vec![event];
         events.extend(further);
         events
+    }
+
+    /// Remembers a form that is served, and recalls the one that is sent back. Whose it is says the
+    /// actor, where known, else the session itself.
+    fn compare_forms(
+        &mut self,
+        captured: &Captured,
+        facts: &mut Facts<'_>,
+        presented: &[Handle],
+        actor: Option<&Actor>,
+    ) {
+        let (rules, candidates) = (&captured.rules, &captured.candidates);
+        let page = rules.serves(candidates, facts);
+        let Some(route) = page.or_else(|| rules.compares(candidates, facts)) else { return };
+        let Some(compare) = &route.compare else { return };
+        let named = actor.and_then(|a| a.id.as_ref().or(a.login.as_ref()).or(a.email.as_ref()));
+        let session = presented.first().and_then(|handle| handle.shown());
+        let Some(whose) = named.or(session.as_ref()) else { return };
+        let which = compare.key.iter().find_map(|source| source.read(facts, &route.paths)).unwrap_or_default();
+        let parts = [whose.as_str(), facts.host, &facts.path, route.id.as_str(), &which].map(str::as_bytes);
+        let at = self.served.key(&parts);
+        match page.and_then(|_| facts.response_body()) {
+            Some(body) => self.served.keep(at, &body.text(), &compare.fields),
+            None => facts.served = self.served.recall(&at),
+        }
     }
 
     /// Sessions and tokens that the answer hands out.

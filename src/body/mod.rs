@@ -12,6 +12,7 @@ pub mod cookie;
 pub mod credentials;
 pub mod encoding;
 pub mod form;
+pub mod html_form;
 pub mod json;
 pub mod multipart;
 

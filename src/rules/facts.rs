@@ -15,6 +15,7 @@ use crate::body::form::Fields;
 use crate::body::{self, encoding, form, json, multipart};
 use crate::event::Timestamp;
 use crate::exchange::{Exchange, Kept};
+use crate::served::ServedForm;
 
 /// Yes, no, or open (`None`): not decidable from what is known.
 pub type Truth = Option<bool>;
@@ -40,6 +41,8 @@ pub struct Facts<'a> {
     pub bodies: Option<Bodies<'a>>,
     /// Whether the request's session has an actor, once that was looked up.
     pub session_known: Truth,
+    /// The form that this request sends back, as it was served, once that was looked up.
+    pub served: Option<ServedForm>,
     /// When the answer was given: what a cookie's expiry is compared with.
     pub at: Timestamp,
     query: OnceCell<Fields<'a>>,
@@ -74,6 +77,7 @@ impl<'a> Facts<'a> {
             response: None,
             bodies: None,
             session_known: None,
+            served: None,
             at: Timestamp::from_millis(0),
             query: OnceCell::new(),
         }

@@ -157,7 +157,8 @@ impl RuleSet {
             return None;
         }
         // Filtered before it is collected: an empty collection is no allocation.
-        let may_match = |i: &u16| self.route(*i).is_some_and(|r| matched(&r.demands, facts) != Some(false));
+        let may_match =
+            |i: &u16| self.route(*i).is_some_and(|r| matched(&r.demands, facts) != Some(false) || r.is_page(facts));
         let mut routes: Vec<u16> =
             exact.into_iter().flatten().chain(&self.anywhere).copied().filter(may_match).collect();
         if self.patterns.is_match(&facts.path) {
@@ -179,6 +180,9 @@ impl RuleSet {
     /// True if the answer's body can still matter, now that its head is known.
     pub fn wants_answer(&self, candidates: &Candidates, facts: &Facts<'_>) -> bool {
         candidates.routes.iter().filter_map(|i| self.route(*i)).any(|route| {
+            if route.is_page(facts) {
+                return is_served_page(facts);
+            }
             for rule in &route.rules {
                 let held = rule.when.as_ref().map_or(Some(true), |c| c.holds(facts));
                 match held {
@@ -225,9 +229,29 @@ impl RuleSet {
         Some(decision(route, None))
     }
 
+    /// The route whose form the answer serves, if it is a page of one.
+    pub fn serves<'r>(&'r self, candidates: &Candidates, facts: &Facts<'_>) -> Option<&'r Route> {
+        let mut routes = candidates.routes.iter().filter_map(|i| self.route(*i));
+        routes.find(|route| route.is_page(facts)).filter(|_| is_served_page(facts))
+    }
+
+    /// The route that takes the request and holds its form against the page.
+    pub fn compares<'r>(&'r self, candidates: &Candidates, facts: &Facts<'_>) -> Option<&'r Route> {
+        let mut routes = candidates.routes.iter().filter_map(|i| self.route(*i));
+        routes.find(|r| matched(&r.demands, facts) == Some(true)).filter(|route| route.compare.is_some())
+    }
+
     fn route(&self, index: u16) -> Option<&Route> {
         self.routes.get(usize::from(index))
     }
+}
+
+/// True if the answer is a page that may hold a form.
+fn is_served_page(facts: &Facts<'_>) -> bool {
+    facts.response.is_some_and(|(status, headers)| {
+        let html = crate::body::media_type(crate::body::content_type(headers));
+        status == http::StatusCode::OK && html.eq_ignore_ascii_case("text/html")
+    })
 }
 
 fn decision<'r>(route: &'r Route, rule: Option<&route::Rule>) -> Decision<'r> {

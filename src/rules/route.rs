@@ -3,8 +3,11 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use http::Method;
+
 use super::case::{self, Case};
 use super::condition::{self, Condition, Needs};
+use super::facts::Facts;
 use super::path::PathPattern;
 use super::source::{Secrets, Source};
 use crate::config::node::{Map, Node, Value, clip, suggest};
@@ -35,6 +38,20 @@ const SESSION: &[Field] = &[Field::new(
     "",
     "where a successful answer hands out a token that later requests carry; kept only as a keyed hash",
 )];
+
+const COMPARE: &[Field] = &[
+    Field::required(
+        "fields",
+        Kind::OneOrList(&Kind::Str),
+        "fields whose served values are remembered, as keyed hashes",
+    ),
+    Field::new(
+        "key",
+        SOURCES,
+        "",
+        "what tells one form of the path from another: a source of the page's request or of this one",
+    ),
+];
 
 const EMIT: &[Field] = &[
     Field::new("success", Kind::Str, "", "event type of this outcome"),
@@ -73,6 +90,12 @@ pub const FIELDS: &[Field] = &[
     Field::new("provider", Kind::Str, "", "the identity provider, or a source"),
     Field::new("fields", Kind::Dict(&SOURCES), "", "further values to keep, at most 32"),
     Field::new("session", Kind::Map(SESSION), "", "tokens this route hands out"),
+    Field::new(
+        "compare",
+        Kind::Map(COMPARE),
+        "",
+        "hold form fields against the page as the same session was last served it (GET of the same path): `form_changed`",
+    ),
     Field::new("rules", Kind::List(&Kind::Map(RULE)), "", "tried in order; the first that holds decides"),
     Field::new("default", Kind::Word(OUTCOMES), "unknown", "the outcome if no rule holds"),
     Field::new(
@@ -117,6 +140,8 @@ pub struct Route {
     pub fields: Vec<(Text, Vec<Source>)>,
     /// Tokens that a success hands out.
     pub tokens: Vec<Source>,
+    /// The form that its requests send back, if it is held against the page.
+    pub compare: Option<Compare>,
     /// The rules in order.
     pub rules: Vec<Rule>,
     /// The outcome if none holds.
@@ -155,6 +180,15 @@ pub struct TargetSources {
     pub id: Vec<Source>,
     /// Address.
     pub email: Vec<Source>,
+}
+
+/// A form that is held against the page as it was served.
+#[derive(Debug)]
+pub struct Compare {
+    /// The fields.
+    pub fields: Vec<String>,
+    /// What tells one form of the path from another.
+    pub key: Vec<Source>,
 }
 
 /// One rule.
@@ -235,6 +269,10 @@ impl Route {
                 .collect(),
             None => Vec::new(),
         };
+        let compare = map.get("compare").and_then(|n| n.map(COMPARE, problems)).map(|inner| Compare {
+            fields: inner.items("fields").iter().filter_map(|n| n.str(problems).map(str::to_owned)).collect(),
+            key: sources(inner.get("key"), &mut used, problems),
+        });
         for (source, at) in &used {
             if let Source::Path(name) = source
                 && !parameters.contains(&name.as_str())
@@ -303,6 +341,16 @@ impl Route {
             silent_outcomes(&map, &rules, default, &emit, problems);
         }
 
+        let compared = compare.as_ref().map_or(&[][..], |compare| &compare.fields);
+        let changed = rules.iter().filter_map(|rule| rule.when.as_ref()).flat_map(Condition::changed_fields);
+        for name in changed.filter(|name| !compared.iter().any(|field| field == name)) {
+            let hint = format!("name it beside the route's rules: compare: {{ fields: [{}] }}", clip(name));
+            problems.error_hint(
+                node,
+                format!("`form_changed` names `{}`, which `compare` does not", clip(name)),
+                &hint,
+            );
+        }
         let tests = map.list("tests", problems).iter();
         let cases = tests.filter_map(|at| Case::check(at, &demands, &paths, problems)).collect();
 
@@ -322,11 +370,22 @@ impl Route {
             provider,
             fields,
             tokens,
+            compare,
             rules,
             default,
             emit,
             cases,
         })
+    }
+
+    /// True if the request is for the page whose form this route's requests send back.
+    pub fn is_page(&self, facts: &Facts<'_>) -> bool {
+        self.compare.is_some()
+            && *facts.method == Method::GET
+            && self.demands.iter().all(|demand| match demand {
+                Condition::Path(_) | Condition::Host(_) => demand.holds(facts) == Some(true),
+                _ => true,
+            })
     }
 
     /// The event type of an outcome, if the route emits it.

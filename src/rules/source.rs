@@ -7,7 +7,7 @@
 use http::{HeaderMap, HeaderName, header};
 use regex::Regex;
 
-use super::condition::{HEADER_HINT, Needs, location_path, pointer_hint};
+use super::condition::{HEADER_HINT, Needs, location_fields, location_path, pointer_hint};
 use super::facts::{BodyFacts, Facts, select};
 use super::matcher::compile;
 use super::path::PathPattern;
@@ -31,6 +31,9 @@ pub enum Source {
     Header(HeaderName),
     /// `cookie.NAME`: a request cookie.
     Cookie(String),
+    /// `cookie.NAME:REGEX`: the first group (or the whole match) in a request cookie, for cookies
+    /// that hold a name beside what proves it.
+    CookiePart(String, Regex),
     /// `basic.user`: the user of HTTP Basic (RFC 7617).
     BasicUser,
     /// `jwt:/POINTER`: a claim of the bearer token, unverified.
@@ -47,14 +50,16 @@ pub enum Source {
     ResponseBody(Regex),
     /// `response.location:REGEX`: the same in the path of `Location`.
     ResponseLocation(Regex),
+    /// `response.location.query.NAME`: a query field of `Location`.
+    ResponseLocationQuery(String),
     /// `const:TEXT`: this text.
     Const(String),
 }
 
 /// The forms a source may take, for messages.
-const FORMS: &str = "sources of the request: form.NAME, json:/POINTER, query.NAME, path.NAME, header.NAME, cookie.NAME, \
+const FORMS: &str = "sources of the request: form.NAME, json:/POINTER, query.NAME, path.NAME, header.NAME, cookie.NAME, cookie.NAME:REGEX, \
 basic.user, jwt:/CLAIM\nsources of the answer: response.json:/POINTER, response.header.NAME, response.cookie.NAME, \
-response.jwt:/POINTER#/CLAIM, response.body:REGEX, response.location:REGEX\na constant: const:TEXT";
+response.jwt:/POINTER#/CLAIM, response.body:REGEX, response.location:REGEX, response.location.query.NAME\na constant: const:TEXT";
 
 /// What a text that is no source was probably meant to be.
 fn meant(text: &str) -> String {
@@ -95,7 +100,7 @@ impl Source {
             && let Some(name) = source.names_a_secret()
         {
             let hint = match source {
-                Source::Cookie(_) | Source::ResponseCookie(_) => {
+                Source::Cookie(_) | Source::CookiePart(..) | Source::ResponseCookie(_) => {
                     "to follow a session, name its cookie at the top of the file, which keeps a keyed hash: \
                      session: { cookies: [NAME] }"
                 }
@@ -153,6 +158,8 @@ impl Source {
                 Some(Source::ResponseJwt(pointer(p, problems)?, pointer(claim, problems)?))
             } else if let Some(regex) = rest.strip_prefix("body:") {
                 Some(Source::ResponseBody(compile(regex, node, problems)?))
+            } else if let Some(name) = rest.strip_prefix("location.query.") {
+                named(name).map(Source::ResponseLocationQuery)
             } else if let Some(regex) = rest.strip_prefix("location:") {
                 Some(Source::ResponseLocation(compile(regex, node, problems)?))
             } else {
@@ -169,7 +176,10 @@ impl Source {
         } else if let Some(name) = text.strip_prefix("header.") {
             Some(Source::Header(header(name, problems)?))
         } else if let Some(name) = text.strip_prefix("cookie.") {
-            named(name).map(Source::Cookie)
+            match name.split_once(':') {
+                Some((name, regex)) => Some(Source::CookiePart(name.to_owned(), compile(regex, node, problems)?)),
+                None => named(name).map(Source::Cookie),
+            }
         } else if text == "basic.user" {
             Some(Source::BasicUser)
         } else if let Some(claim) = text.strip_prefix("jwt:") {
@@ -182,11 +192,13 @@ impl Source {
     /// The name it reads, if that name is one of a secret.
     fn names_a_secret(&self) -> Option<&str> {
         let (name, strict) = match self {
-            Source::Form(n) | Source::Query(n) | Source::Path(n) => (n.as_str(), false),
+            Source::Form(n) | Source::Query(n) | Source::Path(n) | Source::ResponseLocationQuery(n) => {
+                (n.as_str(), false)
+            }
             Source::Json(p) | Source::ResponseJson(p) | Source::Jwt(p) | Source::ResponseJwt(_, p) => {
                 (p.rsplit('/').next().unwrap_or_default(), false)
             }
-            Source::Cookie(n) | Source::ResponseCookie(n) => (n.as_str(), true),
+            Source::Cookie(n) | Source::CookiePart(n, _) | Source::ResponseCookie(n) => (n.as_str(), true),
             Source::Header(h) | Source::ResponseHeader(h) => {
                 // The last two carry whole addresses, and with them reset links and codes.
                 const HOLD_SECRETS: [HeaderName; 6] = [
@@ -227,6 +239,9 @@ impl Source {
             Source::Path(name) => paths.iter().find_map(|p| p.parameter(&facts.path, name))?.to_owned(),
             Source::Header(name) => header_value(facts.headers, name)?,
             Source::Cookie(name) => String::from_utf8_lossy(cookie::request_cookie(facts.headers, name)?).into_owned(),
+            Source::CookiePart(name, regex) => {
+                first_group(regex, &String::from_utf8_lossy(cookie::request_cookie(facts.headers, name)?))?
+            }
             Source::BasicUser => credentials::basic_user(facts.headers)?,
             Source::Jwt(claim) => claim_of(credentials::bearer(facts.headers)?, claim)?,
             Source::ResponseJson(pointer) => json_value(facts.response_body()?, pointer)?,
@@ -237,6 +252,7 @@ impl Source {
             Source::ResponseJwt(pointer, claim) => claim_of(&json_value(facts.response_body()?, pointer)?, claim)?,
             Source::ResponseBody(regex) => first_group(regex, &facts.response_body()?.text())?,
             Source::ResponseLocation(regex) => first_group(regex, &location_path(facts.response?.1, facts.uri)?)?,
+            Source::ResponseLocationQuery(name) => location_fields(facts.response?.1).last(name)?.to_owned(),
             Source::Const(text) => text.clone(),
         };
         (!value.trim().is_empty()).then_some(value)

@@ -36,7 +36,7 @@ macro_rules! preset {
 }
 
 /// Every preset, by name.
-pub const PRESETS: &[Preset] = &[preset!("django"), preset!("django-allauth")];
+pub const PRESETS: &[Preset] = &[preset!("django"), preset!("django-allauth"), preset!("wordpress")];
 
 /// The names, in the order of [`PRESETS`].
 pub const NAMES: &[&str] = &{
