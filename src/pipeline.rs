@@ -13,6 +13,7 @@ use tokio::sync::mpsc;
 use crate::capture::queue::Captured;
 use crate::enrich::Enrichers;
 use crate::event::{Actor, Event, EventId, EventType, Outcome};
+use crate::exchange::Exchange;
 use crate::rules::facts::Facts;
 use crate::rules::{Decision, extract};
 use crate::served::ServedForms;
@@ -91,7 +92,8 @@ impl Pipeline {
         }
     }
 
-    /// The events of one exchange: none, one, or one with further ones beside it.
+    /// The events of one exchange: none, one, or one with further ones beside it; of a batch, those
+    /// of each of its calls.
     pub fn events_of(&mut self, captured: &Captured) -> Vec<Event> {
         let exchange = &captured.exchange;
         let mut facts = Facts::of_exchange(exchange);
@@ -99,15 +101,33 @@ impl Pipeline {
         let known = self.sessions.recall(&presented, exchange.answered);
         facts.session_known = Some(known.as_ref().is_some_and(|k| !k.pending));
         self.compare_forms(captured, &mut facts, &presented, known.as_ref().map(|k| &k.actor));
-        let Some(decision) = captured.rules.decide(&captured.candidates, &facts) else { return Vec::new() };
-        let handed_out = self.handed_out(&decision, &facts);
+        let mut events = Vec::new();
+        let left_out = captured.rules.decide_each(&captured.candidates, &facts, |decision| {
+            events.extend(self.events_of_call(&decision, &facts, exchange, &presented));
+        });
+        if left_out > 0 {
+            self.metrics.dropped(Drop::Batch, left_out as u64);
+        }
+        events
+    }
 
-        let mut event = extract::event(&decision, &facts, exchange);
+    /// The events of one call, which is the whole exchange unless it is a batch.
+    fn events_of_call(
+        &mut self,
+        decision: &Decision<'_>,
+        facts: &Facts<'_>,
+        exchange: &Exchange,
+        presented: &[Handle],
+    ) -> Vec<Event> {
+        let known = self.sessions.recall(presented, exchange.answered);
+        let handed_out = self.handed_out(decision, facts);
+
+        let mut event = extract::event(decision, facts, exchange);
         if let (Some(event), Some(known)) = (&mut event, &known) {
             event.actor_of_session(&known.actor);
         }
         let session =
-            self.remember(&decision, event.as_ref(), &presented, &handed_out, known.is_some(), exchange.answered);
+            self.remember(decision, event.as_ref(), presented, &handed_out, known.is_some(), exchange.answered);
 
         if decision.outcome == Outcome::Unknown {
             self.metrics.undecided(decision.route.id.as_str());

@@ -12,9 +12,11 @@ pub mod cookie;
 pub mod credentials;
 pub mod encoding;
 pub mod form;
+pub mod graphql;
 pub mod html_form;
 pub mod json;
 pub mod multipart;
+pub mod xmlrpc;
 
 use std::borrow::Cow;
 

@@ -203,14 +203,21 @@ impl Case {
         let mut facts = Facts::of_exchange(&exchange);
         facts.session_known = Some(self.session.is_some());
         facts.served = self.served.clone();
-        let Some(decision) = rules.decide(&candidates, &facts) else { return self.judge(None, route) };
-        let mut event = extract::event(&decision, &facts, &exchange);
-        if let (Some(event), Some(known)) = (&mut event, &self.session) {
-            event.actor_of_session(known);
-        }
-        let decided = (decision.route.id.to_string(), decision.rule.to_string());
-        let found = event.map(|event| (event, decision.types.get(1..).unwrap_or_default().to_vec()));
-        self.judge(Some((decided, decision.outcome, found)), route)
+        // Of a batch the first call that gives an event counts.
+        let mut first: Option<Found> = None;
+        rules.decide_each(&candidates, &facts, |decision| {
+            if first.as_ref().is_some_and(|(_, _, event)| event.is_some()) {
+                return;
+            }
+            let mut event = extract::event(&decision, &facts, &exchange);
+            if let (Some(event), Some(known)) = (&mut event, &self.session) {
+                event.actor_of_session(known);
+            }
+            let decided = (decision.route.id.to_string(), decision.rule.to_string());
+            let found = event.map(|event| (event, decision.types.get(1..).unwrap_or_default().to_vec()));
+            first = Some((decided, decision.outcome, found));
+        });
+        self.judge(first, route)
     }
 
     /// The exchange as capture would hand it over, and the routes it may belong to.
@@ -305,7 +312,11 @@ fn list<T: fmt::Display>(items: &[T]) -> String {
 
 fn method(request: &Map<'_>, demands: &[Condition], problems: &mut Problems) -> Option<Method> {
     let Some(at) = request.get("method") else {
-        let first = demands.iter().find_map(|d| if let Condition::Method(all) = d { all.first() } else { None });
+        let first = demands.iter().find_map(|d| match d {
+            Condition::Method(all) => all.first(),
+            Condition::Overridden(_) => Some(&Method::POST),
+            _ => None,
+        });
         return Some(first.cloned().unwrap_or(Method::GET));
     };
     let text = at.str(problems)?;

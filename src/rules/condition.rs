@@ -10,10 +10,13 @@ use std::ops::RangeInclusive;
 
 use http::{HeaderMap, HeaderName, Method, Uri, header};
 use regex::Regex;
+use serde_json::Value as Json;
 
+use super::calls::Scope;
 use super::facts::{BodyFacts, Facts, Truth, select};
 use super::matcher::{self, Matcher, compile};
 use super::path::{PathPattern, compared};
+use super::{graphql, method, xmlrpc};
 use crate::body;
 use crate::body::cookie::{self, CookieChange};
 use crate::body::form::Fields;
@@ -22,10 +25,10 @@ use crate::config::node::{Map, Node, Value, clip, suggest};
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
 
-const MATCHER: Kind = Kind::Named("matcher", || &matcher::SHAPE);
+pub(super) const MATCHER: Kind = Kind::Named("matcher", || &matcher::SHAPE);
 const BY_NAME: Kind = Kind::Dict(&MATCHER);
 /// A value of JSON may be null, and be compared with it.
-const BY_POINTER: Kind = Kind::Dict(&Kind::Any(&[MATCHER, Kind::Null]));
+pub(super) const BY_POINTER: Kind = Kind::Dict(&Kind::Any(&[MATCHER, Kind::Null]));
 
 /// Where a condition has a place of its own in the schema, since conditions contain conditions.
 pub const CONDITION: Kind = Kind::Named("condition", || &Kind::Map(WHEN));
@@ -76,6 +79,8 @@ pub const WHEN: &[Field] = &[
         "",
         "one of these form fields differs from the page as it was served; the route's `compare` names them",
     ),
+    Field::new("graphql", Kind::Map(graphql::WHEN), "", "a GraphQL field and what became of it"),
+    Field::new("xmlrpc", Kind::Map(xmlrpc::WHEN), "", "an XML-RPC call and what became of it"),
     Field::new("method", Kind::OneOrList(&Kind::Str), "", "method of the request"),
     Field::new("path", Kind::OneOrList(&Kind::Str), "", "path of the request, as in `match`"),
     Field::new("host", Kind::OneOrList(&Kind::Str), "", "host of the request"),
@@ -110,6 +115,19 @@ pub const MATCH: &[Field] = &[
     Field::new("header", BY_NAME, "", "headers"),
     Field::new("cookie", BY_NAME, "", "cookies"),
     Field::new("content_type", MATCHER, "", "media type, without parameters"),
+    Field::new(
+        "graphql",
+        Kind::Map(graphql::MATCH),
+        "",
+        "a GraphQL field, by any of the ways in which GraphQL is sent; each field of a request is looked at",
+    ),
+    Field::new("xmlrpc", Kind::Map(xmlrpc::MATCH), "", "an XML-RPC call; each call of a multicall is looked at"),
+    Field::new(
+        "method_override",
+        Kind::Bool,
+        "false",
+        "a POST counts as the method it names in the field `_method` or in `X-HTTP-Method-Override`",
+    ),
 ];
 
 /// What must hold.
@@ -123,6 +141,12 @@ pub enum Condition {
     Not(Box<Condition>),
     /// The request's method is one of these.
     Method(Vec<Method>),
+    /// The same where a POST may name another method.
+    Overridden(Vec<Method>),
+    /// What a GraphQL field asks for, or what became of it.
+    Graphql(graphql::Demand),
+    /// What an XML-RPC call asks for, or what became of it.
+    XmlRpc(xmlrpc::Demand),
     /// The request's path matches one of these.
     Path(Vec<PathPattern>),
     /// The request's host is one of these.
@@ -231,6 +255,12 @@ impl Condition {
             body_texts(at, &mut all, problems);
         }
         one(&map, "content_type", Condition::ContentType, &mut all, problems);
+        if let Some(at) = map.get("graphql") {
+            graphql::check(at, graphql::WHEN, Condition::Graphql, &mut all, problems);
+        }
+        if let Some(at) = map.get("xmlrpc") {
+            xmlrpc::check(at, xmlrpc::WHEN, Condition::XmlRpc, &mut all, problems);
+        }
         let session = map.get("session");
         match session.and_then(|at| at.one_of(&["known", "unknown", "changed"], problems)) {
             Some("known") => all.push(Condition::SessionKnown(true)),
@@ -289,6 +319,23 @@ impl Condition {
         headers(&map, "header", Condition::RequestHeader, &mut all, problems);
         one(&map, "content_type", Condition::RequestType, &mut all, problems);
         pointers(&map, "json", Condition::RequestJson, &mut all, problems);
+        if let Some(at) = map.get("graphql") {
+            graphql::check(at, graphql::MATCH, Condition::Graphql, &mut all, problems);
+        }
+        if let Some(at) = map.get("xmlrpc") {
+            xmlrpc::check(at, xmlrpc::MATCH, Condition::XmlRpc, &mut all, problems);
+        }
+        if map.bool("method_override", problems) == Some(true) {
+            let Some(demand) = all.iter_mut().find(|c| matches!(c, Condition::Method(_))) else {
+                let at = map.get("method_override").unwrap_or(node);
+                let hint = "name the method that is meant: { method: DELETE, method_override: true }";
+                problems.error_hint(at, "no method is demanded that another could stand for".into(), hint);
+                return None;
+            };
+            if let Condition::Method(methods) = demand {
+                *demand = Condition::Overridden(std::mem::take(methods));
+            }
+        }
         all.sort_by_key(|c| c.needs().request_body);
         Some(all)
     }
@@ -310,13 +357,28 @@ impl Condition {
                 inner.iter().fold(Needs::default(), |needs, c| needs.or(c.needs()))
             }
             Condition::Not(inner) => inner.needs(),
-            Condition::Form(..) | Condition::RequestJson(..) | Condition::FormChanged(_) => {
+            Condition::Form(..) | Condition::RequestJson(..) | Condition::Overridden(_) | Condition::FormChanged(_) => {
                 Needs { request_body: true, response_body: false }
             }
+            Condition::Graphql(demand) => demand.needs(),
+            Condition::XmlRpc(demand) => demand.needs(),
             Condition::Json(..) | Condition::Contains(_) | Condition::Omits(_) | Condition::BodyRegex(_) => {
                 Needs { request_body: false, response_body: true }
             }
             _ => Needs::default(),
+        }
+    }
+
+    /// How much of an exchange it speaks of.
+    pub fn scope(&self) -> Scope {
+        match self {
+            Condition::All(inner) | Condition::Any(inner) => {
+                inner.iter().map(Condition::scope).max().unwrap_or_default()
+            }
+            Condition::Not(inner) => inner.scope(),
+            Condition::Graphql(_) | Condition::XmlRpc(_) => Scope::Field,
+            Condition::RequestJson(..) | Condition::Json(..) => Scope::Entry,
+            _ => Scope::Exchange,
         }
     }
 
@@ -348,6 +410,9 @@ impl Condition {
             }
             Condition::Not(inner) => inner.holds(facts).map(|held| !held),
             Condition::Method(methods) => Some(methods.contains(facts.method)),
+            Condition::Overridden(methods) => method::overridden(methods, facts),
+            Condition::Graphql(demand) => demand.holds(facts),
+            Condition::XmlRpc(demand) => demand.holds(facts),
             Condition::Path(patterns) => Some(patterns.iter().any(|p| p.matches(&facts.path))),
             Condition::Host(hosts) => Some(hosts.iter().any(|h| h.matches(Some(facts.host)))),
             Condition::Query(name, matcher) => Some(matcher.matches_any(facts.query().all(name))),
@@ -358,7 +423,9 @@ impl Condition {
             }
             Condition::RequestType(matcher) => Some(matcher.matches(media_type(facts.headers).as_deref())),
             Condition::Form(name, matcher) => form_holds(facts.request_body()?, name, matcher),
-            Condition::RequestJson(pointer, matcher) => json_holds(facts.request_body()?, pointer, matcher),
+            Condition::RequestJson(pointer, matcher) => {
+                json_holds(facts.request_body()?, facts.request_json(), pointer, matcher)
+            }
             Condition::Status(ranges) => {
                 let (status, _) = facts.response?;
                 Some(ranges.iter().any(|r| r.contains(&status.as_u16())))
@@ -386,7 +453,9 @@ impl Condition {
                     CookieState::Deleted => change == CookieChange::Deleted,
                 })
             }
-            Condition::Json(pointer, matcher) => json_holds(facts.response_body()?, pointer, matcher),
+            Condition::Json(pointer, matcher) => {
+                json_holds(facts.response_body()?, facts.response_json(), pointer, matcher)
+            }
             Condition::Contains(texts) => {
                 let body = facts.response_body()?;
                 found(texts.iter().any(|t| body.text().contains(t.as_str())), body)
@@ -443,20 +512,27 @@ fn form_holds(body: &BodyFacts<'_>, name: &str, matcher: &Matcher) -> Truth {
     }
 }
 
-fn json_holds(body: &BodyFacts<'_>, pointer: &str, matcher: &Matcher) -> Truth {
-    match body.json() {
+fn json_holds(body: &BodyFacts<'_>, json: Option<&Json>, pointer: &str, matcher: &Matcher) -> Truth {
+    match json {
         Some(json) => {
             let selected = select(json, pointer);
             if selected.is_empty() {
                 return Some(matcher.accepts_absence());
             }
-            // A list or an object is there, but has no text to compare.
-            let texts: Vec<Cow<'_, str>> =
-                selected.iter().map(|v| scalar_text(v).unwrap_or(Cow::Borrowed("\u{0}"))).collect();
+            let texts: Vec<Cow<'_, str>> = selected.into_iter().map(compared_text).collect();
             Some(matcher.matches_any(texts.iter().map(|t| &**t)))
         }
         None if body.cut() => None,
         None => Some(matcher.accepts_absence()),
+    }
+}
+
+/// A value of JSON as a text to compare. Null is written `null`; a list or an object is there, but
+/// has no text.
+pub(super) fn compared_text(value: &Json) -> Cow<'_, str> {
+    match value {
+        Json::Null => Cow::Borrowed("null"),
+        value => scalar_text(value).unwrap_or(Cow::Borrowed("\u{0}")),
     }
 }
 
@@ -589,11 +665,11 @@ fn headers(
     }
 }
 
-fn pointers(
+pub(super) fn pointers<C>(
     map: &Map<'_>,
     key: &str,
-    make: fn(String, Matcher) -> Condition,
-    all: &mut Vec<Condition>,
+    make: fn(String, Matcher) -> C,
+    all: &mut Vec<C>,
     problems: &mut Problems,
 ) {
     let Some(at) = map.get(key) else { return };

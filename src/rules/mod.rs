@@ -6,24 +6,30 @@
 //! the pipeline with everything known. The first route that matches decides; within it, the first
 //! rule that holds; what no rule decides takes the route's default.
 
+pub mod calls;
 pub mod case;
 pub mod condition;
 pub mod extract;
 pub mod facts;
+pub mod graphql;
 pub mod matcher;
+mod method;
 pub mod path;
 pub mod presets;
 pub mod route;
 pub mod source;
+pub mod xmlrpc;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use http::Method;
 use regex::RegexSet;
 
 use crate::config::node::Node;
 use crate::config::problem::Problems;
 use crate::event::{EventType, Outcome, Text};
+use calls::Scope;
 use condition::Condition;
 use facts::Facts;
 use path::PathPattern;
@@ -157,8 +163,13 @@ impl RuleSet {
             return None;
         }
         // Filtered before it is collected: an empty collection is no allocation.
-        let may_match =
-            |i: &u16| self.route(*i).is_some_and(|r| matched(&r.demands, facts) != Some(false) || r.is_page(facts));
+        // No login is asked for by a preflight: such methods count only where a route names them.
+        let aside = [Method::HEAD, Method::OPTIONS, Method::TRACE, Method::CONNECT].contains(facts.method);
+        let may_match = |i: &u16| {
+            self.route(*i).is_some_and(|r| {
+                ((!aside || r.names_methods()) && matched(&r.demands, facts) != Some(false)) || r.is_page(facts)
+            })
+        };
         let mut routes: Vec<u16> =
             exact.into_iter().flatten().chain(&self.anywhere).copied().filter(may_match).collect();
         if self.patterns.is_match(&facts.path) {
@@ -203,7 +214,45 @@ impl RuleSet {
         })
     }
 
-    /// What the exchange means; `None` if no route is about it.
+    /// Decides each call of the exchange in turn: the one there usually is, or those of a batch that
+    /// its routes tell apart. While `decided` runs, the facts are those of the call. Answers how many
+    /// calls were left out, at the least: those beyond [`calls::MAX_EVENTS`] that emit, successes apart, or
+    /// one if there were more than [`calls::MAX_CALLS`].
+    pub fn decide_each<'r>(
+        &'r self,
+        candidates: &Candidates,
+        facts: &Facts<'_>,
+        mut decided: impl FnMut(Decision<'r>),
+    ) -> usize {
+        let scope = candidates.routes.iter().filter_map(|i| self.route(*i)).map(|r| r.scope).max();
+        let several = scope.is_some_and(|scope| scope > Scope::Exchange);
+        let calls = if several { facts.calls().len() } else { 1 };
+        // A thousand guesses must not push out the one that was right.
+        let mut emitted = [0_usize; 2];
+        let mut left_out = usize::from(several && facts.calls().cut());
+        for call in 0..calls {
+            facts.look_at(call);
+            let Some(decision) = self.decide(candidates, facts) else { continue };
+            // The call of an exchange that is one to its route has been decided with the first.
+            if decision.route.scope < facts.widest() {
+                continue;
+            }
+            if !decision.types.is_empty() {
+                let [guesses, successes] = &mut emitted;
+                let count = if decision.outcome == Outcome::Success { successes } else { guesses };
+                *count += 1;
+                if *count > calls::MAX_EVENTS {
+                    left_out += 1;
+                    continue;
+                }
+            }
+            decided(decision);
+        }
+        facts.look_at(0);
+        left_out
+    }
+
+    /// What the call that is looked at means; `None` if no route is about it.
     pub fn decide<'r>(&'r self, candidates: &Candidates, facts: &Facts<'_>) -> Option<Decision<'r>> {
         let mut routes = candidates.routes.iter().filter_map(|i| self.route(*i));
         let route = routes.find(|r| matched(&r.demands, facts) == Some(true))?;

@@ -5,6 +5,7 @@ use std::collections::hash_map::Entry;
 
 use http::Method;
 
+use super::calls::Scope;
 use super::case::{self, Case};
 use super::condition::{self, Condition, Needs};
 use super::facts::Facts;
@@ -150,6 +151,8 @@ pub struct Route {
     pub emit: Vec<(Outcome, EventType)>,
     /// The tests written beside it.
     pub cases: Vec<Case>,
+    /// How much of an exchange it is about: each call of a batch, if it looks at calls.
+    pub scope: Scope,
     /// Which bodies the demands read.
     pub demand_needs: Needs,
     /// Which bodies the sources read.
@@ -358,6 +361,13 @@ impl Route {
         Some(Route {
             id: id?,
             preset: None,
+            scope: demands
+                .iter()
+                .chain(rules.iter().filter_map(|r| r.when.as_ref()))
+                .map(Condition::scope)
+                .chain(used.iter().map(|(s, _)| s.scope()))
+                .max()
+                .unwrap_or_default(),
             demand_needs: needs(&mut demands.iter().map(Condition::needs)),
             source_needs: needs(&mut used.iter().map(|(s, _)| s.needs())),
             rule_needs: needs(&mut rules.iter().filter_map(|r| r.when.as_ref()).map(Condition::needs)),
@@ -386,6 +396,11 @@ impl Route {
                 Condition::Path(_) | Condition::Host(_) => demand.holds(facts) == Some(true),
                 _ => true,
             })
+    }
+
+    /// True if it says which methods it is about.
+    pub fn names_methods(&self) -> bool {
+        self.demands.iter().any(|d| matches!(d, Condition::Method(_) | Condition::Overridden(_)))
     }
 
     /// The event type of an outcome, if the route emits it.

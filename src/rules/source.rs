@@ -6,11 +6,14 @@
 
 use http::{HeaderMap, HeaderName, header};
 use regex::Regex;
+use serde_json::Value;
 
+use super::calls::Scope;
 use super::condition::{HEADER_HINT, Needs, location_fields, location_path, pointer_hint};
-use super::facts::{BodyFacts, Facts, select};
+use super::facts::{Facts, select};
 use super::matcher::compile;
 use super::path::PathPattern;
+use super::{graphql, xmlrpc};
 use crate::body::json::scalar_text;
 use crate::body::{cookie, credentials};
 use crate::config::node::{Node, clip};
@@ -38,6 +41,12 @@ pub enum Source {
     BasicUser,
     /// `jwt:/POINTER`: a claim of the bearer token, unverified.
     Jwt(String),
+    /// `graphql.NAME` or `graphql:/POINTER`: an argument of the field, else a variable.
+    Graphql(String),
+    /// `xmlrpc.N` or `xmlrpc:/N/POINTER`: a parameter by its position, counted from 0.
+    XmlRpc(String),
+    /// `response.graphql:/POINTER`: a value of the field's result.
+    ResponseGraphql(String),
     /// `response.json:/POINTER`: a value of the answer's JSON.
     ResponseJson(String),
     /// `response.header.NAME`: a header of the answer.
@@ -58,8 +67,10 @@ pub enum Source {
 
 /// The forms a source may take, for messages.
 const FORMS: &str = "sources of the request: form.NAME, json:/POINTER, query.NAME, path.NAME, header.NAME, cookie.NAME, cookie.NAME:REGEX, \
-basic.user, jwt:/CLAIM\nsources of the answer: response.json:/POINTER, response.header.NAME, response.cookie.NAME, \
-response.jwt:/POINTER#/CLAIM, response.body:REGEX, response.location:REGEX, response.location.query.NAME\na constant: const:TEXT";
+basic.user, jwt:/CLAIM, graphql.ARGUMENT, xmlrpc.POSITION\nsources of the answer: response.json:/POINTER, \
+response.graphql:/POINTER, response.header.NAME, response.cookie.NAME, \
+response.jwt:/POINTER#/CLAIM, response.body:REGEX, response.location:REGEX, \
+response.location.query.NAME\na constant: const:TEXT";
 
 /// What a text that is no source was probably meant to be.
 fn meant(text: &str) -> String {
@@ -115,8 +126,19 @@ impl Source {
     /// A source, or a constant text where no source is meant (`method: password`).
     pub fn check_or_text(node: &Node, problems: &mut Problems) -> Option<Source> {
         let text = node.str(problems)?;
-        const STEMS: [&str; 9] =
-            ["form.", "json:", "query.", "path.", "header.", "cookie.", "response.", "jwt:", "const:"];
+        const STEMS: [&str; 11] = [
+            "form.",
+            "json:",
+            "query.",
+            "path.",
+            "header.",
+            "cookie.",
+            "response.",
+            "jwt:",
+            "const:",
+            "graphql",
+            "xmlrpc",
+        ];
         if text == "basic.user" || STEMS.iter().any(|s| text.starts_with(s)) {
             Source::check(node, Secrets::Refused, problems)
         } else {
@@ -144,6 +166,8 @@ impl Source {
         Some(if let Some(rest) = text.strip_prefix("response.") {
             if let Some(p) = rest.strip_prefix("json:") {
                 Some(Source::ResponseJson(pointer(p, problems)?))
+            } else if let Some(p) = rest.strip_prefix("graphql:") {
+                Some(Source::ResponseGraphql(pointer(p, problems)?))
             } else if let Some(name) = rest.strip_prefix("header.") {
                 Some(Source::ResponseHeader(header(name, problems)?))
             } else if let Some(name) = rest.strip_prefix("cookie.") {
@@ -180,6 +204,14 @@ impl Source {
                 Some((name, regex)) => Some(Source::CookiePart(name.to_owned(), compile(regex, node, problems)?)),
                 None => named(name).map(Source::Cookie),
             }
+        } else if let Some(p) = text.strip_prefix("graphql:") {
+            Some(Source::Graphql(pointer(p, problems)?))
+        } else if let Some(name) = text.strip_prefix("graphql.") {
+            named(name).map(|name| Source::Graphql(format!("/{}", name.replace('.', "/"))))
+        } else if let Some(p) = text.strip_prefix("xmlrpc:") {
+            Some(Source::XmlRpc(position(pointer(p, problems)?, node, problems)?))
+        } else if let Some(n) = text.strip_prefix("xmlrpc.") {
+            Some(Source::XmlRpc(position(format!("/{n}"), node, problems)?))
         } else if text == "basic.user" {
             Some(Source::BasicUser)
         } else if let Some(claim) = text.strip_prefix("jwt:") {
@@ -195,9 +227,13 @@ impl Source {
             Source::Form(n) | Source::Query(n) | Source::Path(n) | Source::ResponseLocationQuery(n) => {
                 (n.as_str(), false)
             }
-            Source::Json(p) | Source::ResponseJson(p) | Source::Jwt(p) | Source::ResponseJwt(_, p) => {
-                (p.rsplit('/').next().unwrap_or_default(), false)
-            }
+            Source::Json(p)
+            | Source::ResponseJson(p)
+            | Source::Jwt(p)
+            | Source::ResponseJwt(_, p)
+            | Source::Graphql(p)
+            | Source::ResponseGraphql(p)
+            | Source::XmlRpc(p) => (p.rsplit('/').next().unwrap_or_default(), false),
             Source::Cookie(n) | Source::CookiePart(n, _) | Source::ResponseCookie(n) => (n.as_str(), true),
             Source::Header(h) | Source::ResponseHeader(h) => {
                 // The last two carry whole addresses, and with them reset links and codes.
@@ -222,7 +258,10 @@ impl Source {
     /// Which bodies it reads.
     pub fn needs(&self) -> Needs {
         match self {
-            Source::Form(_) | Source::Json(_) => Needs { request_body: true, response_body: false },
+            Source::Form(_) | Source::Json(_) | Source::Graphql(_) | Source::XmlRpc(_) => {
+                Needs { request_body: true, response_body: false }
+            }
+            Source::ResponseGraphql(_) => Needs { request_body: true, response_body: true },
             Source::ResponseJson(_) | Source::ResponseJwt(..) | Source::ResponseBody(_) => {
                 Needs { request_body: false, response_body: true }
             }
@@ -230,11 +269,20 @@ impl Source {
         }
     }
 
+    /// How much of an exchange it speaks of.
+    pub fn scope(&self) -> Scope {
+        match self {
+            Source::Graphql(_) | Source::XmlRpc(_) | Source::ResponseGraphql(_) => Scope::Field,
+            Source::Json(_) | Source::ResponseJson(_) | Source::ResponseJwt(..) => Scope::Entry,
+            _ => Scope::Exchange,
+        }
+    }
+
     /// The value, if the exchange has a non-empty one. `paths` are the route's.
     pub fn read(&self, facts: &Facts<'_>, paths: &[PathPattern]) -> Option<String> {
         let value = match self {
             Source::Form(name) => facts.request_body()?.fields()?.last(name)?.to_owned(),
-            Source::Json(pointer) => json_value(facts.request_body()?, pointer)?,
+            Source::Json(pointer) => json_value(facts.request_json()?, pointer)?,
             Source::Query(name) => facts.query().last(name)?.to_owned(),
             Source::Path(name) => paths.iter().find_map(|p| p.parameter(&facts.path, name))?.to_owned(),
             Source::Header(name) => header_value(facts.headers, name)?,
@@ -244,12 +292,15 @@ impl Source {
             }
             Source::BasicUser => credentials::basic_user(facts.headers)?,
             Source::Jwt(claim) => claim_of(credentials::bearer(facts.headers)?, claim)?,
-            Source::ResponseJson(pointer) => json_value(facts.response_body()?, pointer)?,
+            Source::ResponseJson(pointer) => json_value(facts.response_json()?, pointer)?,
+            Source::Graphql(pointer) => graphql::argument(facts, pointer)?,
+            Source::XmlRpc(pointer) => xmlrpc::param(facts, pointer)?,
+            Source::ResponseGraphql(pointer) => graphql::result_text(facts, pointer)?,
             Source::ResponseHeader(name) => header_value(facts.response?.1, name)?,
             Source::ResponseCookie(name) => {
                 String::from_utf8_lossy(cookie::handed_out(facts.response?.1, name, facts.at)?).into_owned()
             }
-            Source::ResponseJwt(pointer, claim) => claim_of(&json_value(facts.response_body()?, pointer)?, claim)?,
+            Source::ResponseJwt(pointer, claim) => claim_of(&json_value(facts.response_json()?, pointer)?, claim)?,
             Source::ResponseBody(regex) => first_group(regex, &facts.response_body()?.text())?,
             Source::ResponseLocation(regex) => first_group(regex, &location_path(facts.response?.1, facts.uri)?)?,
             Source::ResponseLocationQuery(name) => location_fields(facts.response?.1).last(name)?.to_owned(),
@@ -324,8 +375,19 @@ pub fn is_secret_name(name: &str, strict: bool) -> bool {
         || (strict && COOKIE.iter().any(|p| label.contains(p)))
 }
 
-fn json_value(body: &BodyFacts<'_>, pointer: &str) -> Option<String> {
-    select(body.json()?, pointer).into_iter().find_map(|v| scalar_text(v).map(|t| t.into_owned()))
+/// A pointer whose first step is a position.
+fn position(pointer: String, node: &Node, problems: &mut Problems) -> Option<String> {
+    let first = pointer.split('/').nth(1).unwrap_or_default();
+    if first.parse::<u8>().is_err() {
+        let hint = "parameters have no names, count them from 0: xmlrpc.0 is the first; xmlrpc:/0/user a member of it";
+        problems.error_hint(node, format!("`{}` is not the position of a parameter", clip(first)), hint);
+        return None;
+    }
+    Some(pointer)
+}
+
+fn json_value(json: &Value, pointer: &str) -> Option<String> {
+    select(json, pointer).into_iter().find_map(|v| scalar_text(v).map(|t| t.into_owned()))
 }
 
 fn header_value(headers: &HeaderMap, name: &HeaderName) -> Option<String> {

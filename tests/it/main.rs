@@ -6,6 +6,7 @@ mod capture;
 mod config;
 mod demo;
 mod docs;
+mod doors;
 mod drain;
 mod errors;
 mod examples;
