@@ -281,7 +281,7 @@ fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
     let routes = map.list("routes", problems);
     let rules = RuleSet::check_with(routes, shipped, &session.cookies, problems);
     for route in routes {
-        declared_secrets(route, &session, problems);
+        declared_secrets(route, &session, false, problems);
     }
     let sinks = match map.get("sinks") {
         Some(at) => sinks::check_all(at, problems),
@@ -331,8 +331,9 @@ fn auto(map: &Map<'_>, problems: &mut Problems) {
 }
 
 /// What the file itself calls a session or a token is one, whatever its name looks like: no source
-/// may carry it into an event.
-pub(crate) fn declared_secrets(route: &Node, session: &SessionConfig, problems: &mut Problems) {
+/// may carry it into an event. `parts` are allowed where it is known that a cookie holds a name
+/// beside its secret: in presets.
+pub(crate) fn declared_secrets(route: &Node, session: &SessionConfig, parts: bool, problems: &mut Problems) {
     let tokens: Vec<&str> = route
         .child("session")
         .and_then(|s| s.child("token"))
@@ -349,7 +350,8 @@ pub(crate) fn declared_secrets(route: &Node, session: &SessionConfig, problems: 
                 Value::Null => {}
                 Value::Scalar { text, .. } => {
                     let source = text.strip_prefix("response.").unwrap_or(text);
-                    let cookie = source.strip_prefix("cookie.");
+                    let cookie = source.strip_prefix("cookie.").filter(|name| !parts || !name.contains(':'));
+                    let cookie = cookie.map(|name| name.split(':').next().unwrap_or_default());
                     let header = source.strip_prefix("header.");
                     let declared = tokens.contains(&text.as_str())
                         || cookie.is_some_and(|n| session.cookies.iter().any(|c| fits(c, n.as_bytes())))

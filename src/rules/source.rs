@@ -18,6 +18,7 @@ use crate::body::json::scalar_text;
 use crate::body::{cookie, credentials};
 use crate::config::node::{Node, clip};
 use crate::config::problem::Problems;
+use crate::event::text::looks_like_a_token;
 
 /// Where a value is taken from.
 #[derive(Clone, Debug)]
@@ -34,9 +35,11 @@ pub enum Source {
     Header(HeaderName),
     /// `cookie.NAME`: a request cookie.
     Cookie(String),
-    /// `cookie.NAME:REGEX`: the first group (or the whole match) in a request cookie, for cookies
-    /// that hold a name beside what proves it.
+    /// `cookie.NAME:REGEX`: the first group (or the whole match) in a request cookie, percent-decoded,
+    /// for cookies that hold a name beside what proves it. Never the whole value, nor a token.
     CookiePart(String, Regex),
+    /// `response.cookie.NAME:REGEX`: the same of a cookie that the answer sets.
+    ResponseCookiePart(String, Regex),
     /// `basic.user`: the user of HTTP Basic (RFC 7617).
     BasicUser,
     /// `jwt:/POINTER`: a claim of the bearer token, unverified.
@@ -68,7 +71,7 @@ pub enum Source {
 /// The forms a source may take, for messages.
 const FORMS: &str = "sources of the request: form.NAME, json:/POINTER, query.NAME, path.NAME, header.NAME, cookie.NAME, cookie.NAME:REGEX, \
 basic.user, jwt:/CLAIM, graphql.ARGUMENT, xmlrpc.POSITION\nsources of the answer: response.json:/POINTER, \
-response.graphql:/POINTER, response.header.NAME, response.cookie.NAME, \
+response.graphql:/POINTER, response.header.NAME, response.cookie.NAME, response.cookie.NAME:REGEX, \
 response.jwt:/POINTER#/CLAIM, response.body:REGEX, response.location:REGEX, \
 response.location.query.NAME\na constant: const:TEXT";
 
@@ -111,7 +114,10 @@ impl Source {
             && let Some(name) = source.names_a_secret()
         {
             let hint = match source {
-                Source::Cookie(_) | Source::CookiePart(..) | Source::ResponseCookie(_) => {
+                Source::Cookie(_)
+                | Source::CookiePart(..)
+                | Source::ResponseCookie(_)
+                | Source::ResponseCookiePart(..) => {
                     "to follow a session, name its cookie at the top of the file, which keeps a keyed hash: \
                      session: { cookies: [NAME] }"
                 }
@@ -171,7 +177,12 @@ impl Source {
             } else if let Some(name) = rest.strip_prefix("header.") {
                 Some(Source::ResponseHeader(header(name, problems)?))
             } else if let Some(name) = rest.strip_prefix("cookie.") {
-                named(name).map(Source::ResponseCookie)
+                match name.split_once(':') {
+                    Some((name, regex)) => {
+                        Some(Source::ResponseCookiePart(name.to_owned(), compile(regex, node, problems)?))
+                    }
+                    None => named(name).map(Source::ResponseCookie),
+                }
             } else if let Some(both) = rest.strip_prefix("jwt:") {
                 let Some((p, claim)) = both.split_once('#') else {
                     let hint =
@@ -234,7 +245,10 @@ impl Source {
             | Source::Graphql(p)
             | Source::ResponseGraphql(p)
             | Source::XmlRpc(p) => (p.rsplit('/').next().unwrap_or_default(), false),
-            Source::Cookie(n) | Source::CookiePart(n, _) | Source::ResponseCookie(n) => (n.as_str(), true),
+            Source::Cookie(n)
+            | Source::CookiePart(n, _)
+            | Source::ResponseCookie(n)
+            | Source::ResponseCookiePart(n, _) => (n.as_str(), true),
             Source::Header(h) | Source::ResponseHeader(h) => {
                 // The last two carry whole addresses, and with them reset links and codes.
                 const HOLD_SECRETS: [HeaderName; 6] = [
@@ -287,8 +301,9 @@ impl Source {
             Source::Path(name) => paths.iter().find_map(|p| p.parameter(&facts.path, name))?.to_owned(),
             Source::Header(name) => header_value(facts.headers, name)?,
             Source::Cookie(name) => String::from_utf8_lossy(cookie::request_cookie(facts.headers, name)?).into_owned(),
-            Source::CookiePart(name, regex) => {
-                first_group(regex, &String::from_utf8_lossy(cookie::request_cookie(facts.headers, name)?))?
+            Source::CookiePart(name, regex) => part_of_cookie(regex, cookie::request_cookie(facts.headers, name)?)?,
+            Source::ResponseCookiePart(name, regex) => {
+                part_of_cookie(regex, cookie::handed_out(facts.response?.1, name, facts.at)?)?
             }
             Source::BasicUser => credentials::basic_user(facts.headers)?,
             Source::Jwt(claim) => claim_of(credentials::bearer(facts.headers)?, claim)?,
@@ -397,6 +412,15 @@ fn header_value(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
 fn claim_of(token: &str, claim: &str) -> Option<String> {
     let claims = credentials::jwt_claims(token)?;
     select(&claims, claim).into_iter().find_map(|v| scalar_text(v).map(|t| t.into_owned()))
+}
+
+/// A part of a cookie's value that can be a name: not all of it, and nothing that looks like a token.
+fn part_of_cookie(regex: &Regex, value: &[u8]) -> Option<String> {
+    let value = String::from_utf8_lossy(value);
+    let part = first_group(regex, &value)?;
+    let whole = part.len() == value.len();
+    let part = percent_encoding::percent_decode_str(&part).decode_utf8_lossy().into_owned();
+    (!whole && !looks_like_a_token(&part)).then_some(part)
 }
 
 fn first_group(regex: &Regex, text: &str) -> Option<String> {

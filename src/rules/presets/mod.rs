@@ -271,7 +271,7 @@ impl Asked {
         let mut routes = Vec::with_capacity(nodes.len());
         for node in nodes {
             let Some(mut route) = Route::check(node, &session.cookies, &mut self.problems) else { continue };
-            declared_secrets(node, session, &mut self.problems);
+            declared_secrets(node, session, true, &mut self.problems);
             route.id = Text::identifier(&format!("{name}.{}", route.id)).unwrap_or(route.id);
             route.preset = Some(Text::fixed(name));
             routes.push(route);
