@@ -7,6 +7,7 @@
 //! is mounted (the tests of this module see to that), so that a user is never told of one.
 
 mod mount;
+pub mod recognise;
 #[cfg(test)]
 mod tests;
 
@@ -81,7 +82,7 @@ const FILE: &[Field] = &[
     Field::required("preset", Kind::Str, "its name"),
     Field::required("title", Kind::Str, "the application's name"),
     Field::required("verified", Kind::Map(VERIFIED), "how it is known that it is true"),
-    Field::new("recognise", Kind::Json, "", "signs by which the application is recognised"),
+    Field::new("recognise", Kind::Map(recognise::FIELDS), "", "signs by which the application is recognised"),
     Field::new("session", Kind::Map(SESSION), "", "where the application carries its sessions"),
     Field::new("routes", Kind::List(&Kind::Map(route::FIELDS)), "[]", "as in the configuration, tests beside each"),
 ];
@@ -125,6 +126,12 @@ impl Chosen {
 }
 
 impl Preset {
+    /// What stands before `routes:`, which is the last key and most of the file.
+    fn before_routes(&self, problems: &mut Problems) -> Option<Node> {
+        let before = self.source.find("\nroutes:").and_then(|end| self.source.get(..end))?;
+        Node::parse(before, problems)
+    }
+
     /// The one of that name.
     pub fn named(name: &str) -> Option<&'static Preset> {
         PRESETS.iter().find(|preset| preset.name == name)
@@ -133,9 +140,8 @@ impl Preset {
     /// What the file says before its routes, read without them. `None` only of a broken file, which
     /// is not shipped.
     pub fn head(&self) -> Option<Head> {
-        let before = self.source.find("\nroutes:").and_then(|end| self.source.get(..end))?;
-        let mut problems = Problems::new(self.name, before);
-        let root = Node::parse(before, &mut problems)?;
+        let mut problems = Problems::new(self.name, self.source);
+        let root = self.before_routes(&mut problems)?;
         let map = root.map(FILE, &mut problems)?;
         let verified = map.get("verified")?.map(VERIFIED, &mut problems)?;
         Some(Head {
@@ -198,6 +204,9 @@ fn ask(node: &Node, problems: &mut Problems) -> Option<Asked> {
     let mut own = Problems::new(&format!("preset {name}"), preset.source);
     let mut root = Node::parse(preset.source, &mut own)?;
     root.map(FILE, &mut own);
+    if let Some(signs) = root.child("recognise") {
+        recognise::read(signs, &mut own);
+    }
     leave_out(&mut root, name, without, problems);
     if !base.is_empty() || !hosts.is_empty() {
         mount::mount(&mut root, &base, &hosts);
