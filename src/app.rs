@@ -22,6 +22,7 @@ use crate::deliver::{Delivery, RunningSinkSpec};
 use crate::enrich::Enrichers;
 use crate::event::Outcome;
 use crate::event::notice::{STARTED, notice};
+use crate::glimpse::{self, Glimpses};
 use crate::pipeline::{Pipeline, PipelineConfig};
 use crate::proxy::access_log::AccessLog;
 use crate::proxy::connection::Door;
@@ -89,6 +90,7 @@ pub struct Bound {
     admin_listener: Option<(StdListener, AdminAuth)>,
     core: Arc<Core>,
     queue: (Queue, mpsc::Receiver<queue::Captured>),
+    presets: Vec<&'static str>,
     delivery_of: Vec<RunningSinkSpec>,
     key: [u8; 32],
     keeper: Keeper,
@@ -188,6 +190,7 @@ pub fn bind_with(
         admin_listener,
         core: Arc::new(core),
         queue: Queue::new(queue::CAPACITY),
+        presets: config.presets.iter().map(|preset| preset.name).collect(),
         delivery_of: parts.sinks,
         key,
         keeper,
@@ -335,6 +338,8 @@ impl Bound {
         let pipeline = pipeline.kept_by(self.keeper);
         let pipeline = pipeline.start(receiver).map_err(StartError::System)?;
         let mut threads = Vec::new();
+        let (glimpses, answers) = Glimpses::new();
+        tokio::spawn(glimpse::watch(answers, self.presets, self.spool.clone()));
         for (i, listeners) in self.listeners.into_iter().enumerate() {
             let thread = Thread {
                 number: i,
@@ -342,6 +347,7 @@ impl Bound {
                 connections: self.core.connections.clone(),
                 live: self.core.live.clone(),
                 queue: queue.clone(),
+                glimpses: glimpses.clone(),
                 stats: self.metrics.add_traffic(),
                 stop: stopped.clone(),
             };
@@ -349,7 +355,7 @@ impl Bound {
             threads.push(spawned.map_err(StartError::System)?);
         }
         // From here on only the traffic threads can send: their end is the pipeline's.
-        drop(queue);
+        drop((queue, glimpses));
 
         let handle = tokio::runtime::Handle::current();
         let delivery = Delivery::start(&handle, self.spool.clone(), self.metrics.clone(), self.delivery_of);

@@ -26,6 +26,7 @@ use crate::identity::Identity;
 use crate::rules::facts::Facts;
 use crate::rules::follow::Follow;
 use crate::rules::{Decision, RuleSet, condition, extract};
+use crate::served::ServedForms;
 use crate::session::snapshot::Keeper;
 use crate::session::{Carried, Handle, Over, Remembered, SessionConfig, Sessions, Shown, Via};
 use crate::spool::Spool;
@@ -63,6 +64,7 @@ pub struct Pipeline {
     kept: Instant,
     /// The key of hashed identifiers where none is configured.
     identity_key: [u8; 32],
+    served: ServedForms,
     spool: Arc<dyn Spool>,
     metrics: Arc<Metrics>,
 }
@@ -83,6 +85,7 @@ impl Pipeline {
             flows: Flows::default(),
             follow_ups: FollowUps::default(),
             keeper: Keeper::none(),
+            served: ServedForms::new(key),
             identity_key: blake3::derive_key("authtap 2026 hashed identifiers", &key),
             kept: Instant::now(),
             spool,
@@ -195,6 +198,7 @@ impl Pipeline {
         let known = self.sessions.recall(&presented, exchange.answered);
         facts.session_known = Some(known.as_ref().is_some_and(|k| !k.pending));
         let mut decided = false;
+        self.compare_forms(captured, &mut facts, &presented, known.as_ref().map(|k| &k.actor));
         let left_out = captured.rules.decide_each(&captured.candidates, &facts, |decision| {
             // A later call of a batch knows what an earlier one did to the session.
             let known = if decided { self.sessions.recall(&presented, exchange.answered) } else { known.clone() };
@@ -348,6 +352,31 @@ impl Pipeline {
             self.flows.finish(flow);
         } else if !said.is_empty() {
             self.flows.remember(flow, said, plan, now);
+        }
+    }
+
+    /// Remembers a form that is served, and recalls the one that is sent back. Whose it is says the
+    /// actor, where known, else the session itself.
+    fn compare_forms(
+        &mut self,
+        captured: &Captured,
+        facts: &mut Facts<'_>,
+        presented: &[Carried],
+        actor: Option<&Actor>,
+    ) {
+        let (rules, candidates) = (&captured.rules, &captured.candidates);
+        let page = rules.serves(candidates, facts);
+        let Some(route) = page.or_else(|| rules.compares(candidates, facts)) else { return };
+        let Some(compare) = &route.compare else { return };
+        let named = actor.and_then(|a| a.id.as_ref().or(a.login.as_ref()).or(a.email.as_ref()));
+        let session = presented.first().and_then(|carried| carried.handle.shown().text());
+        let Some(whose) = named.or(session.as_ref()) else { return };
+        let which = compare.key.iter().find_map(|source| source.read(facts, &route.paths)).unwrap_or_default();
+        let parts = [whose.as_str(), facts.host, &facts.path, route.id.as_str(), &which].map(str::as_bytes);
+        let at = self.served.key(&parts);
+        match page.and_then(|_| facts.response_body()) {
+            Some(body) => self.served.keep(at, &body.text(), &compare.fields),
+            None => facts.served = self.served.recall(&at),
         }
     }
 

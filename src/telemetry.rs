@@ -63,6 +63,8 @@ pub struct Traffic {
     pub open: AtomicI64,
     /// Upgraded tunnels open now.
     pub tunnels: AtomicI64,
+    /// Answers that could have been looked at for signs of a known application.
+    pub glimpsed: AtomicU64,
     /// Exchanges handed to the pipeline.
     pub captured: AtomicU64,
     /// Exchanges lost because the queue was full.

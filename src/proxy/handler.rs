@@ -29,6 +29,7 @@ use crate::capture::pending::{Head, Pending};
 use crate::capture::queue::Queue;
 use crate::capture::rotation::Rotation;
 use crate::exchange::{ClientTls, Ended};
+use crate::glimpse::Glimpses;
 use crate::telemetry::Traffic;
 
 /// What the traffic path needs of the configuration; replaced as a whole at a reload.
@@ -58,6 +59,8 @@ pub struct Shared {
     pub pool: Rc<Pool>,
     /// The way to the pipeline.
     pub queue: Queue,
+    /// A look at some answers.
+    pub glimpses: Glimpses,
     /// Counters.
     pub stats: Arc<Traffic>,
 }
@@ -233,6 +236,7 @@ async fn forward(
     trace.id = Some(id);
     parts.version = Version::HTTP_11;
 
+    let glimpsed = shared.glimpses.turn(&parts.uri, &shared.stats);
     let copy = pending.as_ref().and_then(Pending::request_copy);
     let gate = expect::is_expected(&parts.headers).then(Gate::default);
     let mut request = Request::from_parts(parts, RequestBody::new(body, copy.clone(), gate.clone(), &live.limits));
@@ -260,6 +264,9 @@ async fn forward(
             pending.finish(Ended::UpstreamFailed);
         }
         return Err(shared.pool.failed(error));
+    }
+    if let Some(path) = glimpsed {
+        shared.glimpses.offer(path, response.status(), response.headers());
     }
     if let Some(pending) = &mut pending {
         pending.answered(response.status(), response.headers());

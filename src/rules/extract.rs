@@ -77,8 +77,8 @@ pub fn event_called(event_type: EventType, decision: &Decision<'_>, facts: &Fact
         source: EventSource {
             route: Some(route.id.clone()),
             rule: Some(decision.rule.clone()),
-            preset: None,
-            mode: Mode::Routes,
+            preset: route.preset.clone(),
+            mode: if route.preset.is_some() { Mode::Preset } else { Mode::Routes },
             confidence: 1.0,
         },
     }

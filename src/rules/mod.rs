@@ -16,6 +16,7 @@ pub mod graphql;
 pub mod matcher;
 mod method;
 pub mod path;
+pub mod presets;
 pub mod route;
 pub mod source;
 pub mod xmlrpc;
@@ -93,6 +94,12 @@ impl Candidates {
 impl RuleSet {
     /// Reads `routes:`. `cookies` are the names of session cookies.
     pub fn check(nodes: &[Node], cookies: &[String], problems: &mut Problems) -> RuleSet {
+        RuleSet::check_with(nodes, Vec::new(), cookies, problems)
+    }
+
+    /// The same with routes of presets, which come after: a route of the file is asked first, and
+    /// takes the place of one with its id.
+    pub fn check_with(nodes: &[Node], presets: Vec<Route>, cookies: &[String], problems: &mut Problems) -> RuleSet {
         let mut routes: Vec<Route> = Vec::new();
         let mut places: Vec<&Node> = Vec::new();
         let mut ids: HashMap<Text, usize> = HashMap::new();
@@ -117,6 +124,8 @@ impl RuleSet {
             problems.error_hint(&nodes[MAX_ROUTES], format!("more than {MAX_ROUTES} routes"), hint);
         }
         shadowed_routes(&routes, &places, problems);
+        let room = MAX_ROUTES.saturating_sub(routes.len());
+        routes.extend(presets.into_iter().filter(|route| !ids.contains_key(&route.id)).take(room));
         RuleSet::new(routes)
     }
 
@@ -173,7 +182,9 @@ impl RuleSet {
         // No login is asked for by a preflight: such methods count only where a route names them.
         let aside = [Method::HEAD, Method::OPTIONS, Method::TRACE, Method::CONNECT].contains(facts.method);
         let may_match = |i: &u16| {
-            self.route(*i).is_some_and(|r| (!aside || r.names_methods()) && matched(&r.demands, facts) != Some(false))
+            self.route(*i).is_some_and(|r| {
+                ((!aside || r.names_methods()) && matched(&r.demands, facts) != Some(false)) || r.is_page(facts)
+            })
         };
         let mut routes: Vec<u16> =
             exact.into_iter().flatten().chain(&self.anywhere).copied().filter(may_match).collect();
@@ -196,6 +207,9 @@ impl RuleSet {
     /// True if the answer's body can still matter, now that its head is known.
     pub fn wants_answer(&self, candidates: &Candidates, facts: &Facts<'_>) -> bool {
         candidates.routes.iter().filter_map(|i| self.route(*i)).any(|route| {
+            if route.is_page(facts) {
+                return is_served_page(facts);
+            }
             // What is ignored may still tell the next step of a flow, or hand out a token.
             let silent = route.flow.is_none() && route.tokens.is_empty();
             let read = |outcome: Outcome| route.source_needs.response_body && !(silent && outcome == Outcome::Ignore);
@@ -320,9 +334,29 @@ impl RuleSet {
         self.routes.iter().position(|route| std::ptr::eq(route, decision.route))
     }
 
+    /// The route whose form the answer serves, if it is a page of one.
+    pub fn serves<'r>(&'r self, candidates: &Candidates, facts: &Facts<'_>) -> Option<&'r Route> {
+        let mut routes = candidates.routes.iter().filter_map(|i| self.route(*i));
+        routes.find(|route| route.is_page(facts)).filter(|_| is_served_page(facts))
+    }
+
+    /// The route that takes the request and holds its form against the page.
+    pub fn compares<'r>(&'r self, candidates: &Candidates, facts: &Facts<'_>) -> Option<&'r Route> {
+        let mut routes = candidates.routes.iter().filter_map(|i| self.route(*i));
+        routes.find(|r| matched(&r.demands, facts) == Some(true)).filter(|route| route.compare.is_some())
+    }
+
     fn route(&self, index: u16) -> Option<&Route> {
         self.routes.get(usize::from(index))
     }
+}
+
+/// True if the answer is a page that may hold a form.
+fn is_served_page(facts: &Facts<'_>) -> bool {
+    facts.response.is_some_and(|(status, headers)| {
+        let html = crate::body::media_type(crate::body::content_type(headers));
+        status == http::StatusCode::OK && html.eq_ignore_ascii_case("text/html")
+    })
 }
 
 fn decision<'r>(route: &'r Route, rule: Option<&'r route::Rule>) -> Decision<'r> {

@@ -3,9 +3,12 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use http::Method;
+
 use super::calls::Scope;
 use super::case::{self, Case};
 use super::condition::{self, Condition, Needs};
+use super::facts::Facts;
 use super::follow;
 use super::follow::{FlowPlan, Follow};
 use super::path::PathPattern;
@@ -44,6 +47,20 @@ const SESSION: &[Field] = &[
         SOURCES,
         "",
         "where this request carries such a token, beside the headers and cookies of the file's `session`: json:/refresh_token",
+    ),
+];
+
+const COMPARE: &[Field] = &[
+    Field::required(
+        "fields",
+        Kind::OneOrList(&Kind::Str),
+        "fields whose served values are remembered, as keyed hashes",
+    ),
+    Field::new(
+        "key",
+        SOURCES,
+        "",
+        "what tells one form of the path from another: a source of the page's request or of this one",
     ),
 ];
 
@@ -87,6 +104,12 @@ pub const FIELDS: &[Field] = &[
     Field::new("fields", Kind::Dict(&SOURCES), "", "further values to keep, at most 32"),
     Field::new("session", Kind::Map(SESSION), "", "tokens this route hands out"),
     Field::new("flow", Kind::Map(follow::FLOW), "", "the steps of one login, over several requests"),
+    Field::new(
+        "compare",
+        Kind::Map(COMPARE),
+        "",
+        "hold form fields against the page as the same session was last served it (GET of the same path): `form_changed`",
+    ),
     Field::new("rules", Kind::List(&Kind::Map(RULE)), "", "tried in order; the first that holds decides"),
     Field::new("default", Kind::Word(OUTCOMES), "unknown", "the outcome if no rule holds"),
     Field::new(
@@ -111,6 +134,8 @@ pub const FIELDS: &[Field] = &[
 pub struct Route {
     /// Its name.
     pub id: Text,
+    /// The preset it came from.
+    pub preset: Option<Text>,
     /// The path patterns, apart so that the index can use them; empty means any path.
     pub paths: Vec<PathPattern>,
     /// All demands on the request, cheapest first (the paths among them).
@@ -133,6 +158,8 @@ pub struct Route {
     pub carried: Vec<Source>,
     /// The login of several steps that this is one of.
     pub flow: Option<FlowPlan>,
+    /// The form that its requests send back, if it is held against the page.
+    pub compare: Option<Compare>,
     /// The rules in order.
     pub rules: Vec<Rule>,
     /// The outcome if none holds.
@@ -173,6 +200,15 @@ pub struct TargetSources {
     pub id: Vec<Source>,
     /// Address.
     pub email: Vec<Source>,
+}
+
+/// A form that is held against the page as it was served.
+#[derive(Debug)]
+pub struct Compare {
+    /// The fields.
+    pub fields: Vec<String>,
+    /// What tells one form of the path from another.
+    pub key: Vec<Source>,
 }
 
 /// One rule.
@@ -254,6 +290,10 @@ impl Route {
             }
         }
         let flow = map.get("flow").and_then(|at| FlowPlan::check(at, &mut used, problems));
+        let compare = map.get("compare").and_then(|n| n.map(COMPARE, problems)).map(|inner| Compare {
+            fields: inner.items("fields").iter().filter_map(|n| n.str(problems).map(str::to_owned)).collect(),
+            key: sources(inner.get("key"), &mut used, problems),
+        });
         for (source, at) in &used {
             if let Source::Path(name) = source.innermost()
                 && !parameters.contains(&name.as_str())
@@ -338,12 +378,23 @@ impl Route {
             silent_outcomes(&map, &rules, default, &emit, problems);
         }
 
+        let compared = compare.as_ref().map_or(&[][..], |compare| &compare.fields);
+        let changed = rules.iter().filter_map(|rule| rule.when.as_ref()).flat_map(Condition::changed_fields);
+        for name in changed.filter(|name| !compared.iter().any(|field| field == name)) {
+            let hint = format!("name it beside the route's rules: compare: {{ fields: [{}] }}", clip(name));
+            problems.error_hint(
+                node,
+                format!("`form_changed` names `{}`, which `compare` does not", clip(name)),
+                &hint,
+            );
+        }
         let tests = map.list("tests", problems).iter();
         let cases = tests.filter_map(|at| Case::check(at, &demands, &paths, problems)).collect();
 
         let needs = |all: &mut dyn Iterator<Item = Needs>| all.fold(Needs::default(), Needs::or);
         Some(Route {
             id: id?,
+            preset: None,
             scope: demands
                 .iter()
                 .chain(rules.iter().filter_map(|r| r.when.as_ref()))
@@ -365,11 +416,22 @@ impl Route {
             tokens,
             carried,
             flow,
+            compare,
             rules,
             default,
             emit,
             cases,
         })
+    }
+
+    /// True if the request is for the page whose form this route's requests send back.
+    pub fn is_page(&self, facts: &Facts<'_>) -> bool {
+        self.compare.is_some()
+            && *facts.method == Method::GET
+            && self.demands.iter().all(|demand| match demand {
+                Condition::Path(_) | Condition::Host(_) => demand.holds(facts) == Some(true),
+                _ => true,
+            })
     }
 
     /// True if it says which methods it is about.

@@ -11,7 +11,7 @@ use regex::Regex;
 use serde_json::Value;
 
 use super::calls::Scope;
-use super::condition::{HEADER_HINT, Needs, location_path, pointer_hint};
+use super::condition::{HEADER_HINT, Needs, location_fields, location_path, pointer_hint};
 use super::facts::{Facts, select};
 use super::matcher::compile;
 use super::path::PathPattern;
@@ -20,6 +20,7 @@ use crate::body::json::scalar_text;
 use crate::body::{cookie, credentials};
 use crate::config::node::{Node, clip};
 use crate::config::problem::Problems;
+use crate::event::text::looks_like_a_token;
 
 /// Where a value is taken from.
 #[derive(Clone, Debug)]
@@ -36,6 +37,11 @@ pub enum Source {
     Header(HeaderName),
     /// `cookie.NAME`: a request cookie.
     Cookie(String),
+    /// `cookie.NAME:REGEX`: the first group (or the whole match) in a request cookie, percent-decoded,
+    /// for cookies that hold a name beside what proves it. Never the whole value, nor a token.
+    CookiePart(String, Regex),
+    /// `response.cookie.NAME:REGEX`: the same of a cookie that the answer sets.
+    ResponseCookiePart(String, Regex),
     /// `basic.user`: the user of HTTP Basic (RFC 7617).
     BasicUser,
     /// `jwt:/POINTER`: a claim of the bearer token, unverified.
@@ -60,6 +66,8 @@ pub enum Source {
     ResponseBody(Regex),
     /// `response.location:REGEX`: the same in the path of `Location`.
     ResponseLocation(Regex),
+    /// `response.location.query.NAME`: a query field of `Location`.
+    ResponseLocationQuery(String),
     /// `const:TEXT`: this text.
     Const(String),
     /// `uid36:SOURCE` and `uid64:SOURCE`: the account's number at the head of a link's key.
@@ -68,9 +76,10 @@ pub enum Source {
 
 /// The forms a source may take, for messages.
 const FORMS: &str = "sources of the request: form.NAME, json:/POINTER, query.NAME, path.NAME, header.NAME, cookie.NAME, \
-basic.user, jwt:/CLAIM, jwt:SOURCE#/CLAIM, graphql.ARGUMENT, xmlrpc.POSITION\nsources of the answer: response.json:/POINTER, \
-response.graphql:/POINTER, response.header.NAME, response.cookie.NAME, \
-response.jwt:/POINTER#/CLAIM, response.body:REGEX, response.location:REGEX\na constant: const:TEXT\n\
+cookie.NAME:REGEX, basic.user, jwt:/CLAIM, jwt:SOURCE#/CLAIM, graphql.ARGUMENT, xmlrpc.POSITION\nsources of the answer: \
+response.json:/POINTER, response.graphql:/POINTER, response.header.NAME, response.cookie.NAME, \
+response.cookie.NAME:REGEX, response.jwt:/POINTER#/CLAIM, response.body:REGEX, response.location:REGEX, \
+response.location.query.NAME\na constant: const:TEXT\n\
 the account in the key of a mailed link: uid36:SOURCE, uid64:SOURCE";
 
 /// What a text that is no source was probably meant to be.
@@ -120,7 +129,10 @@ impl Source {
             && let Some(name) = source.names_a_secret()
         {
             let hint = match source {
-                Source::Cookie(_) | Source::ResponseCookie(_) => {
+                Source::Cookie(_)
+                | Source::CookiePart(..)
+                | Source::ResponseCookie(_)
+                | Source::ResponseCookiePart(..) => {
                     "to follow a session, name its cookie at the top of the file, which keeps a keyed hash: \
                      session: { cookies: [NAME] }"
                 }
@@ -189,7 +201,12 @@ impl Source {
             } else if let Some(name) = rest.strip_prefix("header.") {
                 Some(Source::ResponseHeader(header(name, problems)?))
             } else if let Some(name) = rest.strip_prefix("cookie.") {
-                named(name).map(Source::ResponseCookie)
+                match name.split_once(':') {
+                    Some((name, regex)) => {
+                        Some(Source::ResponseCookiePart(name.to_owned(), compile(regex, node, problems)?))
+                    }
+                    None => named(name).map(Source::ResponseCookie),
+                }
             } else if let Some(both) = rest.strip_prefix("jwt:") {
                 let Some((p, claim)) = both.split_once('#') else {
                     let hint =
@@ -200,6 +217,8 @@ impl Source {
                 Some(Source::ResponseJwt(pointer(p, problems)?, pointer(claim, problems)?))
             } else if let Some(regex) = rest.strip_prefix("body:") {
                 Some(Source::ResponseBody(compile(regex, node, problems)?))
+            } else if let Some(name) = rest.strip_prefix("location.query.") {
+                named(name).map(Source::ResponseLocationQuery)
             } else if let Some(regex) = rest.strip_prefix("location:") {
                 Some(Source::ResponseLocation(compile(regex, node, problems)?))
             } else {
@@ -216,7 +235,10 @@ impl Source {
         } else if let Some(name) = text.strip_prefix("header.") {
             Some(Source::Header(header(name, problems)?))
         } else if let Some(name) = text.strip_prefix("cookie.") {
-            named(name).map(Source::Cookie)
+            match name.split_once(':') {
+                Some((name, regex)) => Some(Source::CookiePart(name.to_owned(), compile(regex, node, problems)?)),
+                None => named(name).map(Source::Cookie),
+            }
         } else if let Some(p) = text.strip_prefix("graphql:") {
             Some(Source::Graphql(pointer(p, problems)?))
         } else if let Some(name) = text.strip_prefix("graphql.") {
@@ -244,7 +266,9 @@ impl Source {
     /// The name it reads, if that name is one of a secret.
     fn names_a_secret(&self) -> Option<&str> {
         let (name, strict) = match self {
-            Source::Form(n) | Source::Query(n) | Source::Path(n) => (n.as_str(), false),
+            Source::Form(n) | Source::Query(n) | Source::Path(n) | Source::ResponseLocationQuery(n) => {
+                (n.as_str(), false)
+            }
             Source::Json(p)
             | Source::ResponseJson(p)
             | Source::Jwt(p)
@@ -253,7 +277,10 @@ impl Source {
             | Source::Graphql(p)
             | Source::ResponseGraphql(p)
             | Source::XmlRpc(p) => (p.rsplit('/').next().unwrap_or_default(), false),
-            Source::Cookie(n) | Source::ResponseCookie(n) => (n.as_str(), true),
+            Source::Cookie(n)
+            | Source::CookiePart(n, _)
+            | Source::ResponseCookie(n)
+            | Source::ResponseCookiePart(n, _) => (n.as_str(), true),
             Source::Header(h) | Source::ResponseHeader(h) => {
                 // The last two carry whole addresses, and with them reset links and codes.
                 const HOLD_SECRETS: [HeaderName; 6] = [
@@ -309,6 +336,10 @@ impl Source {
             Source::Path(name) => paths.iter().find_map(|p| p.parameter(&facts.path, name))?.to_owned(),
             Source::Header(name) => header_value(facts.headers, name)?,
             Source::Cookie(name) => String::from_utf8_lossy(cookie::request_cookie(facts.headers, name)?).into_owned(),
+            Source::CookiePart(name, regex) => part_of_cookie(regex, cookie::request_cookie(facts.headers, name)?)?,
+            Source::ResponseCookiePart(name, regex) => {
+                part_of_cookie(regex, cookie::handed_out(facts.response?.1, name, facts.at)?)?
+            }
             Source::BasicUser => credentials::basic_user(facts.headers)?,
             Source::Jwt(claim) => claim_of(credentials::bearer(facts.headers)?, claim)?,
             Source::JwtIn(token, claim) => claim_of(&token.read(facts, paths)?, claim)?,
@@ -323,6 +354,7 @@ impl Source {
             Source::ResponseJwt(pointer, claim) => claim_of(&json_value(facts.response_json()?, pointer)?, claim)?,
             Source::ResponseBody(regex) => first_group(regex, &facts.response_body()?.text())?,
             Source::ResponseLocation(regex) => first_group(regex, &location_path(facts.response?.1, facts.uri)?)?,
+            Source::ResponseLocationQuery(name) => location_fields(facts.response?.1).last(name)?.to_owned(),
             Source::Const(text) => text.clone(),
             Source::Uid(form, inner) => form.decode(&inner.read(facts, paths)?)?,
         };
@@ -450,6 +482,15 @@ fn header_value(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
 fn claim_of(token: &str, claim: &str) -> Option<String> {
     let claims = credentials::jwt_claims(token)?;
     select(&claims, claim).into_iter().find_map(|v| scalar_text(v).map(|t| t.into_owned()))
+}
+
+/// A part of a cookie's value that can be a name: not all of it, and nothing that looks like a token.
+fn part_of_cookie(regex: &Regex, value: &[u8]) -> Option<String> {
+    let value = String::from_utf8_lossy(value);
+    let part = first_group(regex, &value)?;
+    let whole = part.len() == value.len();
+    let part = percent_encoding::percent_decode_str(&part).decode_utf8_lossy().into_owned();
+    (!whole && !looks_like_a_token(&part)).then_some(part)
 }
 
 fn first_group(regex: &Regex, text: &str) -> Option<String> {
