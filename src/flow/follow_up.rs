@@ -210,7 +210,7 @@ mod tests {
 
     fn waiting(client: u64, handed_out: Vec<Carried>, answered: i64) -> Waiting {
         Waiting {
-            event: sample::login(),
+            event: sample::login("alice"),
             rules: Arc::default(),
             place: (0, 0),
             client,
