@@ -3,7 +3,7 @@
 //! To add one: `NAME.yaml` in this folder and its line in [`PRESETS`]; `docs/writing-a-preset.md`
 //! says what stands in the file. A preset is compiled only where a configuration names it. It must
 //! never be about another application's requests more than it can help: each of its routes names
-//! a path. The invariant: a preset that is shipped has no problem and its tests hold, wherever it
+//! a path, or a field that tells it. The invariant: a preset that is shipped has no problem and its tests hold, wherever it
 //! is mounted (the tests of this module see to that), so that a user is never told of one.
 
 mod mount;
@@ -37,7 +37,39 @@ macro_rules! preset {
 }
 
 /// Every preset, by name.
-pub const PRESETS: &[Preset] = &[preset!("django"), preset!("django-allauth"), preset!("wordpress")];
+pub const PRESETS: &[Preset] = &[
+    preset!("aspnet-identity"),
+    preset!("authjs"),
+    preset!("better-auth"),
+    preset!("devise"),
+    preset!("discourse"),
+    preset!("django"),
+    preset!("django-allauth"),
+    preset!("dokuwiki"),
+    preset!("drupal"),
+    preset!("ghost"),
+    preset!("grafana"),
+    preset!("jenkins"),
+    preset!("joomla"),
+    preset!("jupyterhub"),
+    preset!("keycloak"),
+    preset!("laravel"),
+    preset!("mattermost"),
+    preset!("n8n"),
+    preset!("oidc"),
+    preset!("ory-kratos"),
+    preset!("passport"),
+    preset!("phoenix"),
+    preset!("redmine"),
+    preset!("roundcube"),
+    preset!("sonarqube"),
+    preset!("spring-security"),
+    preset!("strapi"),
+    preset!("supabase-auth"),
+    preset!("superset"),
+    preset!("symfony"),
+    preset!("wordpress"),
+];
 
 /// The names, in the order of [`PRESETS`].
 pub const NAMES: &[&str] = &{

@@ -26,7 +26,11 @@ pub(super) fn mount(root: &mut Node, base: &str, hosts: &[Node]) {
         for (key, node) in entries {
             match key.text.as_str() {
                 "match" => {
-                    condition(node, base);
+                    match child_mut(node, "path").is_some() {
+                        true => condition(node, base),
+                        // What is told by a query or a form alone is told so below the base only.
+                        false => below(node, base),
+                    }
                     restrict(node, "host", hosts);
                 }
                 "when" => condition(node, base),
@@ -70,6 +74,17 @@ fn condition(node: &mut Node, base: &str) {
             _ => {}
         }
     }
+}
+
+/// Restricts a `match` that names no path.
+fn below(node: &mut Node, base: &str) {
+    if base.is_empty() {
+        return;
+    }
+    let scalar = |text: String| Node { value: Value::Scalar { text, plain: false }, ..node.clone() };
+    let everything = vec![scalar(base.to_owned()), scalar(format!("prefix:{base}/"))];
+    let paths = Node { value: Value::Seq(everything), ..node.clone() };
+    add(node, "path", paths);
 }
 
 /// One path pattern or matcher of paths, or several.
@@ -132,10 +147,12 @@ fn sources(node: &mut Node, base: &str) {
 fn tests(node: &mut Node, base: &str, hosts: &[Node]) {
     let Value::Seq(items) = &mut node.value else { return };
     for test in items {
-        for (message, key) in [("request", "path"), ("response", "location")] {
-            if let Some(at) = child_mut(test, message).and_then(|message| child_mut(message, key)) {
-                matcher(at, base);
-            }
+        if let Some(at) = child_mut(test, "request").and_then(|message| child_mut(message, "path")) {
+            matcher(at, base);
+        }
+        let answered = child_mut(test, "response").and_then(|message| child_mut(message, "location"));
+        if let Some(Node { value: Value::Scalar { text, .. }, .. }) = answered {
+            *text = location(text, base);
         }
         let Some(host) = hosts.first() else { continue };
         let mut asked = host.clone();
@@ -149,6 +166,18 @@ fn tests(node: &mut Node, base: &str, hosts: &[Node]) {
         if let Some(request) = child_mut(test, "request") {
             restrict(request, "host", std::slice::from_ref(&asked));
         }
+    }
+}
+
+/// A `Location`, with or without scheme and host.
+fn location(text: &str, base: &str) -> String {
+    let path = match text.split_once("://") {
+        Some((scheme, rest)) => rest.find('/').map_or(text.len(), |at| scheme.len() + 3 + at),
+        None => 0,
+    };
+    match text.split_at_checked(path) {
+        Some((before, after)) if after.starts_with('/') => format!("{before}{base}{after}"),
+        _ => text.to_owned(),
     }
 }
 
