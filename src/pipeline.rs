@@ -16,6 +16,7 @@ use crate::event::{Event, EventId, EventType, Outcome};
 use crate::exchange::Exchange;
 use crate::identity::Identity;
 use crate::rules::facts::Facts;
+use crate::rules::sample::Sampler;
 use crate::rules::{Decision, extract};
 use crate::session::{Handle, SessionConfig, Sessions};
 use crate::spool::Spool;
@@ -39,6 +40,7 @@ pub struct Pipeline {
     config: Arc<ArcSwap<PipelineConfig>>,
     current: Arc<PipelineConfig>,
     sessions: Sessions,
+    sampler: Sampler,
     /// The key of hashed identifiers where none is configured.
     identity_key: [u8; 32],
     spool: Arc<dyn Spool>,
@@ -56,7 +58,8 @@ impl Pipeline {
         let current = config.load_full();
         let sessions = Sessions::new(current.session.clone(), key);
         let identity_key = blake3::derive_key("authtap 2026 hashed identifiers", &key);
-        Pipeline { config, current, sessions, identity_key, spool, metrics }
+        let sampler = Sampler::new(blake3::derive_key("authtap 2026 sampled keys", &key));
+        Pipeline { config, current, sessions, sampler, identity_key, spool, metrics }
     }
 
     /// Runs on a thread of its own until every sender of the queue is gone, then ends with
@@ -137,6 +140,10 @@ impl Pipeline {
             self.metrics.undecided(decision.route.id.as_str());
         }
         let Some(mut event) = event else { return Vec::new() };
+        if !self.sampler.due(decision, facts, exchange) {
+            self.metrics.sampled.inc();
+            return Vec::new();
+        }
         event.metadata.session_id = session.and_then(Handle::shown);
         self.current.enrichers.enrich(exchange, &mut event);
         // Last: the memory above knows sessions by whole names, what leaves here may not.

@@ -168,6 +168,8 @@ pub struct Metrics {
     pub access_log_dropped: Counter,
     /// Sessions remembered now.
     pub sessions: Gauge,
+    /// Successes that were not told, because their key had been told within the interval.
+    pub sampled: Counter,
 }
 
 impl Default for Metrics {
@@ -193,6 +195,7 @@ impl Metrics {
             config_current: Gauge::default(),
             access_log_dropped: Counter::default(),
             sessions: Gauge::default(),
+            sampled: Counter::default(),
             registry: Registry::default(),
         };
         registry.register("events", "events emitted, by type and outcome", metrics.events.clone());
@@ -216,6 +219,11 @@ impl Metrics {
             metrics.access_log_dropped.clone(),
         );
         registry.register("sessions", "sessions remembered now", metrics.sessions.clone());
+        registry.register(
+            "events_sampled",
+            "successes not told, because their key had been told within the route's interval",
+            metrics.sampled.clone(),
+        );
         // Every reason is shown from the start, so that an alert on it has a series to watch.
         for reason in [Drop::Panic, Drop::Batch, Drop::SpoolFull, Drop::Refused, Drop::Shutdown] {
             let _ = metrics.dropped.get_or_create(&ReasonLabel { reason: reason.as_str().into() });

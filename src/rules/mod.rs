@@ -16,6 +16,7 @@ pub mod matcher;
 mod method;
 pub mod path;
 pub mod route;
+pub mod sample;
 pub mod source;
 pub mod xmlrpc;
 

@@ -7,6 +7,7 @@ use super::calls::Scope;
 use super::case::{self, Case};
 use super::condition::{self, Condition, Needs};
 use super::path::PathPattern;
+use super::sample::{self, Sample};
 use super::source::{Secrets, Source};
 use crate::config::node::{Map, Node, Value, clip, suggest};
 use crate::config::problem::Problems;
@@ -82,6 +83,12 @@ pub const FIELDS: &[Field] = &[
     Field::new("provider", Kind::Str, "", "the identity provider, or a source"),
     Field::new("fields", Kind::Dict(&SOURCES), "", "further values to keep, at most 32"),
     Field::new("session", Kind::Map(SESSION), "", "tokens this route hands out"),
+    Field::new(
+        "sample",
+        sample::KIND,
+        "per key, every 1h, where api_key.used is emitted; else off",
+        "say a success once per key and interval, and refusals always",
+    ),
     Field::new("rules", Kind::List(&Kind::Map(RULE)), "", "tried in order; the first that holds decides"),
     Field::new("default", Kind::Word(OUTCOMES), "unknown", "the outcome if no rule holds"),
     Field::new(
@@ -126,6 +133,8 @@ pub struct Route {
     pub tokens: Vec<Source>,
     /// Where the request carries a token that an earlier answer handed out.
     pub carried: Vec<Source>,
+    /// How successes are sampled, if they are.
+    pub sample: Option<Sample>,
     /// The rules in order.
     pub rules: Vec<Rule>,
     /// The outcome if none holds.
@@ -246,18 +255,6 @@ impl Route {
         };
         let tokens = hashed("token", problems);
         let carried = hashed("carried", problems);
-        for (source, at) in &used {
-            if let Source::Path(name) = source
-                && !parameters.contains(&name.as_str())
-            {
-                let hint = match parameters.is_empty() {
-                    true => "give the path a parameter: template:/users/{id}".to_owned(),
-                    false => suggest(name, &parameters),
-                };
-                problems.error_hint(at, format!("the path has no parameter `{}`", clip(name)), &hint);
-            }
-        }
-
         let mut also = Vec::new();
         for item in map.items("also") {
             also.extend(event_type(item, problems));
@@ -314,6 +311,20 @@ impl Route {
             silent_outcomes(&map, &rules, default, &emit, problems);
         }
 
+        let types = all_types(&emit, &rules);
+        let sample = Sample::check(map.get("sample"), &types, &mut used, problems);
+        for (source, at) in &used {
+            if let Source::Path(name) = source
+                && !parameters.contains(&name.as_str())
+            {
+                let hint = match parameters.is_empty() {
+                    true => "give the path a parameter: template:/users/{id}".to_owned(),
+                    false => suggest(name, &parameters),
+                };
+                problems.error_hint(at, format!("the path has no parameter `{}`", clip(name)), &hint);
+            }
+        }
+
         let tests = map.list("tests", problems).iter();
         let cases = tests.filter_map(|at| Case::check(at, &demands, &paths, problems)).collect();
 
@@ -340,6 +351,7 @@ impl Route {
             fields,
             tokens,
             carried,
+            sample,
             rules,
             default,
             emit,
@@ -359,9 +371,13 @@ impl Route {
 
     /// Every event type the route can emit.
     pub fn all_types(&self) -> Vec<&EventType> {
-        let rules = self.rules.iter().flat_map(|r| r.emit.iter().chain(&r.also));
-        self.emit.iter().map(|(_, t)| t).chain(rules).collect()
+        all_types(&self.emit, &self.rules)
     }
+}
+
+fn all_types<'r>(emit: &'r [(Outcome, EventType)], rules: &'r [Rule]) -> Vec<&'r EventType> {
+    let of_rules = rules.iter().flat_map(|r| r.emit.iter().chain(&r.also));
+    emit.iter().map(|(_, t)| t).chain(of_rules).collect()
 }
 
 impl Rule {

@@ -426,6 +426,52 @@ routes:
 }
 
 #[test]
+fn the_use_of_a_key_is_told_once_and_its_refusal_always() {
+    let yaml = r#"
+routes:
+  - id: key
+    match: { path: "prefix:/api/" }
+    actor: { login: basic.user }
+    method: api_key
+    rules:
+      - { name: taken, when: { status: 200 }, outcome: success }
+      - { name: refused, when: { status: 401 }, outcome: failure }
+    emit: { success: api_key.used, failure: access.denied }
+"#;
+    let origin = Origin::answering(|request| match request.field("authorization").is_some_and(|v| v.contains("bad")) {
+        true => answer("401 Unauthorized", &[], ""),
+        false => answer("200 OK", &[], "{}"),
+    });
+    let proxy = Proxy::before(origin.address, yaml);
+    let mut client = Client::connect(proxy.address);
+    for fields in [
+        "Authorization: Bearer one",
+        "Authorization: Bearer two",
+        "Authorization: Bearer one",
+        "Authorization: Basic YWxpY2U6a2V5",
+        "Authorization: Basic YWxpY2U6a2V5",
+        "X-API-Key: three",
+        "X-API-Key: three",
+        "X-Other: four",
+        "X-Other: five",
+        "Authorization: Bearer bad",
+        "Authorization: Bearer bad",
+    ] {
+        client.send(format!("GET /api/x HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n")).answer("GET");
+    }
+    client.send("GET /api/x?access_token=six HTTP/1.1\r\nHost: a\r\n\r\n").answer("GET");
+    let events = proxy.await_events(8);
+    let metrics = get(proxy.admin, "/metrics").text();
+    assert!(metrics.contains("\nauthtap_events_sampled_total 4\n"), "{metrics}");
+    let types: Vec<_> = events.iter().map(|e| (at(e, "/event_type"), at(e, "/actor/login"))).collect();
+    let used = |login| ("api_key.used", login);
+    let denied = ("access.denied", "");
+    // One, two, Basic, three, the client without a key, refused twice, six.
+    let expected = [used(""), used(""), used("alice"), used(""), used(""), denied, denied, used("")];
+    assert_eq!(types, expected);
+}
+
+#[test]
 fn a_json_null_can_be_compared_with() {
     let yaml = r#"
 routes:
