@@ -272,13 +272,18 @@ fn build(
             forwarded: config.forwarded,
             timeouts: config.timeouts,
             limits: config.limits,
-            capture: CaptureConfig { rules: config.rules.clone(), limits: config.capture },
+            capture: CaptureConfig {
+                rules: config.rules.clone(),
+                limits: config.capture,
+                hint: config.hint.as_ref().map(|hint| hint.header.clone()),
+            },
             access_log,
         },
         pipeline: PipelineConfig {
             enrichers: Arc::new(enrichers),
             session: config.session.clone(),
             identity: config.identity.build(&config.base)?,
+            hint: config.hint.clone(),
         },
     })
 }

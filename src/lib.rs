@@ -14,6 +14,7 @@ pub mod enrich;
 pub mod event;
 pub mod exchange;
 pub mod filter;
+pub mod hint;
 pub mod identity;
 pub mod pipeline;
 pub mod proxy;

@@ -14,6 +14,7 @@ use crate::capture::queue::Captured;
 use crate::enrich::Enrichers;
 use crate::event::{Event, EventId, EventType, Outcome};
 use crate::exchange::Exchange;
+use crate::hint::{Hint, Hinted};
 use crate::identity::Identity;
 use crate::rules::facts::Facts;
 use crate::rules::sample::Sampler;
@@ -33,6 +34,8 @@ pub struct PipelineConfig {
     pub session: SessionConfig,
     /// How much of who somebody is an event says.
     pub identity: Identity,
+    /// The header by which the application names events, if it is believed.
+    pub hint: Option<Hint>,
 }
 
 /// The pipeline's state.
@@ -108,8 +111,21 @@ impl Pipeline {
         let known = self.sessions.recall(&presented, exchange.answered);
         facts.session_known = Some(known.as_ref().is_some_and(|k| !k.pending));
         let mut events = Vec::new();
+        if let Some(hint) = self.current.clone().hint.as_ref() {
+            let (hinted, unread) = facts.response.map(|(_, answer)| hint.read(answer)).unwrap_or_default();
+            if unread > 0 {
+                self.metrics.dropped(Drop::Hint, unread as u64);
+            }
+            for said in &hinted {
+                events.extend(self.events_of_call(&hint.decision(said), Some(said), &facts, exchange, &presented));
+            }
+            // The application knows what happened; the routes only conclude it.
+            if !hinted.is_empty() {
+                return events;
+            }
+        }
         let left_out = captured.rules.decide_each(&captured.candidates, &facts, |decision| {
-            events.extend(self.events_of_call(&decision, &facts, exchange, &presented));
+            events.extend(self.events_of_call(&decision, None, &facts, exchange, &presented));
         });
         if left_out > 0 {
             self.metrics.dropped(Drop::Batch, left_out as u64);
@@ -121,6 +137,7 @@ impl Pipeline {
     fn events_of_call(
         &mut self,
         decision: &Decision<'_>,
+        hinted: Option<&Hinted>,
         facts: &Facts<'_>,
         exchange: &Exchange,
         presented: &[Handle],
@@ -130,6 +147,9 @@ impl Pipeline {
         let handed_out = self.handed_out(decision, facts);
 
         let mut event = extract::event(decision, facts, exchange);
+        if let (Some(event), Some(hinted)) = (&mut event, hinted) {
+            hinted.fill(event);
+        }
         if let (Some(event), Some(known)) = (&mut event, &known) {
             event.actor_of_session(&known.actor);
         }

@@ -12,6 +12,8 @@ pub mod tee;
 
 use std::sync::Arc;
 
+use http::HeaderName;
+
 use crate::config::node::Node;
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
@@ -65,4 +67,6 @@ pub struct CaptureConfig {
     pub rules: Arc<RuleSet>,
     /// How much is kept.
     pub limits: Limits,
+    /// The header by which the application names events: any answer may have it.
+    pub hint: Option<HeaderName>,
 }

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
 
 use super::CaptureConfig;
 use super::queue::{Captured, Held, Queue};
@@ -67,6 +67,7 @@ struct Inner {
     response_limit: usize,
     ended: Ended,
     candidates: Candidates,
+    hint: Option<HeaderName>,
     rules: Arc<RuleSet>,
     queue: Queue,
     stats: Arc<Traffic>,
@@ -76,7 +77,12 @@ impl Pending {
     /// A guard if a route may be about this request; `None`, without an allocation, if none is.
     pub fn begin(config: &CaptureConfig, head: &Head<'_>, queue: &Queue, stats: &Arc<Traffic>) -> Option<Pending> {
         let facts = Facts::of_request(head.method, head.uri, head.host, head.headers);
-        let candidates = config.rules.candidates(&facts)?;
+        let candidates = match config.rules.candidates(&facts) {
+            Some(candidates) => candidates,
+            // Whether the application has something to say is known with its answer.
+            None if config.hint.is_some() => Candidates::default(),
+            None => return None,
+        };
         let request_copy =
             candidates.wants_request_body.then(|| Rc::new(RefCell::new(Copier::new(config.limits.request_body))));
         Some(Pending {
@@ -98,6 +104,7 @@ impl Pending {
                 response_limit: config.limits.response_body,
                 ended: Ended::ClientGone,
                 candidates,
+                hint: config.hint.clone(),
                 rules: config.rules.clone(),
                 queue: queue.clone(),
                 stats: stats.clone(),
@@ -120,6 +127,10 @@ impl Pending {
     /// The answer's head is there; decides whether its body is kept.
     pub fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
         let Some(inner) = &mut self.inner else { return };
+        if inner.candidates.is_empty() && !inner.hint.as_ref().is_some_and(|name| headers.contains_key(name)) {
+            self.inner = None;
+            return;
+        }
         let now = Timestamp::now();
         inner.answered = Some(now);
         let mut facts = Facts::of_request(&inner.method, &inner.uri, &inner.host, &inner.headers);
@@ -157,6 +168,10 @@ impl Drop for Pending {
 
 impl Inner {
     fn hand_over(mut self: Box<Self>) {
+        // No route is about it, and no answer came that could have said something.
+        if self.candidates.is_empty() && self.response.is_none() {
+            return;
+        }
         if self.ended == Ended::Complete
             && let Some(copy) = &mut self.response_copy
         {

@@ -262,6 +262,9 @@ async fn forward(
     if let Some(pending) = &mut pending {
         pending.answered(response.status(), response.headers());
     }
+    if let Some(hint) = &live.capture.hint {
+        response.headers_mut().remove(hint);
+    }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         // An application that switches unasked would leave two readings of what follows.
         let client_side = client_side.ok_or(ProxyError::Ambiguous("it switches protocols unasked"))?;

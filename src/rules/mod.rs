@@ -55,11 +55,18 @@ pub struct RuleSet {
 }
 
 /// Routes that a request may belong to, in order.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Candidates {
     routes: Vec<u16>,
     /// True if the request's body can matter.
     pub wants_request_body: bool,
+}
+
+impl Candidates {
+    /// True if no route is about the request.
+    pub fn is_empty(&self) -> bool {
+        self.routes.is_empty()
+    }
 }
 
 /// What an exchange was decided to be.

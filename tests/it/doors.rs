@@ -472,6 +472,59 @@ routes:
 }
 
 #[test]
+fn a_hint_is_an_event_and_never_reaches_the_client() {
+    let yaml = "hint: { header: X-Authtap-Event }\nsession: { cookies: [SID] }\n\
+                routes: [{ id: login, match: { path: /login }, emit: user.login.success }]";
+    let origin = Origin::answering(|request| match request.target().as_str() {
+        "/login" => answer(
+            "200 OK",
+            &[
+                "X-Authtap-Event: user.login.failed; actor=alice; reason=locked",
+                "x-authtap-event: user.locked; actor=alice",
+            ],
+            "",
+        ),
+        "/in" => answer("200 OK", &["X-AUTHTAP-EVENT: user.login.success; actor=bob", "Set-Cookie: SID=n3w"], ""),
+        "/role" => answer("200 OK", &["X-Authtap-Event: user.role.updated; target=7"], ""),
+        "/odd" => answer("200 OK", &["X-Authtap-Event: no type"], ""),
+        _ => answer("200 OK", &[], ""),
+    });
+    let proxy = Proxy::before(origin.address, yaml);
+    let mut client = Client::connect(proxy.address);
+    for (target, fields) in [
+        ("/login", ""),
+        ("/in", ""),
+        ("/role", "Cookie: SID=n3w\r\n"),
+        ("/odd", ""),
+        // A client's own header says nothing.
+        ("/other", "X-Authtap-Event: user.login.success\r\n"),
+    ] {
+        let got = client.send(format!("GET {target} HTTP/1.1\r\nHost: a\r\n{fields}\r\n")).answer("GET");
+        assert_eq!(got.field("x-authtap-event"), None, "{target}");
+    }
+    let events = proxy.stop();
+    assert_eq!(
+        said(&events),
+        [
+            (FAILED, "locked", "alice"),
+            ("user.locked", "", "alice"),
+            (SUCCESS, "", "bob"),
+            ("user.role.updated", "", "bob")
+        ]
+    );
+    assert_eq!((at(&events[3], "/target/id"), at(&events[3], "/source/rule")), ("7", "hint"));
+}
+
+#[test]
+fn without_hint_the_header_is_a_header_like_any_other() {
+    let origin = Origin::answering(|_| answer("200 OK", &["X-Authtap-Event: user.login.success; actor=eve"], ""));
+    let proxy = Proxy::before(origin.address, "routes: []");
+    let got = get(proxy.address, "/");
+    assert_eq!(got.field("x-authtap-event").as_deref(), Some("user.login.success; actor=eve"));
+    assert_eq!(proxy.stop().len(), 0);
+}
+
+#[test]
 fn a_json_null_can_be_compared_with() {
     let yaml = r#"
 routes:
