@@ -22,9 +22,11 @@ use crate::event::{
 };
 use crate::flow::follow_up::{FollowUps, Next, Waiting};
 use crate::flow::{self, Flows, Said};
+use crate::hint::{Hint, Hinted};
 use crate::identity::Identity;
 use crate::rules::facts::Facts;
 use crate::rules::follow::Follow;
+use crate::rules::sample::Sampler;
 use crate::rules::{Decision, RuleSet, condition, extract};
 use crate::served::ServedForms;
 use crate::session::snapshot::Keeper;
@@ -51,6 +53,8 @@ pub struct PipelineConfig {
     pub watch: Arc<Watch>,
     /// How much of who somebody is an event says.
     pub identity: Identity,
+    /// The header by which the application names events, if it is believed.
+    pub hint: Option<Hint>,
 }
 
 /// The pipeline's state.
@@ -62,6 +66,7 @@ pub struct Pipeline {
     follow_ups: FollowUps,
     keeper: Keeper,
     kept: Instant,
+    sampler: Sampler,
     /// The key of hashed identifiers where none is configured.
     identity_key: [u8; 32],
     served: ServedForms,
@@ -86,6 +91,7 @@ impl Pipeline {
             follow_ups: FollowUps::default(),
             keeper: Keeper::none(),
             served: ServedForms::new(key),
+            sampler: Sampler::new(blake3::derive_key("authtap 2026 sampled keys", &key)),
             identity_key: blake3::derive_key("authtap 2026 hashed identifiers", &key),
             kept: Instant::now(),
             spool,
@@ -197,13 +203,28 @@ impl Pipeline {
         }
         let known = self.sessions.recall(&presented, exchange.answered);
         facts.session_known = Some(known.as_ref().is_some_and(|k| !k.pending));
+        if let Some(hint) = self.current.clone().hint.as_ref() {
+            let (hinted, unread) = facts.response.map(|(_, answer)| hint.read(answer)).unwrap_or_default();
+            if unread > 0 {
+                self.metrics.dropped(Drop::Hint, unread as u64);
+            }
+            for said in &hinted {
+                let known = self.sessions.recall(&presented, exchange.answered);
+                let decision = hint.decision(said);
+                events.extend(self.decided(captured, &decision, Some(said), &facts, presented.clone(), known));
+            }
+            // The application knows what happened; the routes only conclude it.
+            if !hinted.is_empty() {
+                return self.identified(events);
+            }
+        }
         let mut decided = false;
         self.compare_forms(captured, &mut facts, &presented, known.as_ref().map(|k| &k.actor));
         let left_out = captured.rules.decide_each(&captured.candidates, &facts, |decision| {
             // A later call of a batch knows what an earlier one did to the session.
             let known = if decided { self.sessions.recall(&presented, exchange.answered) } else { known.clone() };
             decided = true;
-            events.extend(self.decided(captured, &decision, &facts, presented.clone(), known));
+            events.extend(self.decided(captured, &decision, None, &facts, presented.clone(), known));
         });
         if left_out > 0 {
             self.metrics.dropped(Drop::Batch, left_out as u64);
@@ -246,6 +267,7 @@ impl Pipeline {
         &mut self,
         captured: &Captured,
         decision: &Decision<'_>,
+        hinted: Option<&Hinted>,
         facts: &Facts<'_>,
         mut presented: Vec<Carried>,
         mut known: Option<Remembered>,
@@ -270,6 +292,9 @@ impl Pipeline {
         let handed_out = self.handed_out(decision, facts);
 
         let mut event = extract::event(decision, facts, &captured.exchange);
+        if let (Some(event), Some(hinted)) = (&mut event, hinted) {
+            hinted.fill(event);
+        }
         let flow = route.flow.as_ref().map_or(Vec::new(), |plan| {
             flow::keys(plan, facts, &route.paths, &[&presented, &handed_out], &self.sessions)
         });
@@ -297,6 +322,10 @@ impl Pipeline {
         let bound = self.remember(decision, event.as_ref(), facts, &presented, &handed_out, &mut events);
         self.step(decision, &said, &flow, now);
         let Some(mut event) = event else { return complete(events, None) };
+        if !self.sampler.due(decision, facts, &captured.exchange) {
+            self.metrics.sampled.inc();
+            return complete(events, None);
+        }
         let session = if bound { None } else { known.as_ref().map(|k| k.shown) };
         event.metadata.session_id = shown(session, &presented, &handed_out).and_then(Shown::text);
         self.current.enrichers.enrich(&captured.exchange, &mut event);

@@ -275,6 +275,9 @@ async fn forward(
         let from = (&*host_name, client_ip);
         rotation.answered(&live.capture, from, response.headers(), &shared.queue, &shared.stats);
     }
+    if let Some(hint) = &live.capture.hint {
+        response.headers_mut().remove(hint);
+    }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         // An application that switches unasked would leave two readings of what follows.
         let client_side = client_side.ok_or(ProxyError::Ambiguous("it switches protocols unasked"))?;
