@@ -252,7 +252,8 @@ impl Pipeline {
         }
         if let Some(follow) = follow {
             let placeholder = EventType::fixed("user.login.unknown");
-            let mut event = event.unwrap_or_else(|| extract::event_called(placeholder, decision, facts, &captured.exchange));
+            let mut event =
+                event.unwrap_or_else(|| extract::event_called(placeholder, decision, facts, &captured.exchange));
             self.name(&mut event, &said, known.as_ref(), facts);
             event.metadata.session_id = shown(None, &presented, &handed_out).and_then(Shown::text);
             self.current.enrichers.enrich(&captured.exchange, &mut event);
@@ -468,7 +469,8 @@ impl Pipeline {
             self.current.watch.close(client);
         }
         let rules = waiting.rules.clone();
-        let decision = waiting.place_in(&rules).and_then(|(route, follow)| RuleSet::decide_followed(route, follow, facts));
+        let decision =
+            waiting.place_in(&rules).and_then(|(route, follow)| RuleSet::decide_followed(route, follow, facts));
         self.metrics.follow_up(if decision.is_some() { "decided" } else { "undecided" });
         self.concluded(waiting, decision.as_ref(), "not_shown")
     }

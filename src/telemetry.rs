@@ -230,7 +230,11 @@ impl Metrics {
             "events that wait for their client's next request now",
             metrics.follow_ups_waiting.clone(),
         );
-        registry.register("follow_ups", "events that waited for the next request, by result", metrics.follow_ups.clone());
+        registry.register(
+            "follow_ups",
+            "events that waited for the next request, by result",
+            metrics.follow_ups.clone(),
+        );
         // Every reason is shown from the start, so that an alert on it has a series to watch.
         for reason in [Drop::Panic, Drop::SpoolFull, Drop::Refused, Drop::Shutdown] {
             let _ = metrics.dropped.get_or_create(&ReasonLabel { reason: reason.as_str().into() });

@@ -39,7 +39,14 @@ impl Rotation {
     }
 
     /// Looks at the answer's head, and hands the change over if there is one.
-    pub fn answered(self, config: &CaptureConfig, from: (&str, IpAddr), answer: &HeaderMap, queue: &Queue, stats: &Traffic) {
+    pub fn answered(
+        self,
+        config: &CaptureConfig,
+        from: (&str, IpAddr),
+        answer: &HeaderMap,
+        queue: &Queue,
+        stats: &Traffic,
+    ) {
         if !answer.contains_key(header::SET_COOKIE) {
             return;
         }

@@ -66,7 +66,13 @@ impl Watch {
         let best = group.iter().min_by_key(|slot| {
             let held = slot.load(Relaxed);
             let until = held & u64::from(u32::MAX);
-            if held >> 32 << 32 == fingerprint { (0, 0) } else if until < now { (1, 0) } else { (2, until) }
+            if held >> 32 << 32 == fingerprint {
+                (0, 0)
+            } else if until < now {
+                (1, 0)
+            } else {
+                (2, until)
+            }
         });
         if let Some(slot) = best {
             slot.store(fingerprint | until, Relaxed);

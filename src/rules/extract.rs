@@ -7,8 +7,8 @@ use super::route::Route;
 use super::source::{Source, is_secret_name};
 use crate::event::text::{MASK, looks_like_a_token};
 use crate::event::{
-    Actor, Event, EventId, EventType, Metadata, Mode, Organization, Request, SCHEMA_VERSION, Source as EventSource, Target, Text,
-    Tls,
+    Actor, Event, EventId, EventType, Metadata, Mode, Organization, Request, SCHEMA_VERSION, Source as EventSource,
+    Target, Text, Tls,
 };
 use crate::exchange::{Ended, Exchange};
 

@@ -32,7 +32,12 @@ const RULE: &[Field] = &[
 
 /// The keys of `follow`.
 pub const FIELDS: &[Field] = &[
-    Field::new("within", Kind::Duration, "15s", "how long to wait for the next request; after it the outcome is unknown"),
+    Field::new(
+        "within",
+        Kind::Duration,
+        "15s",
+        "how long to wait for the next request; after it the outcome is unknown",
+    ),
     Field::required("rules", Kind::List(&Kind::Map(RULE)), "tried in order on the next request and its answer"),
 ];
 
@@ -67,7 +72,11 @@ impl Follow {
         }
         let items = map.list("rules", problems);
         if let Some(at) = map.get("rules").filter(|n| matches!(&n.value, Value::Seq(items) if items.is_empty())) {
-            problems.error_hint(at, "no rule can decide".into(), "say which next request means what: - { when: { path: /login }, outcome: failure }");
+            problems.error_hint(
+                at,
+                "no rule can decide".into(),
+                "say which next request means what: - { when: { path: /login }, outcome: failure }",
+            );
         }
         let mut rules = Vec::new();
         for (i, item) in items.iter().enumerate() {

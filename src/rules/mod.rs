@@ -216,7 +216,8 @@ impl RuleSet {
     pub fn may_follow(&self, candidates: &Candidates, facts: &Facts<'_>) -> Option<Duration> {
         let routes = candidates.routes.iter().filter_map(|i| self.route(*i));
         let within = routes.filter_map(|route| {
-            let mut rules = route.rules.iter().map(|rule| (rule, rule.when.as_ref().map_or(Some(true), |c| c.holds(facts))));
+            let mut rules =
+                route.rules.iter().map(|rule| (rule, rule.when.as_ref().map_or(Some(true), |c| c.holds(facts))));
             let (rule, _) = rules.find(|(rule, held)| match held {
                 Some(true) => true,
                 Some(false) => false,

@@ -5,8 +5,8 @@ use std::collections::hash_map::Entry;
 
 use super::case::{self, Case};
 use super::condition::{self, Condition, Needs};
-use super::follow::{FlowPlan, Follow};
 use super::follow;
+use super::follow::{FlowPlan, Follow};
 use super::path::PathPattern;
 use super::source::{Secrets, Source};
 use crate::config::node::{Map, Node, Value, clip, suggest};

@@ -124,7 +124,17 @@ impl Source {
     pub fn check_or_text(node: &Node, problems: &mut Problems) -> Option<Source> {
         let text = node.str(problems)?;
         const STEMS: [&str; 11] = [
-            "form.", "json:", "query.", "path.", "header.", "cookie.", "response.", "jwt:", "const:", "uid36:", "uid64:",
+            "form.",
+            "json:",
+            "query.",
+            "path.",
+            "header.",
+            "cookie.",
+            "response.",
+            "jwt:",
+            "const:",
+            "uid36:",
+            "uid64:",
         ];
         if text == "basic.user" || STEMS.iter().any(|s| text.starts_with(s)) {
             Source::check(node, Secrets::Refused, problems)
@@ -153,7 +163,8 @@ impl Source {
         let uid = [("uid36:", LinkUid::Base36), ("uid64:", LinkUid::Base64)];
         if let Some((rest, form)) = uid.iter().find_map(|(stem, form)| Some((text.strip_prefix(stem)?, *form))) {
             let inner = Source::parse(rest, node, problems)?;
-            let in_a_link = matches!(&inner, Some(Source::Path(_) | Source::Query(_) | Source::Form(_) | Source::Json(_)));
+            let in_a_link =
+                matches!(&inner, Some(Source::Path(_) | Source::Query(_) | Source::Form(_) | Source::Json(_)));
             return Some(inner.filter(|_| in_a_link).map(|inner| Source::Uid(form, Box::new(inner))));
         }
         Some(if let Some(rest) = text.strip_prefix("response.") {

@@ -396,7 +396,8 @@ impl Sessions {
         for (i, Carried { handle, .. }) in carried.iter().enumerate() {
             if self.bound.get(handle).is_none() {
                 let actor = Packed::new(actor);
-                self.pending.insert(*handle, Entry { actor, shown: handle.shown(), used: seconds(now), further: i > 0 });
+                self.pending
+                    .insert(*handle, Entry { actor, shown: handle.shown(), used: seconds(now), further: i > 0 });
                 self.changed = true;
             }
         }

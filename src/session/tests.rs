@@ -88,7 +88,11 @@ fn parallel_requests_that_carry_the_replaced_value_are_known_for_a_moment_and_le
     assert_eq!(who(&mut sessions, "sid=fork", 100).as_deref(), Some("alice"));
     assert_eq!(who(&mut sessions, "sid=new", 100).as_deref(), Some("alice"));
     assert_eq!(who(&mut sessions, "sid=old", 100), None);
-    assert_eq!(sessions.expire(at(10_000)), [Over { actor: actor("alice"), shown: sessions.handle(b"old").shown() }], "one session, whatever its values");
+    assert_eq!(
+        sessions.expire(at(10_000)),
+        [Over { actor: actor("alice"), shown: sessions.handle(b"old").shown() }],
+        "one session, whatever its values"
+    );
 }
 
 #[test]
@@ -228,4 +232,27 @@ proptest! {
             }
         }
     }
+}
+
+/// Alone, since it looks at the memory of the whole process:
+/// `cargo test --release --lib -- --ignored a_session_takes`.
+#[test]
+#[ignore = "measures the process; run it alone"]
+fn a_session_takes_about_a_hundred_bytes() {
+    let resident = || -> usize {
+        let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+        statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).expect("pages") * 4096
+    };
+    let mut sessions = memory("{ cookies: [sid] }");
+    let before = resident();
+    for i in 0..CAPACITY {
+        let carried = [Carried { via: Via::Cookie(0), handle: sessions.handle(&i.to_be_bytes()) }];
+        sessions.bind(&carried, &actor(&format!("person{i}@example.test")), at(0));
+    }
+    let each = (resident() - before) / CAPACITY;
+    assert_eq!(sessions.len(), CAPACITY);
+    assert!((40..=140).contains(&each), "{each} bytes a session");
+    let snapshot = sessions.to_snapshot().len() / CAPACITY;
+    assert!(snapshot < 80, "{snapshot} bytes a session in the snapshot");
+    assert!(std::env::var_os("AUTHTAP_SHOW").is_none(), "{each} bytes in memory, {snapshot} in the snapshot");
 }
