@@ -251,8 +251,9 @@ fn a_session_takes_about_a_hundred_bytes() {
     }
     let each = (resident() - before) / CAPACITY;
     assert_eq!(sessions.len(), CAPACITY);
-    assert!((40..=140).contains(&each), "{each} bytes a session");
     let snapshot = sessions.to_snapshot().len() / CAPACITY;
+    use std::io::Write;
+    writeln!(std::io::stderr(), "{each} bytes a session in memory, {snapshot} in the snapshot").expect("said");
+    assert!((40..=140).contains(&each), "{each} bytes a session");
     assert!(snapshot < 80, "{snapshot} bytes a session in the snapshot");
-    assert!(std::env::var_os("AUTHTAP_SHOW").is_none(), "{each} bytes in memory, {snapshot} in the snapshot");
 }

@@ -223,6 +223,47 @@ routes:
     );
 }
 
+#[test]
+fn a_bearer_token_that_a_login_handed_out_or_an_api_key_names_its_owner() {
+    let origin = Origin::answering(|request| match path(request).as_str() {
+        "/login" => answer("302 Found", &["Location: /", "Set-Cookie: SID=of-alice"], ""),
+        "/keys" => answer("201 Created", &["Content-Type: application/json"], r#"{"key":"k-4p1-0f-al1ce"}"#),
+        _ => answer("200 OK", &[], ""),
+    });
+    let proxy = Proxy::before(
+        origin.address,
+        r#"
+session: { cookies: [SID] }
+routes:
+  - { id: login, match: { method: POST, path: /login }, actor: { login: form.username }, emit: user.login.success }
+  - id: key
+    match: { method: POST, path: /keys }
+    session: { token: "response.json:/key" }
+    when: { status: 201 }
+    emit: api_key.created
+  - { id: export, match: { path: /export }, emit: data.exported }
+"#,
+    );
+    let mut client = Client::connect(proxy.address);
+    client.send(form("/login", "username=alice")).answer("POST");
+    client.send(form_with("/keys", "name=ci", &["Cookie: SID=of-alice"])).answer("POST");
+    for credential in ["Authorization: Bearer k-4p1-0f-al1ce", "Cookie: SID=of-alice", "Authorization: Bearer other"] {
+        client.send(page_with("/export", &[credential])).answer("GET");
+    }
+    let events = proxy.stop();
+    let who: Vec<_> = said(&events).into_iter().map(|(kind, _, who)| (kind, who)).collect();
+    assert_eq!(
+        who,
+        [
+            ("user.login.success", "alice"),
+            ("api_key.created", "alice"),
+            ("data.exported", "alice"),
+            ("data.exported", "alice"),
+            ("data.exported", ""),
+        ]
+    );
+}
+
 /// Name first, then password, then code; the flow's id stands in the URL, then in a cookie.
 const STEPS: &str = r#"
 session: { cookies: [SID] }
