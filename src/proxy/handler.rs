@@ -204,7 +204,7 @@ async fn forward(
         tls: connection.tls.as_ref(),
     };
     let mut pending = Pending::begin(&live.capture, &head, &shared.queue, &shared.stats);
-    let rotation = if pending.is_none() { Rotation::begin(&live.capture, &parts.headers) } else { None };
+    let rotation = if pending.is_none() { Rotation::begin(&live.capture, &parts.headers, &parts.uri) } else { None };
 
     // What the application is told. A body of unknown length must be announced again, because its
     // announcement is hop-by-hop and the client side of hyper sends none with a GET.

@@ -16,6 +16,7 @@ mod layers;
 mod operation;
 mod reload;
 mod secrets;
+mod sessions;
 mod streaming;
 mod tls;
 mod told;
