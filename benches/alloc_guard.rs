@@ -22,6 +22,7 @@ use authtap::capture::CaptureConfig;
 use authtap::capture::pending::{Head, Pending};
 use authtap::capture::queue::Queue;
 use authtap::config::settings;
+use authtap::rules::presets;
 use authtap::telemetry::Traffic;
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
 
@@ -44,13 +45,37 @@ struct Case {
     method: Method,
     target: &'static str,
     captured: bool,
+    /// Every preset at once, instead of `ROUTES`.
+    presets: bool,
 }
 
-const CASES: [Case; 4] = [
-    Case { name: "a page", method: Method::GET, target: "/items/42?page=2", captured: false },
-    Case { name: "another form", method: Method::POST, target: "/items/42/comments", captured: false },
-    Case { name: "the login page, looked at", method: Method::GET, target: "/login", captured: false },
-    Case { name: "a login", method: Method::POST, target: "/login", captured: true },
+const CASES: [Case; 8] = [
+    Case { name: "a page", method: Method::GET, target: "/items/42?page=2", captured: false, presets: false },
+    Case { name: "another form", method: Method::POST, target: "/items/42/comments", captured: false, presets: false },
+    Case { name: "the login page, looked at", method: Method::GET, target: "/login", captured: false, presets: false },
+    Case { name: "a login", method: Method::POST, target: "/login", captured: true, presets: false },
+    Case {
+        name: "every preset: a page",
+        method: Method::GET,
+        target: "/items/42?page=2",
+        captured: false,
+        presets: true,
+    },
+    Case { name: "every preset: the front page", method: Method::GET, target: "/", captured: false, presets: true },
+    Case {
+        name: "every preset: another form",
+        method: Method::POST,
+        target: "/items/42/comments",
+        captured: false,
+        presets: true,
+    },
+    Case {
+        name: "every preset: the login page",
+        method: Method::GET,
+        target: "/login",
+        captured: false,
+        presets: true,
+    },
 ];
 
 fn main() -> ExitCode {
@@ -90,8 +115,12 @@ fn main() -> ExitCode {
 
 /// What is counted: `times` requests, one like the other.
 fn repeat(case: &Case, times: u64) -> ExitCode {
-    let (Some(config), _) = settings::check("guard", ROUTES) else { return ExitCode::from(2) };
-    let capture = CaptureConfig { rules: config.rules, limits: config.capture };
+    let routes = match case.presets {
+        true => format!("version: 1\npresets: [{}]\n", presets::NAMES.join(", ")),
+        false => ROUTES.to_owned(),
+    };
+    let (Some(config), _) = settings::check("guard", &routes) else { return ExitCode::from(2) };
+    let capture = CaptureConfig { rules: config.rules, limits: config.capture, ..CaptureConfig::default() };
     let (queue, mut receiver) = Queue::new(8);
     let stats = Arc::new(Traffic::default());
     let uri = Uri::from_static(case.target);

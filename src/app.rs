@@ -31,6 +31,8 @@ use crate::proxy::limits::Connections;
 use crate::proxy::listener::{self, Entrance, Thread};
 use crate::proxy::unix::{self, SocketFile};
 use crate::proxy::upstream::{Address, Upstream};
+use crate::session::key;
+use crate::session::snapshot::Keeper;
 use crate::sinks::BuildCx;
 use crate::socket_activation::{self, Inherited, State, notify};
 use crate::spool::Spool;
@@ -58,6 +60,8 @@ pub struct Overrides {
     pub workers: Option<usize>,
     /// Folder for what must outlive the process.
     pub data: Option<PathBuf>,
+    /// Nothing outlives the process, and no folder is made.
+    pub ephemeral: bool,
 }
 
 /// Reads and checks a configuration file.
@@ -89,6 +93,7 @@ pub struct Bound {
     presets: Vec<&'static str>,
     delivery_of: Vec<RunningSinkSpec>,
     key: [u8; 32],
+    keeper: Keeper,
 }
 
 /// Binds the ports and builds the parts. `file` is watched and read again at a reload.
@@ -156,9 +161,8 @@ pub fn bind_with(
 
     let metrics = Arc::new(Metrics::new());
     let spool: Arc<dyn Spool> = Arc::new(MemorySpool::new(memory::DEFAULT_CAPACITY));
-    let mut key = [0; 32];
-    getrandom::fill(&mut key).map_err(|e| StartError::System(io::Error::other(e.to_string())))?;
     let parts = build(&config, &overrides, colour, None, &metrics)?;
+    let (key, keeper) = session_memory(&config, &overrides).map_err(StartError::System)?;
     let seen = file.as_deref().and_then(content_hash);
     let core = Core {
         file,
@@ -189,7 +193,18 @@ pub fn bind_with(
         presets: config.presets.iter().map(|preset| preset.name).collect(),
         delivery_of: parts.sinks,
         key,
+        keeper,
     })
+}
+
+/// Under which key sessions are hashed, and where they are kept. Without routes there is nothing
+/// to remember, and no folder is made.
+fn session_memory(config: &Config, overrides: &Overrides) -> io::Result<([u8; 32], Keeper)> {
+    if overrides.ephemeral || config.rules.routes().is_empty() {
+        return Ok((key::fresh()?, Keeper::none()));
+    }
+    let data = overrides.data.clone().unwrap_or_else(|| config.base.join(&config.data));
+    Keeper::open(&data)
 }
 
 /// What is spoken on each of the sockets handed over.
@@ -263,6 +278,7 @@ fn build(
         Ok::<_, StartError>(RunningSinkSpec { name: spec.name.clone(), sink: sink.into(), filter: spec.filter.clone() })
     });
     let sinks = sinks.collect::<Result<_, _>>()?;
+    let watch = before.map_or_else(Arc::default, |live| live.capture.watch.clone());
     // Last, so that no file is made by a configuration that is refused.
     let (access_log, thread) = access_log(config, before.and_then(|live| live.access_log.as_ref()), metrics)?;
     Ok(Parts {
@@ -275,10 +291,20 @@ fn build(
             forwarded: config.forwarded,
             timeouts: config.timeouts,
             limits: config.limits,
-            capture: CaptureConfig { rules: config.rules.clone(), limits: config.capture },
+            capture: CaptureConfig {
+                rules: config.rules.clone(),
+                limits: config.capture,
+                session_cookies: config.session.cookies.clone(),
+                watch: watch.clone(),
+            },
             access_log,
         },
-        pipeline: PipelineConfig { enrichers: Arc::new(enrichers), session: config.session.clone() },
+        pipeline: PipelineConfig {
+            enrichers: Arc::new(enrichers),
+            session: config.session.clone(),
+            watch,
+            identity: config.identity.build(&config.base)?,
+        },
     })
 }
 
@@ -309,6 +335,7 @@ impl Bound {
         let (queue, receiver) = self.queue;
 
         let pipeline = Pipeline::new(self.core.pipeline.clone(), self.key, self.spool.clone(), self.metrics.clone());
+        let pipeline = pipeline.kept_by(self.keeper);
         let pipeline = pipeline.start(receiver).map_err(StartError::System)?;
         let mut threads = Vec::new();
         let (glimpses, answers) = Glimpses::new();

@@ -44,6 +44,9 @@ pub enum StartError {
     /// A database cannot be used.
     #[error("{0}")]
     Enrich(#[from] crate::enrich::EnrichError),
+    /// The key of `identity` cannot be had.
+    #[error("{0}")]
+    Identity(#[from] crate::identity::IdentityError),
     /// A certificate or key cannot be used.
     #[error("{0}")]
     Tls(#[from] crate::tls::TlsError),

@@ -158,15 +158,17 @@ fn read(bytes: &[u8], cut: bool, root: &str) -> Option<Read> {
                     _ => Open::Scalar(String::new()),
                 });
             }
-            Scanned::Text(text) => match open.last_mut() {
-                Some(
+            Scanned::Text(text) => {
+                if let Some(
                     Open::MethodName(into)
                     | Open::Value { text: into, value: None }
                     | Open::Scalar(into)
                     | Open::Name(into),
-                ) => into.push_str(&text),
-                _ => {}
-            },
+                ) = open.last_mut()
+                {
+                    into.push_str(&text);
+                }
+            }
             Scanned::End => {
                 let closed = open.pop()?;
                 close(closed, &mut open, &mut out);
@@ -191,10 +193,10 @@ fn read(bytes: &[u8], cut: bool, root: &str) -> Option<Read> {
                     *value = Some(Value::Array(items));
                 }
             }
-            Open::Value { value: Some(list @ Value::Array(_)), .. } => {
-                if open.iter().all(|o| matches!(o, Open::Plain)) {
-                    out.params.push(list);
-                }
+            Open::Value { value: Some(list @ Value::Array(_)), .. }
+                if open.iter().all(|o| matches!(o, Open::Plain)) =>
+            {
+                out.params.push(list);
             }
             _ => {}
         }

@@ -8,7 +8,9 @@
 
 pub mod pending;
 pub mod queue;
+pub mod rotation;
 pub mod tee;
+pub mod watch;
 
 use std::sync::Arc;
 
@@ -16,6 +18,7 @@ use crate::config::node::Node;
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
 use crate::rules::RuleSet;
+use watch::Watch;
 
 /// The keys of `capture:`.
 pub const FIELDS: &[Field] = &[
@@ -65,4 +68,8 @@ pub struct CaptureConfig {
     pub rules: Arc<RuleSet>,
     /// How much is kept.
     pub limits: Limits,
+    /// Names of session cookies; if there is none, those that were learnt count.
+    pub session_cookies: Vec<String>,
+    /// What to look at beyond the routes; one for the life of the process.
+    pub watch: Arc<Watch>,
 }

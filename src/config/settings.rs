@@ -14,6 +14,7 @@ use super::shape::{Field, Kind};
 use crate::body::cookie::fits;
 use crate::capture;
 use crate::enrich::{self, EnrichPlan};
+use crate::identity::{self, IdentityPlan};
 use crate::proxy::access_log;
 use crate::proxy::balance::{self, Upstreams};
 use crate::proxy::client_ip::{self, ClientIp};
@@ -101,6 +102,7 @@ pub const FIELDS: &[Field] = &[
         "",
         "where the application's sessions are carried, so that later events know their actor",
     ),
+    Field::new("identity", Kind::Map(identity::FIELDS), "raw", "how much of who somebody is an event says"),
     Field::new("capture", Kind::Map(capture::FIELDS), "", "how much of a body is copied for the rules"),
     enrich::geoip::FIELD,
     enrich::user_agent::FIELD,
@@ -140,6 +142,8 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// Where sessions are carried.
     pub session: SessionConfig,
+    /// How much of who somebody is an event says.
+    pub identity: IdentityPlan,
     /// How much of a body is copied.
     pub capture: capture::Limits,
     /// What is allowed of connections and requests.
@@ -301,6 +305,7 @@ fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
         forwarded: forwarded.unwrap_or_default(),
         timeouts: Timeouts::check(map.get("timeouts"), problems),
         session,
+        identity: IdentityPlan::check(map.get("identity"), problems),
         limits: Limits::check(map.get("limits"), problems),
         capture: capture::Limits::check(map.get("capture"), problems),
         enrich: enrich::check(&map, problems),
@@ -334,13 +339,9 @@ fn auto(map: &Map<'_>, problems: &mut Problems) {
 /// may carry it into an event. `parts` are allowed where it is known that a cookie holds a name
 /// beside its secret: in presets.
 pub(crate) fn declared_secrets(route: &Node, session: &SessionConfig, parts: bool, problems: &mut Problems) {
-    let tokens: Vec<&str> = route
-        .child("session")
-        .and_then(|s| s.child("token"))
-        .map_or(&[][..], Node::items)
-        .iter()
-        .filter_map(Node::scalar)
-        .collect();
+    let session_of = route.child("session");
+    let declared = ["token", "carried"].into_iter().filter_map(|key| session_of?.child(key));
+    let tokens: Vec<&str> = declared.flat_map(Node::items).filter_map(Node::scalar).collect();
     for key in ["actor", "target", "organization", "method", "provider", "fields"] {
         let mut rest: Vec<&Node> = route.child(key).into_iter().collect();
         while let Some(node) = rest.pop() {

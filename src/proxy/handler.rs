@@ -27,6 +27,7 @@ use super::{framing, headers, host, request_id, upgrade};
 use crate::capture::CaptureConfig;
 use crate::capture::pending::{Head, Pending};
 use crate::capture::queue::Queue;
+use crate::capture::rotation::Rotation;
 use crate::exchange::{ClientTls, Ended};
 use crate::glimpse::Glimpses;
 use crate::telemetry::Traffic;
@@ -203,6 +204,7 @@ async fn forward(
         tls: connection.tls.as_ref(),
     };
     let mut pending = Pending::begin(&live.capture, &head, &shared.queue, &shared.stats);
+    let rotation = if pending.is_none() { Rotation::begin(&live.capture, &parts.headers) } else { None };
 
     // What the application is told. A body of unknown length must be announced again, because its
     // announcement is hop-by-hop and the client side of hyper sends none with a GET.
@@ -268,6 +270,10 @@ async fn forward(
     }
     if let Some(pending) = &mut pending {
         pending.answered(response.status(), response.headers());
+    }
+    if let Some(rotation) = rotation {
+        let from = (&*host_name, client_ip);
+        rotation.answered(&live.capture, from, response.headers(), &shared.queue, &shared.stats);
     }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         // An application that switches unasked would leave two readings of what follows.

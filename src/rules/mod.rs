@@ -11,6 +11,7 @@ pub mod case;
 pub mod condition;
 pub mod extract;
 pub mod facts;
+pub mod follow;
 pub mod graphql;
 pub mod matcher;
 mod method;
@@ -22,6 +23,7 @@ pub mod xmlrpc;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::time::Duration;
 
 use http::Method;
 use regex::RegexSet;
@@ -30,8 +32,9 @@ use crate::config::node::Node;
 use crate::config::problem::Problems;
 use crate::event::{EventType, Outcome, Text};
 use calls::Scope;
-use condition::Condition;
+use condition::{Condition, Needs};
 use facts::Facts;
+use follow::Follow;
 use path::PathPattern;
 use route::Route;
 
@@ -52,10 +55,12 @@ pub struct RuleSet {
     pattern_routes: Vec<u16>,
     /// Routes that name no path.
     anywhere: Vec<u16>,
+    /// Which bodies of a next request the follow-ups read, all together.
+    follow_needs: Needs,
 }
 
 /// Routes that a request may belong to, in order.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Candidates {
     routes: Vec<u16>,
     /// True if the request's body can matter.
@@ -75,6 +80,15 @@ pub struct Decision<'r> {
     pub reason: Option<Text>,
     /// What is emitted: the primary type first; empty if nothing is.
     pub types: Vec<EventType>,
+    /// The client's next request decides; until it comes, the outcome is unknown.
+    pub follow: Option<&'r Follow>,
+}
+
+impl Candidates {
+    /// True if no route is about the request.
+    pub fn is_empty(&self) -> bool {
+        self.routes.is_empty()
+    }
 }
 
 impl RuleSet {
@@ -146,6 +160,8 @@ impl RuleSet {
         }
         set.anywhere.sort_unstable();
         set.anywhere.dedup();
+        let follows = routes.iter().flat_map(|r| &r.rules).filter_map(|r| r.follow.as_ref());
+        set.follow_needs = follows.map(Follow::needs).fold(Needs::default(), Needs::or);
         set.routes = routes;
         set
     }
@@ -194,24 +210,58 @@ impl RuleSet {
             if route.is_page(facts) {
                 return is_served_page(facts);
             }
+            // What is ignored may still tell the next step of a flow, or hand out a token.
+            let silent = route.flow.is_none() && route.tokens.is_empty();
+            let read = |outcome: Outcome| route.source_needs.response_body && !(silent && outcome == Outcome::Ignore);
             for rule in &route.rules {
                 let held = rule.when.as_ref().map_or(Some(true), |c| c.holds(facts));
                 match held {
-                    Some(true) => return rule.outcome != Outcome::Ignore && route.source_needs.response_body,
+                    Some(true) => return read(rule.outcome),
                     Some(false) => {}
                     None => {
-                        if rule.when.as_ref().is_some_and(|c| c.needs().response_body) {
-                            return true;
-                        }
-                        // Open for another reason (a form field, the session): it may decide.
-                        if rule.outcome != Outcome::Ignore && route.source_needs.response_body {
+                        // Open for another reason than the body (a form field, the session): it may decide.
+                        if rule.when.as_ref().is_some_and(|c| c.needs().response_body) || read(rule.outcome) {
                             return true;
                         }
                     }
                 }
             }
-            route.default != Outcome::Ignore && route.source_needs.response_body
+            read(route.default)
         })
+    }
+
+    /// Which bodies of a next request the follow-ups read.
+    pub fn follow_needs(&self) -> Needs {
+        self.follow_needs
+    }
+
+    /// How long the next request of the client may be waited for, now that the answer's head is
+    /// known; `None` if nothing will wait for it.
+    pub fn may_follow(&self, candidates: &Candidates, facts: &Facts<'_>) -> Option<Duration> {
+        let routes = candidates.routes.iter().filter_map(|i| self.route(*i));
+        let within = routes.filter_map(|route| {
+            let mut rules =
+                route.rules.iter().map(|rule| (rule, rule.when.as_ref().map_or(Some(true), |c| c.holds(facts))));
+            let (rule, _) = rules.find(|(rule, held)| match held {
+                Some(true) => true,
+                Some(false) => false,
+                None => rule.follow.is_some(),
+            })?;
+            rule.follow.as_ref().map(|follow| follow.within)
+        });
+        within.max()
+    }
+
+    /// What the next exchange says about the one that waited for it; `None` if it does not decide.
+    pub fn decide_followed<'r>(route: &'r Route, follow: &'r Follow, facts: &Facts<'_>) -> Option<Decision<'r>> {
+        for rule in &follow.rules {
+            match rule.when.as_ref().map_or(Some(true), |c| c.holds(facts)) {
+                Some(true) => return Some(decision(route, Some(rule))),
+                Some(false) => {}
+                None => return None,
+            }
+        }
+        None
     }
 
     /// Decides each call of the exchange in turn: the one there usually is, or those of a batch that
@@ -271,11 +321,17 @@ impl RuleSet {
                         outcome: Outcome::Unknown,
                         reason: Some(Text::fixed(if facts.response.is_none() { "no_answer" } else { "body_cut" })),
                         types,
+                        follow: None,
                     });
                 }
             }
         }
         Some(decision(route, None))
+    }
+
+    /// The place of the route that decided.
+    pub fn place_of(&self, decision: &Decision<'_>) -> Option<usize> {
+        self.routes.iter().position(|route| std::ptr::eq(route, decision.route))
     }
 
     /// The route whose form the answer serves, if it is a page of one.
@@ -303,7 +359,7 @@ fn is_served_page(facts: &Facts<'_>) -> bool {
     })
 }
 
-fn decision<'r>(route: &'r Route, rule: Option<&route::Rule>) -> Decision<'r> {
+fn decision<'r>(route: &'r Route, rule: Option<&'r route::Rule>) -> Decision<'r> {
     let outcome = rule.map_or(route.default, |r| r.outcome);
     let mut types: Vec<EventType> = Vec::new();
     if outcome != Outcome::Ignore {
@@ -316,6 +372,7 @@ fn decision<'r>(route: &'r Route, rule: Option<&route::Rule>) -> Decision<'r> {
         outcome,
         reason: rule.and_then(|r| r.reason.clone()),
         types,
+        follow: rule.and_then(|r| r.follow.as_ref()),
     }
 }
 

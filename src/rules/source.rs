@@ -4,6 +4,8 @@
 //! names a secret (a password, token, code or session cookie) is refused when the configuration is
 //! read.
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::{HeaderMap, HeaderName, header};
 use regex::Regex;
 use serde_json::Value;
@@ -44,6 +46,8 @@ pub enum Source {
     BasicUser,
     /// `jwt:/POINTER`: a claim of the bearer token, unverified.
     Jwt(String),
+    /// `jwt:SOURCE#/CLAIM`: a claim of a token that another source of the request finds, unverified.
+    JwtIn(Box<Source>, String),
     /// `graphql.NAME` or `graphql:/POINTER`: an argument of the field, else a variable.
     Graphql(String),
     /// `xmlrpc.N` or `xmlrpc:/N/POINTER`: a parameter by its position, counted from 0.
@@ -66,14 +70,17 @@ pub enum Source {
     ResponseLocationQuery(String),
     /// `const:TEXT`: this text.
     Const(String),
+    /// `uid36:SOURCE` and `uid64:SOURCE`: the account's number at the head of a link's key.
+    Uid(LinkUid, Box<Source>),
 }
 
 /// The forms a source may take, for messages.
-const FORMS: &str = "sources of the request: form.NAME, json:/POINTER, query.NAME, path.NAME, header.NAME, cookie.NAME, cookie.NAME:REGEX, \
-basic.user, jwt:/CLAIM, graphql.ARGUMENT, xmlrpc.POSITION\nsources of the answer: response.json:/POINTER, \
-response.graphql:/POINTER, response.header.NAME, response.cookie.NAME, response.cookie.NAME:REGEX, \
-response.jwt:/POINTER#/CLAIM, response.body:REGEX, response.location:REGEX, \
-response.location.query.NAME\na constant: const:TEXT";
+const FORMS: &str = "sources of the request: form.NAME, json:/POINTER, query.NAME, path.NAME, header.NAME, cookie.NAME, \
+cookie.NAME:REGEX, basic.user, jwt:/CLAIM, jwt:SOURCE#/CLAIM, graphql.ARGUMENT, xmlrpc.POSITION\nsources of the answer: \
+response.json:/POINTER, response.graphql:/POINTER, response.header.NAME, response.cookie.NAME, \
+response.cookie.NAME:REGEX, response.jwt:/POINTER#/CLAIM, response.body:REGEX, response.location:REGEX, \
+response.location.query.NAME\na constant: const:TEXT\n\
+the account in the key of a mailed link: uid36:SOURCE, uid64:SOURCE";
 
 /// What a text that is no source was probably meant to be.
 fn meant(text: &str) -> String {
@@ -103,6 +110,14 @@ pub enum Secrets {
 }
 
 impl Source {
+    /// The source whose value is read.
+    pub fn innermost(&self) -> &Source {
+        match self {
+            Source::Uid(_, inner) => inner.innermost(),
+            other => other,
+        }
+    }
+
     /// Reads a source.
     pub fn check(node: &Node, secrets: Secrets, problems: &mut Problems) -> Option<Source> {
         let text = node.str(problems)?;
@@ -132,7 +147,7 @@ impl Source {
     /// A source, or a constant text where no source is meant (`method: password`).
     pub fn check_or_text(node: &Node, problems: &mut Problems) -> Option<Source> {
         let text = node.str(problems)?;
-        const STEMS: [&str; 11] = [
+        const STEMS: [&str; 13] = [
             "form.",
             "json:",
             "query.",
@@ -144,6 +159,8 @@ impl Source {
             "const:",
             "graphql",
             "xmlrpc",
+            "uid36:",
+            "uid64:",
         ];
         if text == "basic.user" || STEMS.iter().any(|s| text.starts_with(s)) {
             Source::check(node, Secrets::Refused, problems)
@@ -169,6 +186,13 @@ impl Source {
             None
         };
         let named = |name: &str| (!name.is_empty()).then(|| name.to_owned());
+        let uid = [("uid36:", LinkUid::Base36), ("uid64:", LinkUid::Base64)];
+        if let Some((rest, form)) = uid.iter().find_map(|(stem, form)| Some((text.strip_prefix(stem)?, *form))) {
+            let inner = Source::parse(rest, node, problems)?;
+            let in_a_link =
+                matches!(&inner, Some(Source::Path(_) | Source::Query(_) | Source::Form(_) | Source::Json(_)));
+            return Some(inner.filter(|_| in_a_link).map(|inner| Source::Uid(form, Box::new(inner))));
+        }
         Some(if let Some(rest) = text.strip_prefix("response.") {
             if let Some(p) = rest.strip_prefix("json:") {
                 Some(Source::ResponseJson(pointer(p, problems)?))
@@ -226,7 +250,14 @@ impl Source {
         } else if text == "basic.user" {
             Some(Source::BasicUser)
         } else if let Some(claim) = text.strip_prefix("jwt:") {
-            Some(Source::Jwt(pointer(claim, problems)?))
+            match claim.split_once('#') {
+                None => Some(Source::Jwt(pointer(claim, problems)?)),
+                Some((token, claim)) => {
+                    let within = Source::parse(token, node, problems)?.filter(|s| !matches!(s, Source::JwtIn(..)));
+                    let claim = pointer(claim, problems)?;
+                    within.map(|source| Source::JwtIn(Box::new(source), claim))
+                }
+            }
         } else {
             text.strip_prefix("const:").map(|t| Source::Const(t.to_owned()))
         })
@@ -241,6 +272,7 @@ impl Source {
             Source::Json(p)
             | Source::ResponseJson(p)
             | Source::Jwt(p)
+            | Source::JwtIn(_, p)
             | Source::ResponseJwt(_, p)
             | Source::Graphql(p)
             | Source::ResponseGraphql(p)
@@ -279,6 +311,8 @@ impl Source {
             Source::ResponseJson(_) | Source::ResponseJwt(..) | Source::ResponseBody(_) => {
                 Needs { request_body: false, response_body: true }
             }
+            Source::Uid(_, inner) => inner.needs(),
+            Source::JwtIn(token, _) => token.needs(),
             _ => Needs::default(),
         }
     }
@@ -288,6 +322,7 @@ impl Source {
         match self {
             Source::Graphql(_) | Source::XmlRpc(_) | Source::ResponseGraphql(_) => Scope::Field,
             Source::Json(_) | Source::ResponseJson(_) | Source::ResponseJwt(..) => Scope::Entry,
+            Source::JwtIn(token, _) => token.scope(),
             _ => Scope::Exchange,
         }
     }
@@ -307,6 +342,7 @@ impl Source {
             }
             Source::BasicUser => credentials::basic_user(facts.headers)?,
             Source::Jwt(claim) => claim_of(credentials::bearer(facts.headers)?, claim)?,
+            Source::JwtIn(token, claim) => claim_of(&token.read(facts, paths)?, claim)?,
             Source::ResponseJson(pointer) => json_value(facts.response_json()?, pointer)?,
             Source::Graphql(pointer) => graphql::argument(facts, pointer)?,
             Source::XmlRpc(pointer) => xmlrpc::param(facts, pointer)?,
@@ -320,8 +356,42 @@ impl Source {
             Source::ResponseLocation(regex) => first_group(regex, &location_path(facts.response?.1, facts.uri)?)?,
             Source::ResponseLocationQuery(name) => location_fields(facts.response?.1).last(name)?.to_owned(),
             Source::Const(text) => text.clone(),
+            Source::Uid(form, inner) => form.decode(&inner.read(facts, paths)?)?,
         };
         (!value.trim().is_empty()).then_some(value)
+    }
+}
+
+/// How a mailed link says whose it is, beside the token that proves it. Only the account's number
+/// is ever read, and only from what has the form of such a link: no part of a token or code leaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LinkUid {
+    /// A number in base 36, a hyphen, and the token.
+    Base36,
+    /// A number as decimal digits in base 64, in a place of its own.
+    Base64,
+}
+
+impl LinkUid {
+    /// The shortest that may follow the hyphen; a code of a few characters is no link.
+    const SHORTEST_REST: usize = 12;
+
+    fn decode(self, text: &str) -> Option<String> {
+        match self {
+            LinkUid::Base36 => {
+                let (number, rest) = text.split_once('-')?;
+                let digits = number.bytes().all(|b| b.is_ascii_digit() || b.is_ascii_lowercase());
+                // Thirteen digits of base 36 are the most that 64 bits hold.
+                let fits = digits && !number.is_empty() && number.len() <= 13 && rest.len() >= Self::SHORTEST_REST;
+                fits.then(|| u64::from_str_radix(number, 36).ok()).flatten().map(|n| n.to_string())
+            }
+            LinkUid::Base64 => {
+                let fits = text.len() <= 28;
+                let bytes = fits.then(|| URL_SAFE_NO_PAD.decode(text.trim_end_matches('=')).ok()).flatten()?;
+                let digits = bytes.iter().all(u8::is_ascii_digit);
+                digits.then(|| String::from_utf8(bytes).ok()).flatten()
+            }
+        }
     }
 }
 
@@ -431,6 +501,24 @@ fn first_group(regex: &Regex, text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_account_of_a_link_is_read_and_no_part_of_its_token() {
+        for (text, number) in [
+            ("2-set-password", Some("2")),
+            ("14-dieu6g-0f3a5b7c9d1e2f30", Some("40")),
+            ("123-456", None),
+            ("2", None),
+            ("-dieu6g-0f3a5b7c9d1e2f30", None),
+            ("Secret-dieu6g-0f3a5b7c9d1e", None),
+            ("zzzzzzzzzzzzzzzz-0f3a5b7c9d1e2f30", None),
+        ] {
+            assert_eq!(LinkUid::Base36.decode(text).as_deref(), number, "{text}");
+        }
+        for (text, number) in [("Mg", Some("2")), ("NDA=", Some("40")), ("c2VjcmV0", None), ("***", None)] {
+            assert_eq!(LinkUid::Base64.decode(text).as_deref(), number, "{text}");
+        }
+    }
 
     #[test]
     fn names_of_secrets_are_known_and_names_of_people_are_not() {
