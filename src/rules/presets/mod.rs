@@ -240,7 +240,10 @@ fn ask(node: &Node, problems: &mut Problems) -> Option<Asked> {
         return None;
     };
     let mut own = Problems::new(&format!("preset {name}"), preset.source);
-    let mut root = Node::parse(preset.source, &mut own)?;
+    let Some(mut root) = Node::parse(preset.source, &mut own) else {
+        problems.error(at, format!("the preset `{name}` cannot be read: {own}"));
+        return None;
+    };
     root.map(FILE, &mut own);
     if let Some(signs) = root.child("recognise") {
         recognise::read(signs, &mut own);
