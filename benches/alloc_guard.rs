@@ -23,6 +23,7 @@ use authtap::capture::pending::{Head, Pending};
 use authtap::capture::queue::Queue;
 use authtap::capture::rotation::Rotation;
 use authtap::config::settings;
+use authtap::rules::presets;
 use authtap::telemetry::Traffic;
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
 
@@ -46,13 +47,30 @@ struct Case {
     method: Method,
     target: &'static str,
     captured: bool,
+    /// Every preset at once, instead of `ROUTES`.
+    presets: bool,
 }
 
-const CASES: [Case; 4] = [
-    Case { name: "a page", method: Method::GET, target: "/items/42?page=2", captured: false },
-    Case { name: "another form", method: Method::POST, target: "/items/42/comments", captured: false },
-    Case { name: "the login page, looked at", method: Method::GET, target: "/login", captured: false },
-    Case { name: "a login", method: Method::POST, target: "/login", captured: true },
+const CASES: [Case; 7] = [
+    Case { name: "a page", method: Method::GET, target: "/items/42?page=2", captured: false, presets: false },
+    Case { name: "another form", method: Method::POST, target: "/items/42/comments", captured: false, presets: false },
+    Case { name: "the login page, looked at", method: Method::GET, target: "/login", captured: false, presets: false },
+    Case { name: "a login", method: Method::POST, target: "/login", captured: true, presets: false },
+    Case {
+        name: "every preset: a page",
+        method: Method::GET,
+        target: "/items/42?page=2",
+        captured: false,
+        presets: true,
+    },
+    Case { name: "every preset: the front page", method: Method::GET, target: "/", captured: false, presets: true },
+    Case {
+        name: "every preset: the login page",
+        method: Method::GET,
+        target: "/login",
+        captured: false,
+        presets: true,
+    },
 ];
 
 fn main() -> ExitCode {
@@ -92,7 +110,11 @@ fn main() -> ExitCode {
 
 /// What is counted: `times` requests, one like the other.
 fn repeat(case: &Case, times: u64) -> ExitCode {
-    let (Some(config), _) = settings::check("guard", ROUTES) else { return ExitCode::from(2) };
+    let routes = match case.presets {
+        true => format!("version: 1\npresets: [{}]\n", presets::NAMES.join(", ")),
+        false => ROUTES.to_owned(),
+    };
+    let (Some(config), _) = settings::check("guard", &routes) else { return ExitCode::from(2) };
     let capture = CaptureConfig {
         rules: config.rules,
         limits: config.capture,

@@ -14,6 +14,7 @@ mod harness;
 mod identity;
 mod layers;
 mod operation;
+mod presets;
 mod reload;
 mod secrets;
 mod sessions;
