@@ -165,6 +165,8 @@ pub struct Metrics {
     pub access_log_dropped: Counter,
     /// Sessions remembered now.
     pub sessions: Gauge,
+    /// Addresses of the application that are down by their health checks.
+    pub upstream_down: Gauge,
 }
 
 impl Default for Metrics {
@@ -190,6 +192,7 @@ impl Metrics {
             config_current: Gauge::default(),
             access_log_dropped: Counter::default(),
             sessions: Gauge::default(),
+            upstream_down: Gauge::default(),
             registry: Registry::default(),
         };
         registry.register("events", "events emitted, by type and outcome", metrics.events.clone());
@@ -213,6 +216,11 @@ impl Metrics {
             metrics.access_log_dropped.clone(),
         );
         registry.register("sessions", "sessions remembered now", metrics.sessions.clone());
+        registry.register(
+            "upstream_down",
+            "addresses of the application that are down by their health checks",
+            metrics.upstream_down.clone(),
+        );
         // Every reason is shown from the start, so that an alert on it has a series to watch.
         for reason in [Drop::Panic, Drop::SpoolFull, Drop::Refused, Drop::Shutdown] {
             let _ = metrics.dropped.get_or_create(&ReasonLabel { reason: reason.as_str().into() });

@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
 use super::{Overrides, build, load};
-use crate::admin;
+use crate::admin::{self, Readiness};
 use crate::config::settings::Start;
 use crate::deliver::Delivery;
 use crate::event::Outcome;
@@ -21,6 +21,7 @@ use crate::event::notice::{DROPPED, RELOADED, notice};
 use crate::pipeline::PipelineConfig;
 use crate::proxy::handler::Live;
 use crate::proxy::limits::Connections;
+use crate::proxy::upstream::health::Checks;
 use crate::socket_activation::{State, notify};
 use crate::spool::Spool;
 use crate::telemetry::Metrics;
@@ -45,6 +46,9 @@ pub(super) struct Core {
     pub(super) connections: Arc<Connections>,
     pub(super) secured: Vec<Arc<ServerTls>>,
     pub(super) delivery: Mutex<Option<Delivery>>,
+    pub(super) readiness: Arc<Readiness>,
+    /// The health checks of the application in force.
+    pub(super) checks: Mutex<Option<Checks>>,
     /// The threads of the access log: of the one in force, and of those before it that still write.
     pub(super) access_logs: Mutex<Vec<JoinHandle<()>>>,
     pub(super) seen: Mutex<Option<blake3::Hash>>,
@@ -138,6 +142,26 @@ impl Core {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) != Some(now)
     }
 
+    /// Checks the health of the application in force, in place of the one before. While every
+    /// address is down, the process is not ready: whoever sends traffic here may have another place.
+    pub(super) fn check_health(&self) {
+        let mut checks = Checks::start(&self.live.load().upstream, &self.metrics.upstream_down);
+        if let Some(checks) = &mut checks {
+            let (mut all_down, readiness) = (checks.all_down(), self.readiness.clone());
+            checks.meanwhile(async move {
+                loop {
+                    let down = *all_down.borrow_and_update();
+                    let _guard =
+                        down.then(|| readiness.guard("the application: every address fails its health checks"));
+                    if all_down.changed().await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        *self.checks.lock().unwrap_or_else(PoisonError::into_inner) = checks;
+    }
+
     /// Remembers the thread of a new access log; those that have ended are forgotten.
     pub(super) fn keep_access_log(&self, thread: Option<JoinHandle<()>>) {
         let mut threads = self.access_logs.lock().unwrap_or_else(PoisonError::into_inner);
@@ -185,6 +209,7 @@ impl Core {
             self.connections.follow(&config.limits);
             self.keep_access_log(parts.access_log);
             self.live.store(Arc::new(parts.live));
+            self.check_health();
             self.pipeline.store(Arc::new(parts.pipeline));
             if let Some(delivery) = &mut *self.delivery.lock().unwrap_or_else(PoisonError::into_inner) {
                 delivery.replace(parts.sinks);

@@ -1,6 +1,8 @@
 //! The bodies that go through: forwarded frame by frame, watched, never held back.
 
+use std::cell::Cell;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
@@ -29,6 +31,28 @@ pub enum BodyError {
     Broken(hyper::Error),
 }
 
+/// How a request's body ended early, without what the error says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broke {
+    /// It stood still for longer than allowed.
+    Idle,
+    /// It is longer than allowed.
+    TooLarge,
+    /// It broke off.
+    Off,
+}
+
+impl BodyError {
+    /// Which it is.
+    pub fn broke(&self) -> Broke {
+        match self {
+            BodyError::Idle => Broke::Idle,
+            BodyError::TooLarge => Broke::TooLarge,
+            BodyError::Broken(_) => Broke::Off,
+        }
+    }
+}
+
 /// A request's body on its way to the application.
 pub struct RequestBody {
     inner: Option<IdleBody<Incoming>>,
@@ -37,13 +61,15 @@ pub struct RequestBody {
     room: Option<u64>,
     /// Keeps the body back while the client waits to be told to go on.
     gate: Option<Gate>,
+    /// Told how it ends early, if somebody asked.
+    watched: Option<Rc<Cell<Option<Broke>>>>,
 }
 
 impl RequestBody {
     /// Forwards `inner` within the limits, feeding `copy` if there is one.
     pub fn new(inner: Incoming, copy: Option<RequestCopy>, gate: Option<Gate>, limits: &Limits) -> RequestBody {
         let room = (limits.request_body > 0).then_some(limits.request_body);
-        let body = RequestBody { inner: Some(IdleBody::new(inner, limits.body_idle)), copy, room, gate };
+        let body = RequestBody { inner: Some(IdleBody::new(inner, limits.body_idle)), copy, room, gate, watched: None };
         if body.is_end_stream() {
             body.note(|copy| copy.end());
         }
@@ -52,7 +78,24 @@ impl RequestBody {
 
     /// No body.
     pub fn empty() -> RequestBody {
-        RequestBody { inner: None, copy: None, room: None, gate: None }
+        RequestBody { inner: None, copy: None, room: None, gate: None, watched: None }
+    }
+
+    /// Where it will say how it ended early: over HTTP/2 the error itself does not come back. `None`
+    /// if it has ended.
+    pub fn watch(&mut self) -> Option<Rc<Cell<Option<Broke>>>> {
+        if self.is_end_stream() {
+            return None;
+        }
+        Some(self.watched.get_or_insert_default().clone())
+    }
+
+    fn fails(&self, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.note(|copy| copy.broke = true);
+        if let Some(watched) = &self.watched {
+            watched.set(Some(error.broke()));
+        }
+        Poll::Ready(Some(Err(error)))
     }
 
     fn note(&self, what: impl FnOnce(&mut crate::capture::tee::Copier)) {
@@ -91,12 +134,15 @@ impl Body for RequestBody {
                 IdleError::Body(error) => BodyError::Broken(error),
             })
         });
+        let frame = match frame {
+            Some(Err(error)) => return self.fails(error),
+            frame => frame,
+        };
         match &frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
                     if !self.fits(data) {
-                        self.note(|copy| copy.broke = true);
-                        return Poll::Ready(Some(Err(BodyError::TooLarge)));
+                        return self.fails(BodyError::TooLarge);
                     }
                     self.note(|copy| copy.see(data));
                 }
@@ -105,7 +151,7 @@ impl Body for RequestBody {
                 }
             }
             None => self.note(|copy| copy.end()),
-            Some(Err(_)) => self.note(|copy| copy.broke = true),
+            Some(Err(_)) => {}
         }
         Poll::Ready(frame)
     }

@@ -22,6 +22,7 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::watch;
 
+use super::executor::OnThisThread;
 use super::forwarded::Peer;
 use super::handler::{Connection, Live, Place, Shared, handle};
 use super::idle::{Busy, IdleStream, IdleTimes};
@@ -77,12 +78,14 @@ impl Arrival {
             let live = self.live.load();
             (live.timeouts.header, live.limits.keep_alive_idle)
         };
+        let mut local = watched.local();
         let mut stream = IdleStream::new(watched, IdleTimes { first_byte: within, idle });
         let mut rest = Bytes::new();
         if let (Some(policy), Some(from)) = (&self.door.proxy_protocol, peer) {
             let read = proxy_protocol::read(&mut stream, from, policy, within).await;
             let accepted = read.map_err(io::Error::other)?;
             (peer, rest) = (Some(accepted.peer), accepted.rest);
+            local = accepted.local.or(local);
             if self.place.permit.name(accepted.peer.ip()).is_err() {
                 self.shared.stats.connections_refused.fetch_add(1, Relaxed);
                 return Ok(());
@@ -102,7 +105,7 @@ impl Arrival {
                 };
                 let facts =
                     ClientTls { version: facts.version, sni: facts.sni, ja4: facts.ja4, subject: facts.client_subject };
-                let serving = self.serving(peer, "https", Some(Arc::new(facts)), busy);
+                let serving = self.serving(peer.zip(local), "https", Some(Arc::new(facts)), busy);
                 serve(stream, protocol, serving).await.map_err(io::Error::other)
             }
             None => {
@@ -111,7 +114,7 @@ impl Arrival {
                     // Nothing was asked yet, so nothing is cut off.
                     _ = stop.wait_for(|stop| *stop) => return Ok(()),
                 };
-                let serving = self.serving(peer, "http", None, busy);
+                let serving = self.serving(peer.zip(local), "http", None, busy);
                 serve(stream, protocol, serving).await.map_err(io::Error::other)
             }
         }
@@ -119,13 +122,13 @@ impl Arrival {
 
     fn serving(
         self,
-        peer: Option<SocketAddr>,
+        ends: Option<(SocketAddr, SocketAddr)>,
         scheme: &'static str,
         tls: Option<Arc<ClientTls>>,
         busy: Busy,
     ) -> Serving {
-        let (peer, place) = (Peer::new(peer.map(|peer| peer.ip())), self.place);
-        let connection = Connection { peer, scheme, tls, busy, served: Cell::new(0), place };
+        let (peer, place) = (Peer::new(ends.map(|(peer, _)| peer.ip())), self.place);
+        let connection = Connection { peer, ends, scheme, tls, busy, served: Cell::new(0), place };
         Serving { live: self.live, shared: self.shared, connection: Rc::new(connection), stop: self.stop }
     }
 }
@@ -221,20 +224,5 @@ where
                 }
             }
         }
-    }
-}
-
-/// Runs the streams of an HTTP/2 connection on the connection's own thread.
-#[derive(Clone, Copy, Debug)]
-struct OnThisThread;
-
-impl<F> hyper::rt::Executor<F> for OnThisThread
-where
-    F: Future + 'static,
-{
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(async move {
-            future.await;
-        });
     }
 }

@@ -4,6 +4,7 @@
 //! waits on capture, and no lock is held across an await.
 
 use std::cell::Cell;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -22,7 +23,7 @@ use super::forwarded::{Hop, Peer, Policy, client_scheme, set_forwarded};
 use super::idle::Busy;
 use super::limits::{Limits, Permit};
 use super::listener::Opened;
-use super::upstream::{Pool, Timeouts, Upstream};
+use super::upstream::{Client, Pool, Timeouts, Upstream};
 use super::{framing, headers, host, request_id, upgrade};
 use crate::capture::CaptureConfig;
 use crate::capture::pending::{Head, Pending};
@@ -73,6 +74,8 @@ pub struct Place {
 pub struct Connection {
     /// The other end.
     pub peer: Peer,
+    /// Both ends with their ports: the client's and ours. `None` over a Unix socket.
+    pub ends: Option<(SocketAddr, SocketAddr)>,
     /// `http` or `https`: what it speaks.
     pub scheme: &'static str,
     /// What is known of its TLS.
@@ -83,6 +86,16 @@ pub struct Connection {
     pub served: Cell<u64>,
     /// Its place among the connections; given back with the last of its requests and tunnels.
     pub place: Place,
+}
+
+impl Connection {
+    /// Whom a PROXY header names for a request of this client. Its port is known only if the client
+    /// is the other end.
+    fn client(&self, ip: IpAddr) -> Option<Client> {
+        let (peer, local) = self.ends?;
+        let address = if peer.ip().to_canonical() == ip { peer } else { SocketAddr::new(ip, 0) };
+        Some(Client { address, local })
+    }
 }
 
 /// One request, from its head to the head of its answer.
@@ -239,8 +252,9 @@ async fn forward(
     }
     let client_side = switching.then(|| hyper::upgrade::on(&mut request));
     shared.pool.point_at(&live.upstream);
+    let client = if live.upstream.tells_client() { connection.client(client_ip) } else { None };
     let asked = trace.log.as_ref().map(|_| Instant::now());
-    let (mut response, lease) = match shared.pool.send(request, &live.timeouts).await {
+    let (mut response, lease) = match shared.pool.send(request, client, &live.timeouts).await {
         Ok(answered) => answered,
         Err(error) => {
             if let Some(pending) = &mut pending {

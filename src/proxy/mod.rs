@@ -17,6 +17,7 @@ pub mod body;
 pub mod client_ip;
 pub mod connection;
 pub mod error;
+pub mod executor;
 pub mod expect;
 pub mod forwarded;
 pub mod framing;
