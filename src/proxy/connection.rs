@@ -22,11 +22,12 @@ use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::watch;
 
-use super::executor::OnThisThread;
 use super::forwarded::Peer;
 use super::handler::{Connection, Live, Place, Shared, handle};
 use super::idle::{Busy, IdleStream, IdleTimes};
+use super::interim::{Interim, InterimStream};
 use super::proxy_protocol::{self, Prefixed};
+use super::stalled::Guard;
 use super::stream::Watched;
 use crate::exchange::ClientTls;
 use crate::tls::server::ServerTls;
@@ -128,7 +129,8 @@ impl Arrival {
         busy: Busy,
     ) -> Serving {
         let (peer, place) = (Peer::new(ends.map(|(peer, _)| peer.ip())), self.place);
-        let connection = Connection { peer, ends, scheme, tls, busy, served: Cell::new(0), place };
+        let interim = Interim::new();
+        let connection = Connection { peer, ends, scheme, tls, busy, interim, served: Cell::new(0), place };
         Serving { live: self.live, shared: self.shared, connection: Rc::new(connection), stop: self.stop }
     }
 }
@@ -172,15 +174,17 @@ where
         let live = live.load();
         (live.timeouts.header, live.limits)
     };
-    let service = service_fn(move |request| {
+    let (interim, busy) = (connection.interim.clone(), connection.busy.clone());
+    let answer = move |request| {
         let (live, shared, connection) = (live.clone(), shared.clone(), connection.clone());
         async move {
             let live = live.load();
-            Ok::<_, std::convert::Infallible>(handle(&shared, &live, &connection, request).await)
+            handle(&shared, &live, &connection, request).await
         }
-    });
+    };
     match protocol {
         Protocol::Http1 => {
+            let stream = InterimStream::new(stream, interim);
             let mut builder = http1::Builder::new();
             if limits.headers != DEFAULT_HEADERS {
                 builder.max_headers(limits.headers);
@@ -192,7 +196,7 @@ where
                 .preserve_header_case(true)
                 .auto_date_header(false)
                 .half_close(true)
-                .serve_connection(TokioIo::new(stream), service)
+                .serve_connection(TokioIo::new(stream), service_fn(|request| answered(answer(request))))
                 .with_upgrades();
             tokio::pin!(serving);
             tokio::select! {
@@ -204,7 +208,13 @@ where
             }
         }
         Protocol::Http2 => {
-            let serving = http2::Builder::new(OnThisThread)
+            let guard = Guard::new(limits.keep_alive_idle, busy);
+            let paced = guard.clone();
+            let service = service_fn(move |request| {
+                let (pace, answering) = (paced.next(), answer(request));
+                answered(async move { answering.await.map(|body| pace.body(body)) })
+            });
+            let serving = http2::Builder::new(guard)
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(limits.streams_per_connection)
                 .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
@@ -225,4 +235,9 @@ where
             }
         }
     }
+}
+
+/// What hyper wants of a service: nothing fails, an error is an answer too.
+async fn answered<T>(answer: impl Future<Output = T>) -> Result<T, std::convert::Infallible> {
+    Ok(answer.await)
 }

@@ -21,6 +21,7 @@ use super::error::{ProxyError, Side};
 use super::expect::{self, Gate};
 use super::forwarded::{Hop, Peer, Policy, client_scheme, set_forwarded};
 use super::idle::Busy;
+use super::interim::Interim;
 use super::limits::{Limits, Permit};
 use super::listener::Opened;
 use super::upstream::{Client, Pool, Timeouts, Upstream};
@@ -82,6 +83,8 @@ pub struct Connection {
     pub tls: Option<Arc<ClientTls>>,
     /// Tells its stream that a request is being answered.
     pub busy: Busy,
+    /// Its way for interim answers, if it speaks HTTP/1.
+    pub interim: Interim,
     /// How many requests it has carried.
     pub served: Cell<u64>,
     /// Its place among the connections; given back with the last of its requests and tunnels.
@@ -187,6 +190,9 @@ async fn forward(
     // From here on the client waits for us, however long the application thinks.
     let hold = connection.busy.hold();
     let (mut parts, body) = request.into_parts();
+    // A client of HTTP/1.0 knows no interim answer (RFC 9110 section 15.2), and over HTTP/2 hyper
+    // has no way to send one.
+    let takes_interim = parts.version == Version::HTTP_11;
     let h2_websocket = parts.version == Version::HTTP_2 && upgrade::translate_websocket(&mut parts);
     // Who is asking, and for what: settled before anything believes it.
     host::settle(&mut parts)?;
@@ -248,13 +254,22 @@ async fn forward(
     let gate = expect::is_expected(&parts.headers).then(Gate::default);
     let mut request = Request::from_parts(parts, RequestBody::new(body, copy.clone(), gate.clone(), &live.limits));
     if let Some(gate) = &gate {
+        expect::open_late(gate);
+    }
+    if takes_interim {
+        connection.interim.begin(&mut request, gate.clone()).await;
+    } else if let Some(gate) = &gate {
         expect::watch(&mut request, gate);
     }
     let client_side = switching.then(|| hyper::upgrade::on(&mut request));
     shared.pool.point_at(&live.upstream);
     let client = if live.upstream.tells_client() { connection.client(client_ip) } else { None };
     let asked = trace.log.as_ref().map(|_| Instant::now());
-    let (mut response, lease) = match shared.pool.send(request, client, &live.timeouts).await {
+    let sent = shared.pool.send(request, client, &live.timeouts).await;
+    if takes_interim {
+        connection.interim.end();
+    }
+    let (mut response, lease) = match sent {
         Ok(answered) => answered,
         Err(error) => {
             if let Some(pending) = &mut pending {
