@@ -43,7 +43,7 @@ mod reload;
 mod tests;
 
 pub use error::StartError;
-use reload::{Core, config_text, content_hash, reload_handle, watch_over};
+use reload::{Core, Seen, config_text, reload_handle, watch_over};
 
 /// What the command line says over the file.
 #[derive(Clone, Debug, Default)]
@@ -158,7 +158,7 @@ pub fn bind_with(
     let mut key = [0; 32];
     getrandom::fill(&mut key).map_err(|e| StartError::System(io::Error::other(e.to_string())))?;
     let parts = build(&config, &overrides, colour, None, &metrics)?;
-    let seen = file.as_deref().and_then(content_hash);
+    let seen = Seen::now(file.as_deref(), Some(&config));
     let core = Core {
         file,
         overrides,

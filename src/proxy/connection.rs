@@ -174,6 +174,7 @@ where
         let live = live.load();
         (live.timeouts.header, live.limits)
     };
+    let stats = shared.stats.clone();
     let (interim, busy) = (connection.interim.clone(), connection.busy.clone());
     let answer = move |request| {
         let (live, shared, connection) = (live.clone(), shared.clone(), connection.clone());
@@ -199,13 +200,18 @@ where
                 .serve_connection(TokioIo::new(stream), service_fn(|request| answered(answer(request))))
                 .with_upgrades();
             tokio::pin!(serving);
-            tokio::select! {
+            let served = tokio::select! {
                 served = serving.as_mut() => served,
                 _ = stop.wait_for(|stop| *stop) => {
                     serving.as_mut().graceful_shutdown();
                     serving.await
                 }
+            };
+            // A head that hyper cannot read, or not within the limits, it answers itself: 400 or 431.
+            if served.as_ref().is_err_and(hyper::Error::is_parse) {
+                stats.refused.fetch_add(1, Relaxed);
             }
+            served
         }
         Protocol::Http2 => {
             let guard = Guard::new(limits.keep_alive_idle, busy);

@@ -76,6 +76,12 @@ impl ClientPlan {
         Some(ClientPlan { ca: ca?, sni: sni?, identity: identity?, verify: verify? })
     }
 
+    /// The files that it names.
+    pub fn files(&self, base: &Path) -> Vec<PathBuf> {
+        let identity = self.identity.iter().flat_map(|(cert, key)| [cert, key]);
+        self.ca.iter().chain(identity).map(|file| base.join(file)).collect()
+    }
+
     /// Reads the files, or the system's authorities. Relative paths are relative to `base`.
     ///
     /// # Errors

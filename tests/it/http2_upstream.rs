@@ -40,13 +40,13 @@ fn status(status: u16) -> Response<AnyBody> {
 #[test]
 fn a_request_of_http1_arrives_as_one_of_http2_and_its_answer_comes_back() {
     within_patience(async {
-        let (tell, mut told) = mpsc::unbounded_channel();
+        let (tell, mut told) = mpsc::channel(1000);
         let origin = H2Origin::serving(100, move |request| {
             let tell = tell.clone();
             async move {
                 let (parts, body) = request.into_parts();
                 let body = body.collect().await.expect("a body").to_bytes();
-                tell.send((parts, body)).expect("the test waits");
+                tell.try_send((parts, body)).expect("the test waits");
                 let mut answer = status(201);
                 answer.headers_mut().insert("x-from", "application".parse().expect("a value"));
                 answer
@@ -335,14 +335,14 @@ fn limits_and_times_hold_over_http2_and_cost_only_the_one_stream() {
 #[test]
 fn a_connection_nobody_uses_is_closed_after_a_while() {
     within_patience(async {
-        let (tell, mut told) = mpsc::unbounded_channel();
+        let (tell, mut told) = mpsc::channel(1000);
         let (address, _) = scripted(move |_, mut connection| {
             let tell = tell.clone();
             async move {
                 while let Some(Ok((_, mut respond))) = connection.accept().await {
                     fine(&mut respond);
                 }
-                tell.send(()).expect("the test waits");
+                tell.try_send(()).expect("the test waits");
             }
         })
         .await;
@@ -410,13 +410,13 @@ fn grpc_streams_both_ways_message_by_message_and_ends_with_trailers() {
 #[test]
 fn an_answer_of_trailers_only_and_one_that_nobody_waits_for() {
     within_patience(async {
-        let (tell, mut told) = mpsc::unbounded_channel();
+        let (tell, mut told) = mpsc::channel(1000);
         let origin = H2Origin::serving(100, move |request| {
-            struct Gone(mpsc::UnboundedSender<()>);
+            struct Gone(mpsc::Sender<()>);
             impl Drop for Gone {
                 fn drop(&mut self) {
                     // The test may have ended.
-                    let _ = self.0.send(());
+                    let _ = self.0.try_send(());
                 }
             }
             let gone = Gone(tell.clone());

@@ -130,7 +130,8 @@ pub struct Lease {
     link: Link,
     pool: Rc<Pool>,
     place: Place,
-    owner: Owner,
+    /// In a box, as it is large and seldom there.
+    owner: Option<Box<Client>>,
 }
 
 /// What a request was sent over.
@@ -150,7 +151,7 @@ impl Lease {
         if let Some(Station { idle, .. }) = pool.stations.borrow_mut().get_mut(place.server)
             && idle.len() < MAX_IDLE
         {
-            idle.push(Idle { sender, since: Instant::now(), owner });
+            idle.push(Idle { sender, since: Instant::now(), owner: owner.map(|owner| *owner) });
         }
     }
 }
@@ -218,7 +219,7 @@ impl Pool {
             let missed = match self.send_to(place, request, client, timeouts).await {
                 Ok((response, link)) => {
                     self.answered(place);
-                    return Ok((response, Lease { link, pool: self.clone(), place, owner: client }));
+                    return Ok((response, Lease { link, pool: self.clone(), place, owner: client.map(Box::new) }));
                 }
                 Err(missed) => missed,
             };

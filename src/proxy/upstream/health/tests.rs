@@ -12,10 +12,10 @@ use super::*;
 use crate::proxy::balance::Upstreams;
 
 /// An application that answers with the status it is told, and says what it was asked.
-fn application(folder: &TempDir, name: &str) -> (Address, Arc<AtomicU16>, mpsc::UnboundedReceiver<String>) {
+fn application(folder: &TempDir, name: &str) -> (Address, Arc<AtomicU16>, mpsc::Receiver<String>) {
     let path = folder.path().join(name);
     let listener = UnixListener::bind(&path).unwrap();
-    let (status, (tell, told)) = (Arc::new(AtomicU16::new(204)), mpsc::unbounded_channel());
+    let (status, (tell, told)) = (Arc::new(AtomicU16::new(204)), mpsc::channel(1000));
     let answered = status.clone();
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
@@ -23,7 +23,7 @@ fn application(folder: &TempDir, name: &str) -> (Address, Arc<AtomicU16>, mpsc::
             while !head.ends_with(b"\r\n\r\n") && stream.read_buf(&mut head).await.is_ok_and(|n| n > 0) {}
             let answer = format!("HTTP/1.1 {} Said\r\nContent-Length: 0\r\n\r\n", answered.load(SeqCst));
             stream.write_all(answer.as_bytes()).await.unwrap();
-            if tell.send(String::from_utf8(head).unwrap()).is_err() {
+            if tell.try_send(String::from_utf8(head).unwrap()).is_err() {
                 return;
             }
         }
