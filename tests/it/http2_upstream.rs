@@ -12,7 +12,7 @@ use http_body::Body;
 use http_body_util::BodyExt;
 use rustls::ServerConfig;
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::pki_types::PrivateKeyDer;
 use tokio::net::TcpListener;
 use tokio::sync::{Barrier, Notify, mpsc};
 use tokio_rustls::TlsAcceptor;
@@ -217,7 +217,7 @@ async fn secured(authority: &Authority, folder: &std::path::Path, alpn: &[&str])
     let cert = authority.write(folder, "app", &["127.0.0.1"]);
     let key = PrivateKeyDer::from_pem_file(folder.join("app.key")).expect("a key");
     let builder = ServerConfig::builder_with_provider(provider().expect("TLS")).with_safe_default_protocol_versions();
-    let chain = vec![CertificateDer::from(cert)];
+    let chain = vec![cert];
     let mut config = builder.expect("versions").with_no_client_auth().with_single_cert(chain, key).expect("a pair");
     config.alpn_protocols = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
     let acceptor = TlsAcceptor::from(Arc::new(config));
