@@ -514,6 +514,9 @@ impl std::fmt::Display for Config {
             "listen": self.listen.iter().map(|l| serde_json::json!({"address": l.address.to_string(), "tls": l.tls.is_some(), "proxy_protocol": l.proxy_protocol.is_some()})).collect::<Vec<_>>(),
             "upstream": upstream,
             "upstream_tls": self.upstream_tls.is_some(),
+            "upstream_protocol": self.upstream.as_ref().map(|u| u.protocol.as_str()),
+            "upstream_proxy_protocol": self.upstream.as_ref().is_some_and(|u| u.proxy_protocol.is_some()),
+            "upstream_health": self.upstream.as_ref().and_then(|u| u.health.as_ref()).map(|h| &h.path),
             "workers": self.workers,
             "timeouts": {
                 "connect": millis(self.timeouts.connect),

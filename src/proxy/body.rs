@@ -8,6 +8,7 @@ use std::task::{Context, Poll, ready};
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use super::access_log::Entry;
 use super::expect::Gate;
@@ -53,6 +54,37 @@ impl BodyError {
     }
 }
 
+/// What is to be known of a request's body while it is on its way.
+#[derive(Debug, Default)]
+pub struct Watch {
+    broke: Cell<Option<Broke>>,
+    moved: Cell<Option<Instant>>,
+    answered: Cell<bool>,
+}
+
+impl Watch {
+    /// How it ended early, if it did: over HTTP/2 the error itself does not come back.
+    pub fn broke(&self) -> Option<Broke> {
+        self.broke.get()
+    }
+
+    /// When a piece of it was last passed on.
+    pub fn moved(&self) -> Option<Instant> {
+        self.moved.get()
+    }
+
+    /// The application has begun to answer, so both talk now and either may be silent: from here on
+    /// the body may stand still.
+    pub fn answered(&self) {
+        self.answered.set(true);
+    }
+
+    /// A piece of it is passed on.
+    pub(super) fn moves(&self) {
+        self.moved.set(Some(Instant::now()));
+    }
+}
+
 /// A request's body on its way to the application.
 pub struct RequestBody {
     inner: Option<IdleBody<Incoming>>,
@@ -61,8 +93,8 @@ pub struct RequestBody {
     room: Option<u64>,
     /// Keeps the body back while the client waits to be told to go on.
     gate: Option<Gate>,
-    /// Told how it ends early, if somebody asked.
-    watched: Option<Rc<Cell<Option<Broke>>>>,
+    /// Told how it goes, if somebody asked.
+    watched: Option<Rc<Watch>>,
 }
 
 impl RequestBody {
@@ -81,9 +113,8 @@ impl RequestBody {
         RequestBody { inner: None, copy: None, room: None, gate: None, watched: None }
     }
 
-    /// Where it will say how it ended early: over HTTP/2 the error itself does not come back. `None`
-    /// if it has ended.
-    pub fn watch(&mut self) -> Option<Rc<Cell<Option<Broke>>>> {
+    /// Where it will say how it goes. `None` if it has ended.
+    pub fn watch(&mut self) -> Option<Rc<Watch>> {
         if self.is_end_stream() {
             return None;
         }
@@ -93,7 +124,7 @@ impl RequestBody {
     fn fails(&self, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         self.note(|copy| copy.broke = true);
         if let Some(watched) = &self.watched {
-            watched.set(Some(error.broke()));
+            watched.broke.set(Some(error.broke()));
         }
         Poll::Ready(Some(Err(error)))
     }
@@ -127,7 +158,11 @@ impl Body for RequestBody {
             ready!(gate.poll_open(cx));
             self.gate = None;
         }
-        let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
+        let Self { inner, watched, .. } = &mut *self;
+        let Some(inner) = inner else { return Poll::Ready(None) };
+        if watched.as_ref().is_some_and(|watched| watched.answered.get()) {
+            inner.no_limit();
+        }
         let frame = ready!(Pin::new(inner).poll_frame(cx)).map(|frame| {
             frame.map_err(|error| match error {
                 IdleError::Idle => BodyError::Idle,
@@ -138,6 +173,9 @@ impl Body for RequestBody {
             Some(Err(error)) => return self.fails(error),
             frame => frame,
         };
+        if let Some(watched) = &self.watched {
+            watched.moves();
+        }
         match &frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {

@@ -85,6 +85,11 @@ impl<B> IdleBody<B> {
         IdleBody { inner, idle, waits_since: None, alarm: Alarm::default(), failed: false }
     }
 
+    /// It may stand still from now on.
+    pub fn no_limit(&mut self) {
+        self.idle = Duration::ZERO;
+    }
+
     /// The body itself.
     pub fn get_ref(&self) -> &B {
         &self.inner

@@ -55,6 +55,8 @@ struct Inner {
 struct State {
     /// True from a request's arrival to its final answer.
     open: bool,
+    /// The number of the request: what is said about an earlier one comes too late.
+    request: u64,
     heads: usize,
     bytes: Vec<u8>,
     /// How much of `bytes` is written.
@@ -80,11 +82,13 @@ impl Interim {
         task.await;
         let mut state = self.state();
         (state.open, state.heads) = (true, 0);
+        state.request = state.request.wrapping_add(1);
+        let number = state.request;
         drop(state);
         let passed_on = self.clone();
         hyper::ext::on_informational(request, move |answer| match &gate {
             Some(gate) if answer.status() == StatusCode::CONTINUE => gate.open(),
-            _ => passed_on.say(answer.status(), answer.headers()),
+            _ => passed_on.say(number, answer.status(), answer.headers()),
         });
     }
 
@@ -99,10 +103,14 @@ impl Interim {
         }
     }
 
-    fn say(&self, status: StatusCode, headers: &HeaderMap) {
+    fn say(&self, request: u64, status: StatusCode, headers: &HeaderMap) {
         let mut state = self.state();
         // A 101 is a final answer, whatever its number says.
-        if !state.open || state.heads >= MAX_HEADS || status == StatusCode::SWITCHING_PROTOCOLS {
+        if !state.open
+            || state.request != request
+            || state.heads >= MAX_HEADS
+            || status == StatusCode::SWITCHING_PROTOCOLS
+        {
             return;
         }
         let before = state.bytes.len();

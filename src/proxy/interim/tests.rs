@@ -53,7 +53,8 @@ impl Case {
 
     fn hint(&self) {
         let headers = HeaderMap::from_iter([(header::LINK, HeaderValue::from_static("</a.css>"))]);
-        self.interim.say(StatusCode::EARLY_HINTS, &headers);
+        let request = self.interim.state().request;
+        self.interim.say(request, StatusCode::EARLY_HINTS, &headers);
     }
 
     fn write(&mut self, text: &str) -> Option<usize> {
@@ -143,12 +144,26 @@ fn their_number_and_size_are_bounded_and_what_describes_a_connection_stays_here(
     let mut case = Case::new(usize::MAX);
     case.begin();
     let large = HeaderMap::from_iter([(header::LINK, HeaderValue::try_from("x".repeat(MAX_BYTES)).expect("a value"))]);
-    case.interim.say(StatusCode::EARLY_HINTS, &large);
+    case.interim.say(1, StatusCode::EARLY_HINTS, &large);
     let lines =
         [("connection", "x-a"), ("x-a", "1"), ("content-length", "7"), ("x-b", "2"), ("transfer-encoding", "chunked")];
     let lines = lines.map(|(n, v)| (http::HeaderName::from_static(n), HeaderValue::from_static(v)));
-    case.interim.say(StatusCode::from_u16(199).expect("a status"), &HeaderMap::from_iter(lines));
-    case.interim.say(StatusCode::SWITCHING_PROTOCOLS, &HeaderMap::new());
+    case.interim.say(1, StatusCode::from_u16(199).expect("a status"), &HeaderMap::from_iter(lines));
+    case.interim.say(1, StatusCode::SWITCHING_PROTOCOLS, &HeaderMap::new());
     assert!(case.flush());
     assert_eq!(case.took(), "HTTP/1.1 199 \r\nx-b: 2\r\n\r\n");
+}
+
+#[test]
+fn what_is_said_about_an_earlier_request_is_not_passed_on() {
+    let mut case = Case::new(1000);
+    case.begin();
+    case.interim.end();
+    case.begin();
+    case.interim.say(1, StatusCode::EARLY_HINTS, &HeaderMap::new());
+    assert!(case.flush());
+    assert_eq!(case.took(), "");
+    case.interim.say(2, StatusCode::EARLY_HINTS, &HeaderMap::new());
+    assert!(case.flush());
+    assert_eq!(case.took(), "HTTP/1.1 103 Early Hints\r\n\r\n");
 }

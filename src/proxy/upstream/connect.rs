@@ -38,8 +38,9 @@ const MAX_SEND_BUFFER: usize = 256 << 10;
 /// How many streams that were given up are remembered, so that what still comes for them is
 /// no error.
 const REMEMBERED_RESETS: usize = 256;
-/// How often an application that is silent while requests wait is asked whether it is there.
-const PING_EVERY: Duration = Duration::from_secs(20);
+/// How often an application that is silent while requests wait is asked whether it is there. Servers
+/// of gRPC end a connection that asks more often than every five minutes ("too many pings").
+const PING_EVERY: Duration = Duration::from_secs(330);
 /// How long it may take to say so.
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 

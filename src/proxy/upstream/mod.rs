@@ -123,6 +123,15 @@ impl Protocol {
         })
     }
 
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Protocol::Http1 => "http1",
+            Protocol::Http2 => "h2",
+            Protocol::Auto => "auto",
+        }
+    }
+
     /// What is left to find out at an address: without TLS there is nothing to agree on.
     fn towards(self, address: &Address) -> Protocol {
         match (self, address) {

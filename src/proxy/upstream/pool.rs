@@ -28,7 +28,7 @@ use super::connect::{Allowed, Dial, MAX_STREAMS, Multi, Opened};
 use super::translate::{to_http1, to_http2};
 use super::{Address, Protocol, Timeouts, Upstream};
 use crate::proxy::balance::{Tried, Turn};
-use crate::proxy::body::{BodyError, Broke, RequestBody};
+use crate::proxy::body::{BodyError, Broke, RequestBody, Watch};
 use crate::proxy::error::ProxyError;
 use crate::telemetry::Traffic;
 
@@ -76,7 +76,8 @@ struct Shared {
     /// When its last stream ended.
     since: Cell<Instant>,
     owner: Owner,
-    /// True once it has refused a request: hyper itself notices only with the next one.
+    /// True once it has refused a request (hyper itself notices only with the next one) or has not
+    /// answered in time: it gets no further ones.
     spent: Cell<bool>,
 }
 
@@ -387,6 +388,11 @@ impl Pool {
                     (error, again)
                 }
                 Err(FailedStream::Lost(error, Processed::Maybe)) => {
+                    // Whoever does not answer may be gone without a word: those that come next do
+                    // not wait for the same.
+                    if matches!(error, ProxyError::UpstreamTimeout) {
+                        stream.0.spent.set(true);
+                    }
                     let closed_as_it_was_used = warm && matches!(error, ProxyError::Closed(_));
                     (error, again.filter(|again| closed_as_it_was_used && is_idempotent(again)))
                 }
@@ -552,14 +558,19 @@ async fn exchange_http2(
     mut request: Request<RequestBody>,
     timeouts: &Timeouts,
 ) -> Result<Response<Incoming>, FailedStream> {
-    let broke = request.body_mut().watch();
+    let body = request.body_mut().watch();
     let mut sender = shared.sender.clone();
-    match tokio::time::timeout(timeouts.answer, sender.try_send_request(request)).await {
-        Err(_) => Err(FailedStream::Lost(ProxyError::UpstreamTimeout, Processed::Maybe)),
-        Ok(Ok(response)) => Ok(response),
-        Ok(Err(mut error)) => Err(match error.take_message() {
+    match within(timeouts.answer, body.as_deref(), sender.try_send_request(request)).await {
+        None => Err(FailedStream::Lost(ProxyError::UpstreamTimeout, Processed::Maybe)),
+        Some(Ok(response)) => {
+            if let Some(body) = body {
+                body.answered();
+            }
+            Ok(response)
+        }
+        Some(Err(mut error)) => Err(match error.take_message() {
             Some(unsent) => FailedStream::NotSent(Box::new(unsent), error.into_error()),
-            None => lost_stream(error.into_error(), broke.and_then(|broke| broke.take())),
+            None => lost_stream(error.into_error(), body.and_then(|body| body.broke())),
         }),
     }
 }
@@ -588,15 +599,30 @@ fn lost_stream(error: hyper::Error, broke: Option<Broke>) -> FailedStream {
     FailedStream::Lost(error, processed)
 }
 
+/// Waits for the head of an answer for at most `allowed`, from when the last piece of the request was
+/// passed on: an upload may take longer than an answer.
+async fn within<T>(allowed: Duration, body: Option<&Watch>, exchange: impl Future<Output = T>) -> Option<T> {
+    let mut exchange = std::pin::pin!(exchange);
+    let mut left = allowed;
+    loop {
+        if let Ok(answered) = tokio::time::timeout(left, exchange.as_mut()).await {
+            return Some(answered);
+        }
+        let silent = body.and_then(Watch::moved)?.elapsed();
+        left = allowed.checked_sub(silent).filter(|left| !left.is_zero())?;
+    }
+}
+
 async fn exchange(
     sender: &mut SendRequest<RequestBody>,
-    request: Request<RequestBody>,
+    mut request: Request<RequestBody>,
     timeouts: &Timeouts,
 ) -> Result<Response<Incoming>, Failed> {
-    match tokio::time::timeout(timeouts.answer, sender.try_send_request(request)).await {
-        Err(_) => Err(Failed::Lost(ProxyError::UpstreamTimeout)),
-        Ok(Ok(response)) => Ok(response),
-        Ok(Err(mut error)) => Err(match error.take_message() {
+    let body = request.body_mut().watch();
+    match within(timeouts.answer, body.as_deref(), sender.try_send_request(request)).await {
+        None => Err(Failed::Lost(ProxyError::UpstreamTimeout)),
+        Some(Ok(response)) => Ok(response),
+        Some(Err(mut error)) => Err(match error.take_message() {
             Some(unsent) => Failed::NotSent(Box::new(unsent), error.into_error()),
             None => Failed::Lost(lost(error.into_error())),
         }),

@@ -141,3 +141,24 @@ async fn a_connection_in_use_at_a_reload_is_not_used_again_for_another_applicati
     };
     LocalSet::new().run_until(test).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn the_time_for_an_answer_runs_from_the_last_piece_of_the_request() {
+    let allowed = Duration::from_secs(60);
+    let body = Watch::default();
+    let began = tokio::time::Instant::now();
+    let uploading = async {
+        for _ in 0..10 {
+            tokio::time::sleep(allowed * 9 / 10).await;
+            body.moves();
+        }
+        std::future::pending::<()>().await;
+    };
+    assert_eq!(within(allowed, Some(&body), uploading).await, None);
+    assert_eq!(began.elapsed().as_secs(), 60 * 9 + 60);
+    for silent in [None, Some(&Watch::default())] {
+        let began = tokio::time::Instant::now();
+        assert_eq!(within(allowed, silent, std::future::pending::<()>()).await, None);
+        assert_eq!(began.elapsed().as_secs(), 60);
+    }
+}
