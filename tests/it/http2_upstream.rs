@@ -13,7 +13,8 @@ use http_body_util::BodyExt;
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Barrier, Notify, mpsc};
 use tokio_rustls::TlsAcceptor;
 
@@ -111,7 +112,7 @@ fn requests_share_a_connection_up_to_what_the_application_allows() {
 /// An application that does with the streams of its `n`-th connection, from 0, what `does` says.
 async fn scripted<F, A>(does: F) -> (std::net::SocketAddr, Arc<AtomicUsize>)
 where
-    F: Fn(usize, h2::server::Connection<tokio::net::TcpStream, Bytes>) -> A + Send + 'static,
+    F: Fn(usize, h2::server::Connection<TcpStream, Bytes>) -> A + Send + 'static,
     A: Future<Output = ()> + Send + 'static,
 {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
@@ -159,6 +160,45 @@ fn a_refused_stream_is_sent_again_whatever_it_asks_for_unless_its_body_is_gone()
         let proxy = Proxy::of(&format!("upstream: {{ servers: http://{address}, protocol: h2 }}"));
         let at = proxy.address;
         assert_eq!(blocking(move || ask(at, post("/", "", "body")).status()).await, 502);
+    });
+}
+
+/// Says with GOAWAY that it did not do what it was asked, whatever that was.
+async fn goes_away(mut stream: TcpStream) {
+    let mut preface = [0; 24];
+    stream.read_exact(&mut preface).await.expect("a preface");
+    stream.write_all(&[0, 0, 0, 4, 0, 0, 0, 0, 0]).await.expect("SETTINGS");
+    let mut head = [0; 9];
+    while stream.read_exact(&mut head).await.is_ok() {
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; length as usize];
+        stream.read_exact(&mut payload).await.expect("a whole frame");
+        match (head[3], head[4]) {
+            // HEADERS: no stream was processed, and no error (RFC 9113 section 6.8).
+            (1, _) => stream.write_all(&[0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]).await.expect("GOAWAY"),
+            (4, 0) => stream.write_all(&[0, 0, 0, 4, 1, 0, 0, 0, 0]).await.expect("an ACK"),
+            _ => {}
+        }
+    }
+}
+
+#[test]
+fn a_stream_beyond_goaway_was_not_processed_and_is_sent_again() {
+    within_patience(async {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("its address");
+        tokio::spawn(async move {
+            tokio::spawn(goes_away(listener.accept().await.expect("the first").0));
+            let mut second =
+                h2::server::handshake(listener.accept().await.expect("the second").0).await.expect("HTTP/2");
+            while let Some(Ok((_, mut respond))) = second.accept().await {
+                fine(&mut respond);
+            }
+        });
+        let proxy = Proxy::of(&format!("upstream: {{ servers: http://{address}, protocol: h2 }}"));
+        let at = proxy.address;
+        let bare = "DELETE /thing HTTP/1.1\r\nHost: a\r\n\r\n";
+        assert_eq!(blocking(move || ask(at, bare).status()).await, 200);
     });
 }
 
@@ -231,7 +271,6 @@ async fn secured(authority: &Authority, folder: &std::path::Path, alpn: &[&str])
             // It has chosen HTTP/1.1, and says so.
             tokio::spawn(async move {
                 let (mut stream, mut head) = (stream, Vec::new());
-                use tokio::io::{AsyncReadExt, AsyncWriteExt};
                 while stream.read_buf(&mut head).await.is_ok_and(|n| n > 0) {
                     if head.ends_with(b"\r\n\r\n") {
                         head.clear();
