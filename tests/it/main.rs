@@ -2,6 +2,7 @@
 //! real program), and clients that send exact bytes. One binary, because linking is the slow part.
 #![allow(clippy::expect_used, reason = "a failed expectation is how a test fails, in its helpers too")]
 
+mod answers;
 mod capture;
 mod config;
 mod demo;
@@ -15,6 +16,8 @@ mod identity;
 mod layers;
 mod operation;
 mod presets;
+mod http2_upstream;
+mod proxy_out;
 mod reload;
 mod secrets;
 mod sessions;
