@@ -122,7 +122,7 @@ impl Source {
     /// A source, or a constant text where no source is meant (`method: password`).
     pub fn check_or_text(node: &Node, problems: &mut Problems) -> Option<Source> {
         let text = node.str(problems)?;
-        const STEMS: [&str; 11] = [
+        const STEMS: [&str; 13] = [
             "form.",
             "json:",
             "query.",
@@ -132,8 +132,10 @@ impl Source {
             "response.",
             "jwt:",
             "const:",
-            "graphql",
-            "xmlrpc",
+            "graphql.",
+            "graphql:",
+            "xmlrpc.",
+            "xmlrpc:",
         ];
         if text == "basic.user" || STEMS.iter().any(|s| text.starts_with(s)) {
             Source::check(node, Secrets::Refused, problems)
