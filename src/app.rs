@@ -22,6 +22,7 @@ use crate::deliver::{Delivery, RunningSinkSpec};
 use crate::enrich::Enrichers;
 use crate::event::Outcome;
 use crate::event::notice::{STARTED, notice};
+use crate::glimpse::{self, Glimpses};
 use crate::pipeline::{Pipeline, PipelineConfig};
 use crate::proxy::access_log::AccessLog;
 use crate::proxy::connection::Door;
@@ -30,6 +31,8 @@ use crate::proxy::limits::Connections;
 use crate::proxy::listener::{self, Entrance, Thread};
 use crate::proxy::unix::{self, SocketFile};
 use crate::proxy::upstream::{Address, Upstream};
+use crate::session::key;
+use crate::session::snapshot::Keeper;
 use crate::sinks::BuildCx;
 use crate::socket_activation::{self, Inherited, State, notify};
 use crate::spool::Spool;
@@ -57,6 +60,8 @@ pub struct Overrides {
     pub workers: Option<usize>,
     /// Folder for what must outlive the process.
     pub data: Option<PathBuf>,
+    /// Nothing outlives the process, and no folder is made.
+    pub ephemeral: bool,
 }
 
 /// Reads and checks a configuration file.
@@ -85,8 +90,10 @@ pub struct Bound {
     admin_listener: Option<(StdListener, AdminAuth)>,
     core: Arc<Core>,
     queue: (Queue, mpsc::Receiver<queue::Captured>),
+    presets: Vec<&'static str>,
     delivery_of: Vec<RunningSinkSpec>,
     key: [u8; 32],
+    keeper: Keeper,
 }
 
 /// Binds the ports and builds the parts. `file` is watched and read again at a reload.
@@ -154,9 +161,8 @@ pub fn bind_with(
 
     let metrics = Arc::new(Metrics::new());
     let spool: Arc<dyn Spool> = Arc::new(MemorySpool::new(memory::DEFAULT_CAPACITY));
-    let mut key = [0; 32];
-    getrandom::fill(&mut key).map_err(|e| StartError::System(io::Error::other(e.to_string())))?;
     let parts = build(&config, &overrides, colour, None, &metrics)?;
+    let (key, keeper) = session_memory(&config, &overrides).map_err(StartError::System)?;
     let seen = file.as_deref().and_then(content_hash);
     let core = Core {
         file,
@@ -184,9 +190,21 @@ pub fn bind_with(
         admin_listener,
         core: Arc::new(core),
         queue: Queue::new(queue::CAPACITY),
+        presets: config.presets.iter().map(|preset| preset.name).collect(),
         delivery_of: parts.sinks,
         key,
+        keeper,
     })
+}
+
+/// Under which key sessions are hashed, and where they are kept. Without routes there is nothing
+/// to remember, and no folder is made.
+fn session_memory(config: &Config, overrides: &Overrides) -> io::Result<([u8; 32], Keeper)> {
+    if overrides.ephemeral || config.rules.routes().is_empty() {
+        return Ok((key::fresh()?, Keeper::none()));
+    }
+    let data = overrides.data.clone().unwrap_or_else(|| config.base.join(&config.data));
+    Keeper::open(&data)
 }
 
 /// What is spoken on each of the sockets handed over.
@@ -260,6 +278,7 @@ fn build(
         Ok::<_, StartError>(RunningSinkSpec { name: spec.name.clone(), sink: sink.into(), filter: spec.filter.clone() })
     });
     let sinks = sinks.collect::<Result<_, _>>()?;
+    let watch = before.map_or_else(Arc::default, |live| live.capture.watch.clone());
     // Last, so that no file is made by a configuration that is refused.
     let (access_log, thread) = access_log(config, before.and_then(|live| live.access_log.as_ref()), metrics)?;
     Ok(Parts {
@@ -275,6 +294,8 @@ fn build(
             capture: CaptureConfig {
                 rules: config.rules.clone(),
                 limits: config.capture,
+                session_cookies: config.session.cookies.clone(),
+                watch: watch.clone(),
                 hint: config.hint.as_ref().map(|hint| hint.header.clone()),
             },
             access_log,
@@ -282,6 +303,7 @@ fn build(
         pipeline: PipelineConfig {
             enrichers: Arc::new(enrichers),
             session: config.session.clone(),
+            watch,
             identity: config.identity.build(&config.base)?,
             hint: config.hint.clone(),
         },
@@ -315,8 +337,11 @@ impl Bound {
         let (queue, receiver) = self.queue;
 
         let pipeline = Pipeline::new(self.core.pipeline.clone(), self.key, self.spool.clone(), self.metrics.clone());
+        let pipeline = pipeline.kept_by(self.keeper);
         let pipeline = pipeline.start(receiver).map_err(StartError::System)?;
         let mut threads = Vec::new();
+        let (glimpses, answers) = Glimpses::new();
+        tokio::spawn(glimpse::watch(answers, self.presets, self.spool.clone()));
         for (i, listeners) in self.listeners.into_iter().enumerate() {
             let thread = Thread {
                 number: i,
@@ -324,6 +349,7 @@ impl Bound {
                 connections: self.core.connections.clone(),
                 live: self.core.live.clone(),
                 queue: queue.clone(),
+                glimpses: glimpses.clone(),
                 stats: self.metrics.add_traffic(),
                 stop: stopped.clone(),
             };
@@ -331,7 +357,7 @@ impl Bound {
             threads.push(spawned.map_err(StartError::System)?);
         }
         // From here on only the traffic threads can send: their end is the pipeline's.
-        drop(queue);
+        drop((queue, glimpses));
 
         let handle = tokio::runtime::Handle::current();
         let delivery = Delivery::start(&handle, self.spool.clone(), self.metrics.clone(), self.delivery_of);

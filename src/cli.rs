@@ -32,6 +32,8 @@ pub enum Command {
     Test(Test),
     /// Follow the events of a running proxy
     Tail(Tail),
+    /// List the shipped presets, or print the file of one
+    Presets(Presets),
     /// Exit with 0 if the authtap on this machine is alive: for a container's health check
     #[command(hide = true)]
     Health(Health),
@@ -154,6 +156,17 @@ pub struct Tail {
     /// Fail at once if no proxy runs, instead of waiting for one
     #[arg(long)]
     pub no_wait: bool,
+}
+
+/// `authtap presets`.
+#[derive(Args, Debug)]
+pub struct Presets {
+    /// Print the file of this one
+    #[arg(value_name = "NAME")]
+    pub name: Option<String>,
+    /// Print JSON lines
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `authtap health`.

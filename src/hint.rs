@@ -85,6 +85,7 @@ impl Hint {
             outcome: hinted.outcome,
             reason: hinted.reason.clone(),
             types: vec![hinted.event_type.clone()],
+            follow: None,
         }
     }
 }

@@ -66,6 +66,8 @@ pub struct Traffic {
     pub open: AtomicI64,
     /// Upgraded tunnels open now.
     pub tunnels: AtomicI64,
+    /// Answers that could have been looked at for signs of a known application.
+    pub glimpsed: AtomicU64,
     /// Exchanges handed to the pipeline.
     pub captured: AtomicU64,
     /// Exchanges lost because the queue was full.
@@ -171,6 +173,12 @@ pub struct Metrics {
     pub access_log_dropped: Counter,
     /// Sessions remembered now.
     pub sessions: Gauge,
+    /// Flows under way now, by their keys.
+    pub flows: Gauge,
+    /// Events that wait for their client's next request now.
+    pub follow_ups_waiting: Gauge,
+    flows_ended: Family<ResultLabel, Counter>,
+    follow_ups: Family<ResultLabel, Counter>,
     /// Successes that were not told, because their key had been told within the interval.
     pub sampled: Counter,
 }
@@ -198,6 +206,10 @@ impl Metrics {
             config_current: Gauge::default(),
             access_log_dropped: Counter::default(),
             sessions: Gauge::default(),
+            flows: Gauge::default(),
+            follow_ups_waiting: Gauge::default(),
+            flows_ended: Family::default(),
+            follow_ups: Family::default(),
             sampled: Counter::default(),
             registry: Registry::default(),
         };
@@ -222,6 +234,18 @@ impl Metrics {
             metrics.access_log_dropped.clone(),
         );
         registry.register("sessions", "sessions remembered now", metrics.sessions.clone());
+        registry.register("flows", "logins of several steps under way now, by key", metrics.flows.clone());
+        registry.register("flows_ended", "logins of several steps that ended, by result", metrics.flows_ended.clone());
+        registry.register(
+            "follow_ups_waiting",
+            "events that wait for their client's next request now",
+            metrics.follow_ups_waiting.clone(),
+        );
+        registry.register(
+            "follow_ups",
+            "events that waited for the next request, by result",
+            metrics.follow_ups.clone(),
+        );
         registry.register(
             "events_sampled",
             "successes not told, because their key had been told within the route's interval",
@@ -273,6 +297,17 @@ impl Metrics {
             losses.push((reason.as_str(), self.dropped_so_far(reason)));
         }
         losses
+    }
+
+    /// Counts logins of several steps that ended: `finished`, `abandoned`, `evicted`.
+    pub fn flows_ended(&self, result: &'static str, count: u64) {
+        self.flows_ended.get_or_create(&ResultLabel { result: result.into() }).inc_by(count);
+    }
+
+    /// Counts what became of an event that waited: `decided`, `undecided` (the next request did not
+    /// decide it), `timeout`, `no_room`, `repeated` (the same form sent twice: one event).
+    pub fn follow_up(&self, result: &'static str) {
+        self.follow_ups.get_or_create(&ResultLabel { result: result.into() }).inc();
     }
 
     /// Counts a reload.

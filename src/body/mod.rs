@@ -13,6 +13,7 @@ pub mod credentials;
 pub mod encoding;
 pub mod form;
 pub mod graphql;
+pub mod html_form;
 pub mod json;
 pub mod multipart;
 pub mod xmlrpc;

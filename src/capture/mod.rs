@@ -8,7 +8,9 @@
 
 pub mod pending;
 pub mod queue;
+pub mod rotation;
 pub mod tee;
+pub mod watch;
 
 use std::sync::Arc;
 
@@ -18,6 +20,7 @@ use crate::config::node::Node;
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
 use crate::rules::RuleSet;
+use watch::Watch;
 
 /// The keys of `capture:`.
 pub const FIELDS: &[Field] = &[
@@ -67,6 +70,10 @@ pub struct CaptureConfig {
     pub rules: Arc<RuleSet>,
     /// How much is kept.
     pub limits: Limits,
+    /// Names of session cookies; if there is none, those that were learnt count.
+    pub session_cookies: Vec<String>,
+    /// What to look at beyond the routes; one for the life of the process.
+    pub watch: Arc<Watch>,
     /// The header by which the application names events: any answer may have it.
     pub hint: Option<HeaderName>,
 }

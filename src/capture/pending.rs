@@ -17,6 +17,7 @@ use http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
 use super::CaptureConfig;
 use super::queue::{Captured, Held, Queue};
 use super::tee::Copier;
+use super::watch::Watch;
 use crate::event::Timestamp;
 use crate::exchange::{ClientTls, Ended, Exchange, Kept, Request, Response};
 use crate::rules::facts::Facts;
@@ -69,22 +70,26 @@ struct Inner {
     candidates: Candidates,
     hint: Option<HeaderName>,
     rules: Arc<RuleSet>,
+    follows: bool,
+    watch: Arc<Watch>,
     queue: Queue,
     stats: Arc<Traffic>,
 }
 
 impl Pending {
-    /// A guard if a route may be about this request; `None`, without an allocation, if none is.
+    /// A guard if a route may be about this request, or another waits for it; `None`, without an
+    /// allocation, if neither is so.
     pub fn begin(config: &CaptureConfig, head: &Head<'_>, queue: &Queue, stats: &Arc<Traffic>) -> Option<Pending> {
         let facts = Facts::of_request(head.method, head.uri, head.host, head.headers);
-        let candidates = match config.rules.candidates(&facts) {
-            Some(candidates) => candidates,
-            // Whether the application has something to say is known with its answer.
-            None if config.hint.is_some() => Candidates::default(),
-            None => return None,
-        };
-        let request_copy =
-            candidates.wants_request_body.then(|| Rc::new(RefCell::new(Copier::new(config.limits.request_body))));
+        let candidates = config.rules.candidates(&facts);
+        let follows = config.watch.is_open(head.client_ip, head.headers);
+        // Whether the application has something to say is known with its answer.
+        if candidates.is_none() && !follows && config.hint.is_none() {
+            return None;
+        }
+        let candidates = candidates.unwrap_or_default();
+        let wanted = candidates.wants_request_body || (follows && config.rules.follow_needs().request_body);
+        let request_copy = wanted.then(|| Rc::new(RefCell::new(Copier::new(config.limits.request_body))));
         Some(Pending {
             inner: Some(Box::new(Inner {
                 started: Instant::now(),
@@ -106,6 +111,8 @@ impl Pending {
                 candidates,
                 hint: config.hint.clone(),
                 rules: config.rules.clone(),
+                follows,
+                watch: config.watch.clone(),
                 queue: queue.clone(),
                 stats: stats.clone(),
             })),
@@ -127,7 +134,10 @@ impl Pending {
     /// The answer's head is there; decides whether its body is kept.
     pub fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
         let Some(inner) = &mut self.inner else { return };
-        if inner.candidates.is_empty() && !inner.hint.as_ref().is_some_and(|name| headers.contains_key(name)) {
+        if inner.candidates.is_empty()
+            && !inner.follows
+            && !inner.hint.as_ref().is_some_and(|name| headers.contains_key(name))
+        {
             self.inner = None;
             return;
         }
@@ -136,7 +146,12 @@ impl Pending {
         let mut facts = Facts::of_request(&inner.method, &inner.uri, &inner.host, &inner.headers);
         facts.response = Some((status, headers));
         facts.at = now;
-        if inner.rules.wants_answer(&inner.candidates, &facts) {
+        // Before the client can act on the answer, and so before its next request.
+        if let Some(within) = inner.rules.may_follow(&inner.candidates, &facts) {
+            inner.watch.open(inner.watch.client(inner.client_ip, &inner.headers), within);
+        }
+        let followed = inner.follows && inner.rules.follow_needs().response_body;
+        if followed || inner.rules.wants_answer(&inner.candidates, &facts) {
             inner.response_copy = Some(Copier::new(inner.response_limit));
         }
         inner.response = Some((status, headers.clone()));
@@ -169,7 +184,7 @@ impl Drop for Pending {
 impl Inner {
     fn hand_over(mut self: Box<Self>) {
         // No route is about it, and no answer came that could have said something.
-        if self.candidates.is_empty() && self.response.is_none() {
+        if self.candidates.is_empty() && !self.follows && self.response.is_none() {
             return;
         }
         if self.ended == Ended::Complete
@@ -202,7 +217,13 @@ impl Inner {
             ended: self.ended,
         };
         self.queue.offer(
-            Captured { exchange, candidates: self.candidates, rules: self.rules, held: Held::default() },
+            Captured {
+                exchange,
+                candidates: self.candidates,
+                rules: self.rules,
+                follows: self.follows,
+                held: Held::default(),
+            },
             &self.stats,
         );
     }

@@ -23,7 +23,7 @@ use crate::proxy::forwarded::{self, Policy};
 use crate::proxy::limits::{self, Limits};
 use crate::proxy::proxy_protocol;
 use crate::proxy::upstream::{self, Timeouts};
-use crate::rules::{RuleSet, route};
+use crate::rules::{RuleSet, presets, route};
 use crate::session::{self, SessionConfig};
 use crate::sinks::{self, SinkSpec};
 use crate::tls::client::{self, ClientPlan};
@@ -90,6 +90,13 @@ pub const FIELDS: &[Field] = &[
         "off",
         "recognise logins without routes: not built yet, so off is the only value",
     ),
+    Field::new(
+        "presets",
+        presets::SEVERAL,
+        "[]",
+        "routes that are shipped, by application; those of the file come first, and take the place of one with their id",
+    ),
+    Field::new("preset", presets::ONE, "", "the same, for one"),
     Field::new(
         "session",
         Kind::Map(session::FIELDS),
@@ -160,6 +167,8 @@ pub struct Config {
     pub data: PathBuf,
     /// What to look for.
     pub rules: Arc<RuleSet>,
+    /// The presets among it.
+    pub presets: Vec<presets::Chosen>,
     /// Where events go.
     pub sinks: Vec<SinkSpec>,
     /// Relative paths in the file are relative to this folder.
@@ -278,11 +287,14 @@ fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
     let map = root.map(FIELDS, problems)?;
     version(&map, problems);
     auto(&map, problems);
-    let session = SessionConfig::check(map.get("session"), problems);
+    let mut session = SessionConfig::check(map.get("session"), problems);
+    let mut asked = presets::check(&map, problems);
+    presets::merge_sessions(&mut asked, map.get("session"), &mut session);
+    let shipped = asked.iter_mut().flat_map(|preset| preset.routes(&session, problems)).collect();
     let routes = map.list("routes", problems);
-    let rules = RuleSet::check(routes, &session.cookies, problems);
+    let rules = RuleSet::check_with(routes, shipped, &session.cookies, problems);
     for route in routes {
-        declared_secrets(route, &session, problems);
+        declared_secrets(route, &session, false, problems);
     }
     let sinks = match map.get("sinks") {
         Some(at) => sinks::check_all(at, problems),
@@ -311,6 +323,7 @@ fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
         access_log: access_log::check(map.get("access_log"), problems),
         data: map.str("data", problems).unwrap_or("authtap-data").into(),
         rules: Arc::new(rules),
+        presets: asked.into_iter().map(|preset| preset.chosen).collect(),
         sinks,
         base: base.to_owned(),
     })
@@ -333,8 +346,9 @@ fn auto(map: &Map<'_>, problems: &mut Problems) {
 }
 
 /// What the file itself calls a session or a token is one, whatever its name looks like: no source
-/// may carry it into an event.
-fn declared_secrets(route: &Node, session: &SessionConfig, problems: &mut Problems) {
+/// may carry it into an event. `parts` are allowed where it is known that a cookie holds a name
+/// beside its secret: in presets.
+pub(crate) fn declared_secrets(route: &Node, session: &SessionConfig, parts: bool, problems: &mut Problems) {
     let session_of = route.child("session");
     let declared = ["token", "carried"].into_iter().filter_map(|key| session_of?.child(key));
     let tokens: Vec<&str> = declared.flat_map(Node::items).filter_map(Node::scalar).collect();
@@ -347,7 +361,8 @@ fn declared_secrets(route: &Node, session: &SessionConfig, problems: &mut Proble
                 Value::Null => {}
                 Value::Scalar { text, .. } => {
                     let source = text.strip_prefix("response.").unwrap_or(text);
-                    let cookie = source.strip_prefix("cookie.");
+                    let cookie = source.strip_prefix("cookie.").filter(|name| !parts || !name.contains(':'));
+                    let cookie = cookie.map(|name| name.split(':').next().unwrap_or_default());
                     let header = source.strip_prefix("header.");
                     let declared = tokens.contains(&text.as_str())
                         || cookie.is_some_and(|n| session.cookies.iter().any(|c| fits(c, n.as_bytes())))
@@ -557,6 +572,7 @@ impl std::fmt::Display for Config {
             "admin": self.admin.as_ref().map(|a| serde_json::json!({"listen": a.listen, "token_env": a.token_env})),
             "access_log": self.access_log.as_ref().map(ToString::to_string),
             "data": self.data,
+            "presets": self.presets.iter().map(|p| serde_json::json!({"name": p.name, "base": p.base(), "routes": p.routes})).collect::<Vec<_>>(),
             "routes": routes,
             "sinks": sinks,
         });

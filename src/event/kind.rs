@@ -84,6 +84,11 @@ pub const VOCABULARY: &[Known] = &[
     known("access.denied", None, "access was refused"),
     known("authtap.started", None, "authtap began to serve"),
     known("authtap.config.reloaded", None, "the configuration was read again: success in force, failure refused"),
+    known(
+        "authtap.preset.suggested",
+        None,
+        "the application looks like one there is a preset for, which is not in use",
+    ),
     known("authtap.events.dropped", None, "events were lost, and how many"),
 ];
 

@@ -11,6 +11,8 @@ use super::{
 pub const STARTED: EventType = EventType::fixed("authtap.started");
 /// A new configuration is in force, or was refused.
 pub const RELOADED: EventType = EventType::fixed("authtap.config.reloaded");
+/// The application looks like one there is a preset for.
+pub const SUGGESTED: EventType = EventType::fixed("authtap.preset.suggested");
 /// Events were lost.
 pub const DROPPED: EventType = EventType::fixed("authtap.events.dropped");
 

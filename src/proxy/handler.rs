@@ -27,7 +27,9 @@ use super::{framing, headers, host, request_id, upgrade};
 use crate::capture::CaptureConfig;
 use crate::capture::pending::{Head, Pending};
 use crate::capture::queue::Queue;
+use crate::capture::rotation::Rotation;
 use crate::exchange::{ClientTls, Ended};
+use crate::glimpse::Glimpses;
 use crate::telemetry::Traffic;
 
 /// What the traffic path needs of the configuration; replaced as a whole at a reload.
@@ -57,6 +59,8 @@ pub struct Shared {
     pub pool: Rc<Pool>,
     /// The way to the pipeline.
     pub queue: Queue,
+    /// A look at some answers.
+    pub glimpses: Glimpses,
     /// Counters.
     pub stats: Arc<Traffic>,
 }
@@ -200,6 +204,7 @@ async fn forward(
         tls: connection.tls.as_ref(),
     };
     let mut pending = Pending::begin(&live.capture, &head, &shared.queue, &shared.stats);
+    let rotation = if pending.is_none() { Rotation::begin(&live.capture, &parts.headers) } else { None };
 
     // What the application is told. A body of unknown length must be announced again, because its
     // announcement is hop-by-hop and the client side of hyper sends none with a GET.
@@ -231,6 +236,7 @@ async fn forward(
     trace.id = Some(id);
     parts.version = Version::HTTP_11;
 
+    let glimpsed = shared.glimpses.turn(&parts.uri, &shared.stats);
     let copy = pending.as_ref().and_then(Pending::request_copy);
     let gate = expect::is_expected(&parts.headers).then(Gate::default);
     let mut request = Request::from_parts(parts, RequestBody::new(body, copy.clone(), gate.clone(), &live.limits));
@@ -259,8 +265,15 @@ async fn forward(
         }
         return Err(shared.pool.failed(error));
     }
+    if let Some(path) = glimpsed {
+        shared.glimpses.offer(path, response.status(), response.headers());
+    }
     if let Some(pending) = &mut pending {
         pending.answered(response.status(), response.headers());
+    }
+    if let Some(rotation) = rotation {
+        let from = (&*host_name, client_ip);
+        rotation.answered(&live.capture, from, response.headers(), &shared.queue, &shared.stats);
     }
     if let Some(hint) = &live.capture.hint {
         response.headers_mut().remove(hint);

@@ -23,6 +23,7 @@ use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
 use crate::event::{Actor, Event, EventType, Outcome, Text, Timestamp};
 use crate::exchange::{Ended, Exchange, Kept, Request, Response};
+use crate::served::ServedForm;
 
 /// When every test's answer is given (2026-01-15T09:32:17Z): what a cookie's expiry is held against.
 const ANSWERED: Timestamp = Timestamp::from_millis(1_768_469_537_000);
@@ -48,6 +49,7 @@ const REQUEST: &[Field] = &[
     Field::new("form", Kind::Dict(&TEXTS), "", "fields of a urlencoded form; any made-up password will do"),
     Field::new("json", Kind::Json, "", "a JSON body"),
     Field::new("body", Kind::Str, "", "any other body, as text; say its `content-type` among the headers"),
+    Field::new("served", Kind::Dict(&TEXTS), "", "the form as the page served it before, for `form_changed`"),
     Field::new(
         "session",
         Kind::Map(SESSION),
@@ -124,6 +126,7 @@ pub struct Case {
     headers: HeaderMap,
     body: Bytes,
     session: Option<Actor>,
+    served: Option<ServedForm>,
     response: Option<(StatusCode, HeaderMap, Bytes)>,
     expect: Expect,
 }
@@ -172,6 +175,7 @@ impl Case {
         cookies(&request, &mut headers, problems);
         let body = request_body(&request, at, &mut headers, problems);
         let session = request.get("session").and_then(|at| session(at, problems));
+        let served = request.get("served").map(|at| served(at, problems));
         let response = response(map.get("response")?, problems);
         let expect = expect(map.get("expect")?, problems);
         Some(Case {
@@ -182,9 +186,15 @@ impl Case {
             headers,
             body,
             session,
+            served,
             response: response?,
             expect: expect?,
         })
+    }
+
+    /// True if it shows that nothing is reported.
+    pub fn expects_nothing(&self) -> bool {
+        matches!(self.expect, Expect::Nothing)
     }
 
     /// Runs the test of `route` against the whole set.
@@ -192,6 +202,7 @@ impl Case {
         let Some((exchange, candidates)) = self.exchange(rules) else { return self.judge(None, route) };
         let mut facts = Facts::of_exchange(&exchange);
         facts.session_known = Some(self.session.is_some());
+        facts.served = self.served.clone();
         // Of a batch the first call that gives an event counts.
         let mut first: Option<Found> = None;
         rules.decide_each(&candidates, &facts, |decision| {
@@ -437,6 +448,14 @@ fn session(at: &Node, problems: &mut Problems) -> Option<Actor> {
         problems.error_hint(at, "the session is nobody's".into(), hint);
     }
     Some(actor)
+}
+
+/// The form as it was served.
+fn served(at: &Node, problems: &mut Problems) -> ServedForm {
+    let fields = at.entries(problems).iter();
+    ServedForm::of_values(
+        fields.map(|(key, value)| (key.text.as_str(), value.items().iter().filter_map(Node::scalar).collect())),
+    )
 }
 
 /// The outer `None` means that a problem was reported, the inner one that no answer came.

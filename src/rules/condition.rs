@@ -19,6 +19,7 @@ use super::path::{PathPattern, compared};
 use super::{graphql, method, xmlrpc};
 use crate::body;
 use crate::body::cookie::{self, CookieChange};
+use crate::body::form::Fields;
 use crate::body::json::scalar_text;
 use crate::config::node::{Map, Node, Value, clip, suggest};
 use crate::config::problem::Problems;
@@ -71,6 +72,12 @@ pub const WHEN: &[Field] = &[
         Kind::Word(&["known", "unknown", "changed"]),
         "",
         "known: the request's session has an actor; changed: the answer sets another session cookie",
+    ),
+    Field::new(
+        "form_changed",
+        Kind::OneOrList(&Kind::Str),
+        "",
+        "one of these form fields differs from the page as it was served; the route's `compare` names them",
     ),
     Field::new("graphql", Kind::Map(graphql::WHEN), "", "a GraphQL field and what became of it"),
     Field::new("xmlrpc", Kind::Map(xmlrpc::WHEN), "", "an XML-RPC call and what became of it"),
@@ -182,6 +189,8 @@ pub enum Condition {
     ContentType(Matcher),
     /// Whether the request's session has an actor.
     SessionKnown(bool),
+    /// One of these form fields differs from the page as it was served.
+    FormChanged(Vec<String>),
     /// Whether the answer sets another session cookie; the names are those of `session.cookies`.
     SessionChanged(Vec<String>),
 }
@@ -268,6 +277,10 @@ impl Condition {
             }
             None => {}
         }
+        if let Some(at) = map.get("form_changed") {
+            let names = at.some(problems).iter().filter_map(|item| item.str(problems).map(str::to_owned));
+            all.push(Condition::FormChanged(names.collect()));
+        }
         request_side(&map, &mut all, problems);
         if let Some(at) = map.get("request") {
             let inner = at.map(REQUEST, problems)?;
@@ -327,6 +340,16 @@ impl Condition {
         Some(all)
     }
 
+    /// The fields that some `form_changed` in it names.
+    pub fn changed_fields(&self) -> Vec<&str> {
+        match self {
+            Condition::All(inner) | Condition::Any(inner) => inner.iter().flat_map(Condition::changed_fields).collect(),
+            Condition::Not(inner) => inner.changed_fields(),
+            Condition::FormChanged(names) => names.iter().map(String::as_str).collect(),
+            _ => Vec::new(),
+        }
+    }
+
     /// Which bodies it may have to read.
     pub fn needs(&self) -> Needs {
         match self {
@@ -334,7 +357,7 @@ impl Condition {
                 inner.iter().fold(Needs::default(), |needs, c| needs.or(c.needs()))
             }
             Condition::Not(inner) => inner.needs(),
-            Condition::Form(..) | Condition::RequestJson(..) | Condition::Overridden(_) => {
+            Condition::Form(..) | Condition::RequestJson(..) | Condition::Overridden(_) | Condition::FormChanged(_) => {
                 Needs { request_body: true, response_body: false }
             }
             Condition::Graphql(demand) => demand.needs(),
@@ -414,10 +437,7 @@ impl Condition {
             }
             Condition::LocationPath(matcher) => Some(matcher.matches(location_path(response()?, facts.uri).as_deref())),
             Condition::LocationQuery(name, matcher) => {
-                let sent = response()?.get(header::LOCATION).map(|v| String::from_utf8_lossy(v.as_bytes()));
-                let query = sent.as_deref().and_then(|l| l.split('#').next()).and_then(|l| l.split_once('?'));
-                let fields = crate::body::form::parse(query.map_or("", |(_, q)| q).as_bytes(), false);
-                Some(matcher.matches_any(fields.all(name)))
+                Some(matcher.matches_any(location_fields(response()?).all(name)))
             }
             Condition::LocationHost(matcher) => {
                 let sent = response()?.get(header::LOCATION).and_then(|v| v.to_str().ok());
@@ -449,6 +469,7 @@ impl Condition {
                 found(regex.is_match(&body.text()), body)
             }
             Condition::ContentType(matcher) => Some(matcher.matches(media_type(response()?).as_deref())),
+            Condition::FormChanged(names) => form_changed(facts, names),
             Condition::SessionKnown(wanted) => facts.session_known.map(|known| known == *wanted),
             Condition::SessionChanged(names) => {
                 let answer = response()?;
@@ -456,6 +477,22 @@ impl Condition {
             }
         }
     }
+}
+
+/// One changed field is enough; a field that was not served is open.
+fn form_changed(facts: &Facts<'_>, names: &[String]) -> Truth {
+    let served = facts.served.as_ref()?;
+    let body = facts.request_body()?;
+    let sent = body.fields()?;
+    let mut sure = !body.cut() && sent.complete();
+    for name in names {
+        match served.changed(name, sent) {
+            Some(true) if sure => return Some(true),
+            Some(false) => {}
+            _ => sure = false,
+        }
+    }
+    sure.then_some(false)
 }
 
 /// What was found is found; what was not found in a cut body may stand in the rest of it.
@@ -508,6 +545,13 @@ fn header_matches(headers: &HeaderMap, name: &HeaderName, matcher: &Matcher) -> 
 fn media_type(headers: &HeaderMap) -> Option<String> {
     let content_type = body::content_type(headers);
     (!content_type.is_empty()).then(|| body::media_type(content_type).to_ascii_lowercase())
+}
+
+/// The query fields of `Location`.
+pub fn location_fields(response: &HeaderMap) -> Fields<'static> {
+    let sent = response.get(header::LOCATION).map(|v| String::from_utf8_lossy(v.as_bytes()));
+    let query = sent.as_deref().and_then(|l| l.split('#').next()).and_then(|l| l.split_once('?'));
+    crate::body::form::parse(query.map_or("", |(_, q)| q).as_bytes(), false).into_owned()
 }
 
 /// The path `Location` leads to, resolved against the request's (RFC 3986 section 5.2), in its

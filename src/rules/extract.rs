@@ -3,25 +3,37 @@
 use super::Decision;
 use super::facts::Facts;
 use super::path::PathPattern;
+use super::route::Route;
 use super::source::{Source, is_secret_name};
 use crate::event::text::{MASK, looks_like_a_token};
 use crate::event::{
-    Actor, Event, EventId, Metadata, Mode, Organization, Request, SCHEMA_VERSION, Source as EventSource, Target, Text,
-    Tls,
+    Actor, Event, EventId, EventType, Metadata, Mode, Organization, Request, SCHEMA_VERSION, Source as EventSource,
+    Target, Text, Tls,
 };
 use crate::exchange::{Ended, Exchange};
 
 /// The primary event of a decision, before enrichment. `event_type` is the first of its types.
 pub fn event(decision: &Decision<'_>, facts: &Facts<'_>, exchange: &Exchange) -> Option<Event> {
-    let route = decision.route;
+    Some(event_called(decision.types.first()?.clone(), decision, facts, exchange))
+}
+
+/// Who the sources of a route name.
+pub fn actor(route: &Route, facts: &Facts<'_>) -> Actor {
     let first = |sources: &[Source]| sources.iter().find_map(|s| s.read(facts, &route.paths));
     let identifier = |sources: &[Source]| first(sources).and_then(|v| Text::identifier(&v));
-    let actor = Actor {
+    Actor {
         id: identifier(&route.actor.id),
         email: identifier(&route.actor.email),
         login: identifier(&route.actor.login),
         kind: route.actor.kind.clone(),
-    };
+    }
+}
+
+/// The event of a decision that has no type yet, or emits none: what its sources find.
+pub fn event_called(event_type: EventType, decision: &Decision<'_>, facts: &Facts<'_>, exchange: &Exchange) -> Event {
+    let route = decision.route;
+    let first = |sources: &[Source]| sources.iter().find_map(|s| s.read(facts, &route.paths));
+    let identifier = |sources: &[Source]| first(sources).and_then(|v| Text::identifier(&v));
     let target = route.target.as_ref().map(|t| Target {
         kind: t.kind.clone(),
         id: identifier(&t.id),
@@ -34,14 +46,14 @@ pub fn event(decision: &Decision<'_>, facts: &Facts<'_>, exchange: &Exchange) ->
         let value = first(from).and_then(|v| Text::other(&v))?;
         Some((name.clone(), value))
     });
-    Some(Event {
+    Event {
         schema_version: SCHEMA_VERSION,
         id: EventId::new(),
-        event_type: decision.types.first()?.clone(),
+        event_type,
         timestamp: exchange.answered,
         outcome: decision.outcome,
         reason: decision.reason.clone(),
-        actor,
+        actor: actor(route, facts),
         target: target.filter(|t| !t.is_empty()),
         organization: identifier(&route.organization).map(|id| Organization { id }),
         metadata: Metadata {
@@ -65,11 +77,11 @@ pub fn event(decision: &Decision<'_>, facts: &Facts<'_>, exchange: &Exchange) ->
         source: EventSource {
             route: Some(route.id.clone()),
             rule: Some(decision.rule.clone()),
-            preset: None,
-            mode: Mode::Routes,
+            preset: route.preset.clone(),
+            mode: if route.preset.is_some() { Mode::Preset } else { Mode::Routes },
             confidence: 1.0,
         },
-    })
+    }
 }
 
 fn request(facts: &Facts<'_>, exchange: &Exchange, paths: &[PathPattern]) -> Request {

@@ -16,6 +16,7 @@ use crate::body::form::Fields;
 use crate::body::{self, encoding, form, graphql, json, multipart, xmlrpc};
 use crate::event::Timestamp;
 use crate::exchange::{Exchange, Kept};
+use crate::served::ServedForm;
 
 /// Yes, no, or open (`None`): not decidable from what is known.
 pub type Truth = Option<bool>;
@@ -41,6 +42,8 @@ pub struct Facts<'a> {
     pub bodies: Option<Bodies<'a>>,
     /// Whether the request's session has an actor, once that was looked up.
     pub session_known: Truth,
+    /// The form that this request sends back, as it was served, once that was looked up.
+    pub served: Option<ServedForm>,
     /// When the answer was given: what a cookie's expiry is compared with.
     pub at: Timestamp,
     query: OnceCell<Fields<'a>>,
@@ -79,6 +82,7 @@ impl<'a> Facts<'a> {
             response: None,
             bodies: None,
             session_known: None,
+            served: None,
             at: Timestamp::from_millis(0),
             query: OnceCell::new(),
             calls: OnceCell::new(),

@@ -11,10 +11,12 @@ pub mod case;
 pub mod condition;
 pub mod extract;
 pub mod facts;
+pub mod follow;
 pub mod graphql;
 pub mod matcher;
 mod method;
 pub mod path;
+pub mod presets;
 pub mod route;
 pub mod sample;
 pub mod source;
@@ -22,6 +24,7 @@ pub mod xmlrpc;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::time::Duration;
 
 use http::Method;
 use regex::RegexSet;
@@ -30,8 +33,9 @@ use crate::config::node::Node;
 use crate::config::problem::Problems;
 use crate::event::{EventType, Outcome, Text};
 use calls::Scope;
-use condition::Condition;
+use condition::{Condition, Needs};
 use facts::Facts;
+use follow::Follow;
 use path::PathPattern;
 use route::Route;
 
@@ -52,6 +56,8 @@ pub struct RuleSet {
     pattern_routes: Vec<u16>,
     /// Routes that name no path.
     anywhere: Vec<u16>,
+    /// Which bodies of a next request the follow-ups read, all together.
+    follow_needs: Needs,
 }
 
 /// Routes that a request may belong to, in order.
@@ -82,11 +88,19 @@ pub struct Decision<'r> {
     pub reason: Option<Text>,
     /// What is emitted: the primary type first; empty if nothing is.
     pub types: Vec<EventType>,
+    /// The client's next request decides; until it comes, the outcome is unknown.
+    pub follow: Option<&'r Follow>,
 }
 
 impl RuleSet {
     /// Reads `routes:`. `cookies` are the names of session cookies.
     pub fn check(nodes: &[Node], cookies: &[String], problems: &mut Problems) -> RuleSet {
+        RuleSet::check_with(nodes, Vec::new(), cookies, problems)
+    }
+
+    /// The same with routes of presets, which come after: a route of the file is asked first, and
+    /// takes the place of one with its id.
+    pub fn check_with(nodes: &[Node], presets: Vec<Route>, cookies: &[String], problems: &mut Problems) -> RuleSet {
         let mut routes: Vec<Route> = Vec::new();
         let mut places: Vec<&Node> = Vec::new();
         let mut ids: HashMap<Text, usize> = HashMap::new();
@@ -111,6 +125,8 @@ impl RuleSet {
             problems.error_hint(&nodes[MAX_ROUTES], format!("more than {MAX_ROUTES} routes"), hint);
         }
         shadowed_routes(&routes, &places, problems);
+        let room = MAX_ROUTES.saturating_sub(routes.len());
+        routes.extend(presets.into_iter().filter(|route| !ids.contains_key(&route.id)).take(room));
         RuleSet::new(routes)
     }
 
@@ -145,6 +161,8 @@ impl RuleSet {
         }
         set.anywhere.sort_unstable();
         set.anywhere.dedup();
+        let follows = routes.iter().flat_map(|r| &r.rules).filter_map(|r| r.follow.as_ref());
+        set.follow_needs = follows.map(Follow::needs).fold(Needs::default(), Needs::or);
         set.routes = routes;
         set
     }
@@ -165,7 +183,9 @@ impl RuleSet {
         // No login is asked for by a preflight: such methods count only where a route names them.
         let aside = [Method::HEAD, Method::OPTIONS, Method::TRACE, Method::CONNECT].contains(facts.method);
         let may_match = |i: &u16| {
-            self.route(*i).is_some_and(|r| (!aside || r.names_methods()) && matched(&r.demands, facts) != Some(false))
+            self.route(*i).is_some_and(|r| {
+                ((!aside || r.names_methods()) && matched(&r.demands, facts) != Some(false)) || r.is_page(facts)
+            })
         };
         let mut routes: Vec<u16> =
             exact.into_iter().flatten().chain(&self.anywhere).copied().filter(may_match).collect();
@@ -188,26 +208,61 @@ impl RuleSet {
     /// True if the answer's body can still matter, now that its head is known.
     pub fn wants_answer(&self, candidates: &Candidates, facts: &Facts<'_>) -> bool {
         candidates.routes.iter().filter_map(|i| self.route(*i)).any(|route| {
-            // A renewed token is followed, though its renewal is no event.
-            let silent = |outcome: Outcome| outcome == Outcome::Ignore && route.tokens.is_empty();
+            if route.is_page(facts) {
+                return is_served_page(facts);
+            }
+            // What is ignored may still tell the next step of a flow, or hand out a token.
+            let silent = route.flow.is_none() && route.tokens.is_empty();
+            let read = |outcome: Outcome| route.source_needs.response_body && !(silent && outcome == Outcome::Ignore);
             for rule in &route.rules {
                 let held = rule.when.as_ref().map_or(Some(true), |c| c.holds(facts));
                 match held {
-                    Some(true) => return !silent(rule.outcome) && route.source_needs.response_body,
+                    Some(true) => return read(rule.outcome),
                     Some(false) => {}
                     None => {
-                        if rule.when.as_ref().is_some_and(|c| c.needs().response_body) {
-                            return true;
-                        }
-                        // Open for another reason (a form field, the session): it may decide.
-                        if !silent(rule.outcome) && route.source_needs.response_body {
+                        // Open for another reason than the body (a form field, the session): it may decide.
+                        if rule.when.as_ref().is_some_and(|c| c.needs().response_body) || read(rule.outcome) {
                             return true;
                         }
                     }
                 }
             }
-            !silent(route.default) && route.source_needs.response_body
+            read(route.default)
         })
+    }
+
+    /// Which bodies of a next request the follow-ups read.
+    pub fn follow_needs(&self) -> Needs {
+        self.follow_needs
+    }
+
+    /// How long the next request of the client may be waited for, now that the answer's head is
+    /// known; `None` if nothing will wait for it.
+    pub fn may_follow(&self, candidates: &Candidates, facts: &Facts<'_>) -> Option<Duration> {
+        let routes = candidates.routes.iter().filter_map(|i| self.route(*i));
+        let within = routes.filter_map(|route| {
+            let mut rules =
+                route.rules.iter().map(|rule| (rule, rule.when.as_ref().map_or(Some(true), |c| c.holds(facts))));
+            let (rule, _) = rules.find(|(rule, held)| match held {
+                Some(true) => true,
+                Some(false) => false,
+                None => rule.follow.is_some(),
+            })?;
+            rule.follow.as_ref().map(|follow| follow.within)
+        });
+        within.max()
+    }
+
+    /// What the next exchange says about the one that waited for it; `None` if it does not decide.
+    pub fn decide_followed<'r>(route: &'r Route, follow: &'r Follow, facts: &Facts<'_>) -> Option<Decision<'r>> {
+        for rule in &follow.rules {
+            match rule.when.as_ref().map_or(Some(true), |c| c.holds(facts)) {
+                Some(true) => return Some(decision(route, Some(rule))),
+                Some(false) => {}
+                None => return None,
+            }
+        }
+        None
     }
 
     /// Decides each call of the exchange in turn: the one there usually is, or those of a batch that
@@ -267,6 +322,7 @@ impl RuleSet {
                         outcome: Outcome::Unknown,
                         reason: Some(Text::fixed(if facts.response.is_none() { "no_answer" } else { "body_cut" })),
                         types,
+                        follow: None,
                     });
                 }
             }
@@ -274,12 +330,37 @@ impl RuleSet {
         Some(decision(route, None))
     }
 
+    /// The place of the route that decided.
+    pub fn place_of(&self, decision: &Decision<'_>) -> Option<usize> {
+        self.routes.iter().position(|route| std::ptr::eq(route, decision.route))
+    }
+
+    /// The route whose form the answer serves, if it is a page of one.
+    pub fn serves<'r>(&'r self, candidates: &Candidates, facts: &Facts<'_>) -> Option<&'r Route> {
+        let mut routes = candidates.routes.iter().filter_map(|i| self.route(*i));
+        routes.find(|route| route.is_page(facts)).filter(|_| is_served_page(facts))
+    }
+
+    /// The route that takes the request and holds its form against the page.
+    pub fn compares<'r>(&'r self, candidates: &Candidates, facts: &Facts<'_>) -> Option<&'r Route> {
+        let mut routes = candidates.routes.iter().filter_map(|i| self.route(*i));
+        routes.find(|r| matched(&r.demands, facts) == Some(true)).filter(|route| route.compare.is_some())
+    }
+
     fn route(&self, index: u16) -> Option<&Route> {
         self.routes.get(usize::from(index))
     }
 }
 
-fn decision<'r>(route: &'r Route, rule: Option<&route::Rule>) -> Decision<'r> {
+/// True if the answer is a page that may hold a form.
+fn is_served_page(facts: &Facts<'_>) -> bool {
+    facts.response.is_some_and(|(status, headers)| {
+        let html = crate::body::media_type(crate::body::content_type(headers));
+        status == http::StatusCode::OK && html.eq_ignore_ascii_case("text/html")
+    })
+}
+
+fn decision<'r>(route: &'r Route, rule: Option<&'r route::Rule>) -> Decision<'r> {
     let outcome = rule.map_or(route.default, |r| r.outcome);
     let mut types: Vec<EventType> = Vec::new();
     if outcome != Outcome::Ignore {
@@ -292,6 +373,7 @@ fn decision<'r>(route: &'r Route, rule: Option<&route::Rule>) -> Decision<'r> {
         outcome,
         reason: rule.and_then(|r| r.reason.clone()),
         types,
+        follow: rule.and_then(|r| r.follow.as_ref()),
     }
 }
 
