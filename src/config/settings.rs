@@ -557,6 +557,8 @@ impl std::fmt::Display for Config {
                 "headers": self.session.headers.iter().map(|h| h.as_str()).collect::<Vec<_>>(),
                 "ttl": millis(self.session.ttl),
             },
+            "identity": self.identity.shown(),
+            "hint": self.hint.as_ref().map(|h| h.header.as_str()),
             "capture": { "request_body": self.capture.request_body, "response_body": self.capture.response_body },
             "admin": self.admin.as_ref().map(|a| serde_json::json!({"listen": a.listen, "token_env": a.token_env})),
             "access_log": self.access_log.as_ref().map(ToString::to_string),

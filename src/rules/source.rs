@@ -147,7 +147,7 @@ impl Source {
     /// A source, or a constant text where no source is meant (`method: password`).
     pub fn check_or_text(node: &Node, problems: &mut Problems) -> Option<Source> {
         let text = node.str(problems)?;
-        const STEMS: [&str; 13] = [
+        const STEMS: [&str; 15] = [
             "form.",
             "json:",
             "query.",
@@ -157,8 +157,10 @@ impl Source {
             "response.",
             "jwt:",
             "const:",
-            "graphql",
-            "xmlrpc",
+            "graphql.",
+            "graphql:",
+            "xmlrpc.",
+            "xmlrpc:",
             "uid36:",
             "uid64:",
         ];
