@@ -504,6 +504,16 @@ fn first_group(regex: &Regex, text: &str) -> Option<String> {
 mod tests {
     use super::*;
 
+    proptest::proptest! {
+        #[test]
+        fn of_whatever_link_only_a_number_is_read(text in ".{0,60}") {
+            for form in [LinkUid::Base36, LinkUid::Base64] {
+                let found = form.decode(&text).unwrap_or_default();
+                proptest::prop_assert!(found.len() <= 21 && found.bytes().all(|b| b.is_ascii_digit()));
+            }
+        }
+    }
+
     #[test]
     fn the_account_of_a_link_is_read_and_no_part_of_its_token() {
         for (text, number) in [

@@ -156,7 +156,7 @@ fn a_million_invented_sessions_push_out_no_bound_one_and_stay_bounded() {
         log_in(&mut sessions, "alice", &[&format!("sid=real-{i}")], 0);
     }
     // The first factor of strangers, as often as they like.
-    for i in 0..1_000_000_u64 {
+    for i in 0..lru::tests::STRANGERS {
         let mut invented = [0; 16];
         invented[..8].copy_from_slice(&i.to_be_bytes());
         let carried = [Carried { via: Via::Cookie(0), handle: Handle(invented) }];
