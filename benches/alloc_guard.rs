@@ -21,6 +21,7 @@ use std::sync::Arc;
 use authtap::capture::CaptureConfig;
 use authtap::capture::pending::{Head, Pending};
 use authtap::capture::queue::Queue;
+use authtap::capture::rotation::Rotation;
 use authtap::config::settings;
 use authtap::rules::presets;
 use authtap::telemetry::Traffic;
@@ -33,6 +34,7 @@ const MANY: u64 = 11_000;
 
 const ROUTES: &str = r#"
 version: 1
+session: { cookies: [sid] }
 routes:
   - { id: login, match: { method: POST, path: /login }, actor: { login: form.username }, when: { status: 30x }, emit: user.login.success }
   - { id: role, match: { method: POST, path: "template:/admin/users/{name}/role" }, when: { status: 30x }, emit: user.role.updated }
@@ -113,7 +115,12 @@ fn repeat(case: &Case, times: u64) -> ExitCode {
         false => ROUTES.to_owned(),
     };
     let (Some(config), _) = settings::check("guard", &routes) else { return ExitCode::from(2) };
-    let capture = CaptureConfig { rules: config.rules, limits: config.capture, ..CaptureConfig::default() };
+    let capture = CaptureConfig {
+        rules: config.rules,
+        limits: config.capture,
+        session_cookies: config.session.cookies,
+        ..CaptureConfig::default()
+    };
     let (queue, mut receiver) = Queue::new(8);
     let stats = Arc::new(Traffic::default());
     let uri = Uri::from_static(case.target);
@@ -126,6 +133,7 @@ fn repeat(case: &Case, times: u64) -> ExitCode {
     .into_iter()
     .map(|(name, value)| (name, HeaderValue::from_static(value)))
     .collect();
+    let answer: HeaderMap = [(header::CONTENT_TYPE, HeaderValue::from_static("text/html"))].into_iter().collect();
     let head = Head {
         tls: None,
         method: &case.method,
@@ -137,6 +145,10 @@ fn repeat(case: &Case, times: u64) -> ExitCode {
     };
     for _ in 0..times {
         let captured = Pending::begin(&capture, &head, &queue, &stats).is_some();
+        // A session cookie that is not changed costs no more.
+        if let Some(rotation) = Rotation::begin(&capture, &headers, &uri) {
+            rotation.answered(&capture, ("app.example.test", head.client_ip), &answer, &queue, &stats);
+        }
         if captured != case.captured || receiver.try_recv().is_ok() != captured {
             return ExitCode::from(2);
         }

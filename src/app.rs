@@ -296,6 +296,7 @@ fn build(
                 limits: config.capture,
                 session_cookies: config.session.cookies.clone(),
                 watch: watch.clone(),
+                hint: config.hint.as_ref().map(|hint| hint.header.clone()),
             },
             access_log,
         },
@@ -304,6 +305,7 @@ fn build(
             session: config.session.clone(),
             watch,
             identity: config.identity.build(&config.base)?,
+            hint: config.hint.clone(),
         },
     })
 }

@@ -16,6 +16,7 @@ pub mod exchange;
 pub mod filter;
 pub mod flow;
 pub mod glimpse;
+pub mod hint;
 pub mod identity;
 pub mod pipeline;
 pub mod proxy;

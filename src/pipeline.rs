@@ -22,9 +22,11 @@ use crate::event::{
 };
 use crate::flow::follow_up::{FollowUps, Next, Waiting};
 use crate::flow::{self, Flows, Said};
+use crate::hint::{Hint, Hinted};
 use crate::identity::Identity;
 use crate::rules::facts::Facts;
 use crate::rules::follow::Follow;
+use crate::rules::sample::Sampler;
 use crate::rules::{Decision, RuleSet, condition, extract};
 use crate::served::ServedForms;
 use crate::session::snapshot::Keeper;
@@ -51,6 +53,8 @@ pub struct PipelineConfig {
     pub watch: Arc<Watch>,
     /// How much of who somebody is an event says.
     pub identity: Identity,
+    /// The header by which the application names events, if it is believed.
+    pub hint: Option<Hint>,
 }
 
 /// The pipeline's state.
@@ -62,6 +66,7 @@ pub struct Pipeline {
     follow_ups: FollowUps,
     keeper: Keeper,
     kept: Instant,
+    sampler: Sampler,
     /// The key of hashed identifiers where none is configured.
     identity_key: [u8; 32],
     served: ServedForms,
@@ -86,6 +91,7 @@ impl Pipeline {
             follow_ups: FollowUps::default(),
             keeper: Keeper::none(),
             served: ServedForms::new(key),
+            sampler: Sampler::new(blake3::derive_key("authtap 2026 sampled keys", &key)),
             identity_key: blake3::derive_key("authtap 2026 hashed identifiers", &key),
             kept: Instant::now(),
             spool,
@@ -197,13 +203,28 @@ impl Pipeline {
         }
         let known = self.sessions.recall(&presented, exchange.answered);
         facts.session_known = Some(known.as_ref().is_some_and(|k| !k.pending));
+        if let Some(hint) = self.current.clone().hint.as_ref() {
+            let (hinted, unread) = facts.response.map(|(_, answer)| hint.read(answer)).unwrap_or_default();
+            if unread > 0 {
+                self.metrics.dropped(Drop::Hint, unread as u64);
+            }
+            for said in &hinted {
+                let known = self.sessions.recall(&presented, exchange.answered);
+                let decision = hint.decision(said);
+                events.extend(self.decided(captured, &decision, Some(said), &facts, presented.clone(), known));
+            }
+            // The application knows what happened; the routes only conclude it.
+            if !hinted.is_empty() {
+                return self.identified(events);
+            }
+        }
         let mut decided = false;
         self.compare_forms(captured, &mut facts, &presented, known.as_ref().map(|k| &k.actor));
         let left_out = captured.rules.decide_each(&captured.candidates, &facts, |decision| {
             // A later call of a batch knows what an earlier one did to the session.
             let known = if decided { self.sessions.recall(&presented, exchange.answered) } else { known.clone() };
             decided = true;
-            events.extend(self.decided(captured, &decision, &facts, presented.clone(), known));
+            events.extend(self.decided(captured, &decision, None, &facts, presented.clone(), known));
         });
         if left_out > 0 {
             self.metrics.dropped(Drop::Batch, left_out as u64);
@@ -246,6 +267,7 @@ impl Pipeline {
         &mut self,
         captured: &Captured,
         decision: &Decision<'_>,
+        hinted: Option<&Hinted>,
         facts: &Facts<'_>,
         mut presented: Vec<Carried>,
         mut known: Option<Remembered>,
@@ -270,6 +292,9 @@ impl Pipeline {
         let handed_out = self.handed_out(decision, facts);
 
         let mut event = extract::event(decision, facts, &captured.exchange);
+        if let (Some(event), Some(hinted)) = (&mut event, hinted) {
+            hinted.fill(event);
+        }
         let flow = route.flow.as_ref().map_or(Vec::new(), |plan| {
             flow::keys(plan, facts, &route.paths, &[&presented, &handed_out], &self.sessions)
         });
@@ -294,9 +319,14 @@ impl Pipeline {
         if decision.outcome == Outcome::Unknown {
             self.metrics.undecided(decision.route.id.as_str());
         }
-        let bound = self.remember(decision, event.as_ref(), facts, &presented, &handed_out, &mut events);
+        let bound =
+            self.remember(decision, event.as_ref(), facts, (&presented, &handed_out), known.as_ref(), &mut events);
         self.step(decision, &said, &flow, now);
         let Some(mut event) = event else { return complete(events, None) };
+        if !self.sampler.due(decision, facts, &captured.exchange) {
+            self.metrics.sampled.inc();
+            return complete(events, None);
+        }
         let session = if bound { None } else { known.as_ref().map(|k| k.shown) };
         event.metadata.session_id = shown(session, &presented, &handed_out).and_then(Shown::text);
         self.current.enrichers.enrich(&captured.exchange, &mut event);
@@ -335,8 +365,8 @@ impl Pipeline {
             match &event.actor.email {
                 // Who changes an own address has two: the session knows who it is, this is the new one.
                 Some(address) if changes_own_address(event) && !known.pending => {
-                    let address = address.clone();
-                    event.actor = Actor { email: Some(address), ..known.actor.clone() };
+                    let (email, kind) = (Some(address.clone()), event.actor.kind.take());
+                    event.actor = Actor { email, kind: kind.or(known.actor.kind.clone()), ..known.actor.clone() };
                 }
                 _ => event.actor_of_session(&known.actor),
             }
@@ -398,8 +428,8 @@ impl Pipeline {
         decision: &Decision<'_>,
         event: Option<&Event>,
         facts: &Facts<'_>,
-        presented: &[Carried],
-        handed_out: &[Carried],
+        (presented, handed_out): (&[Carried], &[Carried]),
+        known: Option<&Remembered>,
         say: &mut Vec<Session>,
     ) -> bool {
         let says = |name: &str| decision.types.iter().any(|t| t.as_str() == name);
@@ -411,22 +441,30 @@ impl Pipeline {
                     self.tell_over(over, "user", facts.at, say);
                 }
             }
-            (Outcome::Success, Some(actor)) if says(LOGIN) || !decision.route.tokens.is_empty() => {
-                return self.bind(facts.host, actor, says(LOGIN), presented, handed_out, facts.at, say);
+            (Outcome::Success, Some(actor)) if says(LOGIN) => {
+                return self.bind(facts.host, actor, presented, handed_out, facts.at, say);
             }
             (Outcome::Challenge, Some(actor)) => {
                 let fresh = if handed_out.is_empty() { presented } else { handed_out };
                 self.sessions.bind_pending(fresh, actor, facts.at);
             }
+            // Somebody else failed to sign in: whose the session is that he was given is not shown.
+            (Outcome::Failure, Some(actor)) if says("user.login.failed") && known.is_none_or(|k| k.actor != *actor) => {
+            }
             (outcome, actor) => {
+                let (tokens, rest): (Vec<Carried>, Vec<Carried>) = handed_out
+                    .iter()
+                    .partition(|c| c.via == Via::Token && outcome == Outcome::Success && actor.is_some());
                 if let Some((_, answer)) = facts.response {
-                    let over = self.sessions.follow(presented, handed_out, answer, facts.host, facts.at);
+                    let over = self.sessions.follow(presented, &rest, answer, facts.host, facts.at);
                     self.tell_over(over, "deleted", facts.at, say);
                 }
-                if let (Outcome::Success, Some(actor), Some(event)) = (outcome, actor, event)
-                    && changes_own_address(event)
-                {
-                    self.sessions.rename(&[presented, handed_out].concat(), actor);
+                if let (Outcome::Success, Some(actor), Some(event)) = (outcome, actor, event) {
+                    // A key that was made, say: it is the actor's, beside the session that made it.
+                    self.sessions.bind(&tokens, actor, facts.at);
+                    if changes_own_address(event) {
+                        self.sessions.rename(&[presented, handed_out].concat(), actor);
+                    }
                 }
             }
         }
@@ -434,24 +472,20 @@ impl Pipeline {
     }
 
     /// A login succeeded: what it handed out is its actor's.
-    #[allow(clippy::too_many_arguments)]
     fn bind(
         &mut self,
         host: &str,
         actor: &Actor,
-        login: bool,
         presented: &[Carried],
         handed_out: &[Carried],
         now: Timestamp,
         say: &mut Vec<Session>,
     ) -> bool {
-        if login {
-            self.sessions.replace(presented, handed_out);
-            self.sessions.know_account(host, actor);
-        }
+        self.sessions.replace(presented, handed_out);
+        self.sessions.know_account(host, actor);
         let fresh = if handed_out.is_empty() { presented } else { handed_out };
         let new = self.sessions.bind(fresh, actor, now);
-        if new && login && self.sessions.config().created {
+        if new && self.sessions.config().created {
             say.push(Session::Created);
         }
         !fresh.is_empty()
@@ -467,7 +501,12 @@ impl Pipeline {
     fn moved(&mut self, facts: &Facts<'_>, presented: &[Carried]) -> Vec<Event> {
         let Some((_, answer)) = facts.response else { return Vec::new() };
         let handed_out = self.sessions.handed_out(answer, facts.host, facts.at);
-        let over = self.sessions.follow(presented, &handed_out, answer, facts.host, facts.at);
+        let changed = handed_out.iter().any(|new| presented.iter().all(|p| p.handle != new.handle));
+        let over = match changed && leaves(&facts.path) {
+            // A way out that no route is about: the new session is nobody's, so the actor stays behind.
+            true => self.sessions.forget(presented),
+            false => self.sessions.follow(presented, &handed_out, answer, facts.host, facts.at),
+        };
         let mut say = Vec::new();
         self.tell_over(over, "deleted", facts.at, &mut say);
         complete(say, None)
@@ -551,7 +590,7 @@ impl Pipeline {
         match event.outcome {
             Outcome::Success if login && !event.actor.is_empty() => {
                 let actor = event.actor.clone();
-                self.bind(host, &actor, true, &presented, &handed_out, event.timestamp, &mut say);
+                self.bind(host, &actor, &presented, &handed_out, event.timestamp, &mut say);
             }
             Outcome::Challenge if !event.actor.is_empty() => {
                 let fresh = if handed_out.is_empty() { &presented } else { &handed_out };
@@ -628,6 +667,16 @@ fn shown(known: Option<Shown>, presented: &[Carried], handed_out: &[Carried]) ->
     known.or_else(|| fresh.first().map(|c| c.handle.shown()))
 }
 
+/// True for a path by which applications let people out.
+fn leaves(path: &str) -> bool {
+    let plain =
+        |segment: &str| segment.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+    let out = ["logout", "logoff", "signout", "signoff"];
+    path.split(['/', '.'])
+        .map(plain)
+        .any(|segment| out.iter().any(|word| segment.starts_with(word) || segment.ends_with(word)))
+}
+
 /// True if a person looks at the answer: what browsers say of it, else what is asked for.
 fn is_a_page(facts: &Facts<'_>) -> bool {
     let says = |name: &str| facts.headers.get(name).map(|v| v.as_bytes());
@@ -646,3 +695,6 @@ fn is_a_page(facts: &Facts<'_>) -> bool {
 fn also(event: &Event, event_type: &EventType) -> Event {
     Event { id: EventId::new(), event_type: event_type.clone(), ..event.clone() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -28,6 +28,8 @@ pub enum Drop {
     Panic,
     /// An exchange held more calls than become events.
     Batch,
+    /// A hint header said what cannot be read.
+    Hint,
     /// A sink had not read it when the spool had to give it up.
     SpoolFull,
     /// The receiver refused it for good.
@@ -43,6 +45,7 @@ impl Drop {
             Drop::QueueFull => "queue_full",
             Drop::Panic => "panic",
             Drop::Batch => "batch",
+            Drop::Hint => "hint",
             Drop::SpoolFull => "spool_full",
             Drop::Refused => "refused",
             Drop::Shutdown => "shutdown",
@@ -176,6 +179,8 @@ pub struct Metrics {
     pub follow_ups_waiting: Gauge,
     flows_ended: Family<ResultLabel, Counter>,
     follow_ups: Family<ResultLabel, Counter>,
+    /// Successes that were not told, because their key had been told within the interval.
+    pub sampled: Counter,
 }
 
 impl Default for Metrics {
@@ -205,6 +210,7 @@ impl Metrics {
             follow_ups_waiting: Gauge::default(),
             flows_ended: Family::default(),
             follow_ups: Family::default(),
+            sampled: Counter::default(),
             registry: Registry::default(),
         };
         registry.register("events", "events emitted, by type and outcome", metrics.events.clone());
@@ -240,8 +246,13 @@ impl Metrics {
             "events that waited for the next request, by result",
             metrics.follow_ups.clone(),
         );
+        registry.register(
+            "events_sampled",
+            "successes not told, because their key had been told within the route's interval",
+            metrics.sampled.clone(),
+        );
         // Every reason is shown from the start, so that an alert on it has a series to watch.
-        for reason in [Drop::Panic, Drop::Batch, Drop::SpoolFull, Drop::Refused, Drop::Shutdown] {
+        for reason in [Drop::Panic, Drop::Batch, Drop::Hint, Drop::SpoolFull, Drop::Refused, Drop::Shutdown] {
             let _ = metrics.dropped.get_or_create(&ReasonLabel { reason: reason.as_str().into() });
         }
         metrics.config_current.set(1);
@@ -282,7 +293,7 @@ impl Metrics {
         let blocks = self.traffic.lock().unwrap_or_else(PoisonError::into_inner);
         let full = blocks.iter().map(|b| b.queue_full.load(Relaxed)).sum();
         let mut losses = vec![(Drop::QueueFull.as_str(), full)];
-        for reason in [Drop::Panic, Drop::Batch, Drop::SpoolFull, Drop::Refused] {
+        for reason in [Drop::Panic, Drop::Batch, Drop::Hint, Drop::SpoolFull, Drop::Refused] {
             losses.push((reason.as_str(), self.dropped_so_far(reason)));
         }
         losses

@@ -14,6 +14,8 @@ pub mod watch;
 
 use std::sync::Arc;
 
+use http::HeaderName;
+
 use crate::config::node::Node;
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
@@ -72,4 +74,6 @@ pub struct CaptureConfig {
     pub session_cookies: Vec<String>,
     /// What to look at beyond the routes; one for the life of the process.
     pub watch: Arc<Watch>,
+    /// The header by which the application names events: any answer may have it.
+    pub hint: Option<HeaderName>,
 }

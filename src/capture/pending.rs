@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
 
 use super::CaptureConfig;
 use super::queue::{Captured, Held, Queue};
@@ -68,6 +68,7 @@ struct Inner {
     response_limit: usize,
     ended: Ended,
     candidates: Candidates,
+    hint: Option<HeaderName>,
     rules: Arc<RuleSet>,
     follows: bool,
     watch: Arc<Watch>,
@@ -82,7 +83,8 @@ impl Pending {
         let facts = Facts::of_request(head.method, head.uri, head.host, head.headers);
         let candidates = config.rules.candidates(&facts);
         let follows = config.watch.is_open(head.client_ip, head.headers);
-        if candidates.is_none() && !follows {
+        // Whether the application has something to say is known with its answer.
+        if candidates.is_none() && !follows && config.hint.is_none() {
             return None;
         }
         let candidates = candidates.unwrap_or_default();
@@ -107,6 +109,7 @@ impl Pending {
                 response_limit: config.limits.response_body,
                 ended: Ended::ClientGone,
                 candidates,
+                hint: config.hint.clone(),
                 rules: config.rules.clone(),
                 follows,
                 watch: config.watch.clone(),
@@ -131,6 +134,13 @@ impl Pending {
     /// The answer's head is there; decides whether its body is kept.
     pub fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
         let Some(inner) = &mut self.inner else { return };
+        if inner.candidates.is_empty()
+            && !inner.follows
+            && !inner.hint.as_ref().is_some_and(|name| headers.contains_key(name))
+        {
+            self.inner = None;
+            return;
+        }
         let now = Timestamp::now();
         inner.answered = Some(now);
         let mut facts = Facts::of_request(&inner.method, &inner.uri, &inner.host, &inner.headers);
@@ -173,6 +183,10 @@ impl Drop for Pending {
 
 impl Inner {
     fn hand_over(mut self: Box<Self>) {
+        // No route is about it, and no answer came that could have said something.
+        if self.candidates.is_empty() && !self.follows && self.response.is_none() {
+            return;
+        }
         if self.ended == Ended::Complete
             && let Some(copy) = &mut self.response_copy
         {

@@ -14,6 +14,7 @@ use super::shape::{Field, Kind};
 use crate::body::cookie::fits;
 use crate::capture;
 use crate::enrich::{self, EnrichPlan};
+use crate::hint::{self, Hint};
 use crate::identity::{self, IdentityPlan};
 use crate::proxy::access_log;
 use crate::proxy::balance::{self, Upstreams};
@@ -103,6 +104,12 @@ pub const FIELDS: &[Field] = &[
         "where the application's sessions are carried, so that later events know their actor",
     ),
     Field::new("identity", Kind::Map(identity::FIELDS), "raw", "how much of who somebody is an event says"),
+    Field::new(
+        "hint",
+        Kind::Map(hint::FIELDS),
+        "off",
+        "a response header by which the application itself names events",
+    ),
     Field::new("capture", Kind::Map(capture::FIELDS), "", "how much of a body is copied for the rules"),
     enrich::geoip::FIELD,
     enrich::user_agent::FIELD,
@@ -144,6 +151,8 @@ pub struct Config {
     pub session: SessionConfig,
     /// How much of who somebody is an event says.
     pub identity: IdentityPlan,
+    /// The header by which the application names events, if it is believed.
+    pub hint: Option<Hint>,
     /// How much of a body is copied.
     pub capture: capture::Limits,
     /// What is allowed of connections and requests.
@@ -305,6 +314,7 @@ fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
         forwarded: forwarded.unwrap_or_default(),
         timeouts: Timeouts::check(map.get("timeouts"), problems),
         session,
+        hint: Hint::check(map.get("hint"), problems),
         identity: IdentityPlan::check(map.get("identity"), problems),
         limits: Limits::check(map.get("limits"), problems),
         capture: capture::Limits::check(map.get("capture"), problems),

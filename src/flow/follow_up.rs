@@ -200,6 +200,10 @@ mod tests {
     use crate::event::sample;
     use crate::session::Via;
 
+    thread_local! {
+        static NO_RULES: Arc<RuleSet> = Arc::default();
+    }
+
     fn carried(n: u8) -> Vec<Carried> {
         vec![Carried { via: Via::Cookie(0), handle: Handle([n; 16]) }]
     }
@@ -211,7 +215,7 @@ mod tests {
     fn waiting(client: u64, handed_out: Vec<Carried>, answered: i64) -> Waiting {
         Waiting {
             event: sample::login("alice"),
-            rules: Arc::default(),
+            rules: NO_RULES.with(Arc::clone),
             place: (0, 0),
             client,
             leads_to: Some("/home".into()),

@@ -204,7 +204,7 @@ async fn forward(
         tls: connection.tls.as_ref(),
     };
     let mut pending = Pending::begin(&live.capture, &head, &shared.queue, &shared.stats);
-    let rotation = if pending.is_none() { Rotation::begin(&live.capture, &parts.headers) } else { None };
+    let rotation = if pending.is_none() { Rotation::begin(&live.capture, &parts.headers, &parts.uri) } else { None };
 
     // What the application is told. A body of unknown length must be announced again, because its
     // announcement is hop-by-hop and the client side of hyper sends none with a GET.
@@ -274,6 +274,9 @@ async fn forward(
     if let Some(rotation) = rotation {
         let from = (&*host_name, client_ip);
         rotation.answered(&live.capture, from, response.headers(), &shared.queue, &shared.stats);
+    }
+    if let Some(hint) = &live.capture.hint {
+        response.headers_mut().remove(hint);
     }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         // An application that switches unasked would leave two readings of what follows.

@@ -18,6 +18,7 @@ mod method;
 pub mod path;
 pub mod presets;
 pub mod route;
+pub mod sample;
 pub mod source;
 pub mod xmlrpc;
 
@@ -95,6 +96,13 @@ pub struct Candidates {
     pub wants_request_body: bool,
 }
 
+impl Candidates {
+    /// True if no route is about the request.
+    pub fn is_empty(&self) -> bool {
+        self.routes.is_empty()
+    }
+}
+
 /// What an exchange was decided to be.
 #[derive(Debug)]
 pub struct Decision<'r> {
@@ -110,13 +118,6 @@ pub struct Decision<'r> {
     pub types: Vec<EventType>,
     /// The client's next request decides; until it comes, the outcome is unknown.
     pub follow: Option<&'r Follow>,
-}
-
-impl Candidates {
-    /// True if no route is about the request.
-    pub fn is_empty(&self) -> bool {
-        self.routes.is_empty()
-    }
 }
 
 impl RuleSet {

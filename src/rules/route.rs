@@ -12,6 +12,7 @@ use super::facts::Facts;
 use super::follow;
 use super::follow::{FlowPlan, Follow};
 use super::path::PathPattern;
+use super::sample::{self, Sample};
 use super::source::{Secrets, Source};
 use crate::config::node::{Map, Node, Value, clip, suggest};
 use crate::config::problem::Problems;
@@ -110,6 +111,12 @@ pub const FIELDS: &[Field] = &[
         "",
         "hold form fields against the page as the same session was last served it (GET of the same path): `form_changed`",
     ),
+    Field::new(
+        "sample",
+        sample::KIND,
+        "per key, every 1h, where api_key.used is emitted; else off",
+        "say a success once per key and interval, and refusals always",
+    ),
     Field::new("rules", Kind::List(&Kind::Map(RULE)), "", "tried in order; the first that holds decides"),
     Field::new("default", Kind::Word(OUTCOMES), "unknown", "the outcome if no rule holds"),
     Field::new(
@@ -160,6 +167,8 @@ pub struct Route {
     pub flow: Option<FlowPlan>,
     /// The form that its requests send back, if it is held against the page.
     pub compare: Option<Compare>,
+    /// How successes are sampled, if they are.
+    pub sample: Option<Sample>,
     /// The rules in order.
     pub rules: Vec<Rule>,
     /// The outcome if none holds.
@@ -294,18 +303,6 @@ impl Route {
             fields: inner.items("fields").iter().filter_map(|n| n.str(problems).map(str::to_owned)).collect(),
             key: sources(inner.get("key"), &mut used, problems),
         });
-        for (source, at) in &used {
-            if let Source::Path(name) = source.innermost()
-                && !parameters.contains(&name.as_str())
-            {
-                let hint = match parameters.is_empty() {
-                    true => "give the path a parameter: template:/users/{id}".to_owned(),
-                    false => suggest(name, &parameters),
-                };
-                problems.error_hint(at, format!("the path has no parameter `{}`", clip(name)), &hint);
-            }
-        }
-
         let mut also = Vec::new();
         for item in map.items("also") {
             also.extend(event_type(item, problems));
@@ -388,6 +385,20 @@ impl Route {
                 &hint,
             );
         }
+        let types = all_types(&emit, &rules);
+        let sample = Sample::check(map.get("sample"), &types, &mut used, problems);
+        for (source, at) in &used {
+            if let Source::Path(name) = source.innermost()
+                && !parameters.contains(&name.as_str())
+            {
+                let hint = match parameters.is_empty() {
+                    true => "give the path a parameter: template:/users/{id}".to_owned(),
+                    false => suggest(name, &parameters),
+                };
+                problems.error_hint(at, format!("the path has no parameter `{}`", clip(name)), &hint);
+            }
+        }
+
         let tests = map.list("tests", problems).iter();
         let cases = tests.filter_map(|at| Case::check(at, &demands, &paths, problems)).collect();
 
@@ -417,6 +428,7 @@ impl Route {
             carried,
             flow,
             compare,
+            sample,
             rules,
             default,
             emit,
@@ -455,10 +467,14 @@ impl Route {
 
     /// Every event type the route can emit.
     pub fn all_types(&self) -> Vec<&EventType> {
-        let inner = self.rules.iter().filter_map(|r| r.follow.as_ref()).flat_map(|f| &f.rules);
-        let rules = self.rules.iter().chain(inner).flat_map(|r| r.emit.iter().chain(&r.also));
-        self.emit.iter().map(|(_, t)| t).chain(rules).collect()
+        all_types(&self.emit, &self.rules)
     }
+}
+
+fn all_types<'r>(emit: &'r [(Outcome, EventType)], rules: &'r [Rule]) -> Vec<&'r EventType> {
+    let inner = rules.iter().filter_map(|r| r.follow.as_ref()).flat_map(|f| &f.rules);
+    let of_rules = rules.iter().chain(inner).flat_map(|r| r.emit.iter().chain(&r.also));
+    emit.iter().map(|(_, t)| t).chain(of_rules).collect()
 }
 
 impl Rule {

@@ -61,6 +61,11 @@ impl<V> Lru<V> {
         self.index.len()
     }
 
+    /// True if there is none.
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
     /// Another capacity from now on; the longest unused go if there are too many.
     pub fn set_capacity(&mut self, capacity: usize) {
         self.capacity = capacity.clamp(1, NONE as usize - 1);

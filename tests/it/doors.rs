@@ -295,6 +295,135 @@ fn each_call_of_a_system_multicall_is_a_login_of_its_own() {
     assert_eq!(said(&proxy.stop()), [(FAILED, wrong, "a"), (FAILED, wrong, "b"), (SUCCESS, "", "c")]);
 }
 
+// ---- bearer tokens and Basic ------------------------------------------------------------------------------------
+
+#[test]
+fn a_bearer_token_that_is_a_logins_jwt_is_no_api_key() {
+    let yaml = r#"
+routes:
+  - { id: key, match: { path: "prefix:/api/", header: { authorization: { regex: '^[Bb]earer +[^.]+$' } } }, method: api_key, when: { status: 2xx }, emit: api_key.used }
+"#;
+    let origin = Origin::answering(|_| json_answer(&json!({})));
+    let proxy = Proxy::before(origin.address, yaml);
+    for token in ["eyJhbGciOiJIUzI1NiJ9.eyJpZCI6IjEifQ.c2lnbmF0dXJl", "static-token-0123456789"] {
+        ask(proxy.address, format!("GET /api/me HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {token}\r\n\r\n"));
+    }
+    assert_eq!(said(&proxy.stop()), [("api_key.used", "", "")]);
+}
+
+#[test]
+fn the_second_door_of_basic_on_a_rest_api_is_seen_with_its_refusals() {
+    let yaml = r#"
+routes:
+  - id: rest
+    match: { path: "prefix:/wp-json/", header: { authorization: { regex: '^(?i)basic ' } } }
+    actor: { login: basic.user }
+    method: basic
+    rules:
+      - { name: refused, when: { status: [401, 403] }, outcome: failure, reason: invalid_credentials }
+      - { name: taken, when: { status: 2xx }, outcome: success }
+    default: ignore
+    emit: { success: api_key.used, failure: user.login.failed }
+"#;
+    let origin = Origin::answering(|request| match request.field("authorization").is_some_and(|v| v.ends_with("==")) {
+        true => answer("401 Unauthorized", &[], ""),
+        false => json_answer(&json!({"id": 1})),
+    });
+    let proxy = Proxy::before(origin.address, yaml);
+    // alice:keykey, and alice:guess12.
+    for credential in ["YWxpY2U6a2V5a2V5", "YWxpY2U6Z3Vlc3MxMg=="] {
+        let request = format!("GET /wp-json/me HTTP/1.1\r\nHost: a\r\nAuthorization: Basic {credential}\r\n\r\n");
+        ask(proxy.address, request);
+    }
+    assert_eq!(said(&proxy.stop()), [("api_key.used", "", "alice"), (FAILED, "invalid_credentials", "alice")]);
+}
+
+#[test]
+fn a_401_that_means_right_password_and_wrong_second_factor_is_no_failed_login() {
+    let yaml = r#"
+routes:
+  - id: login
+    match: { method: POST, path: /auth/login }
+    actor: { login: "json:/email" }
+    rules:
+      - { when: { json: { /code: INVALID_OTP }, request: { json: { /otp: { empty: false } } } }, outcome: failure, reason: invalid_code, emit: user.mfa.challenge.failed }
+      - { when: { json: { /code: INVALID_OTP } }, outcome: challenge }
+      - { when: { status: 401 }, outcome: failure, reason: invalid_credentials }
+    emit: { failure: user.login.failed }
+"#;
+    let origin = Origin::answering(|request| {
+        let code = if request.text().contains("right") { "INVALID_OTP" } else { "INVALID_CREDENTIALS" };
+        answer("401 Unauthorized", &["Content-Type: application/json"], json!({"code": code}).to_string())
+    });
+    let proxy = Proxy::before(origin.address, yaml);
+    for body in [
+        json!({"email": "a", "password": "right"}),
+        json!({"email": "a", "password": "right", "otp": "000000"}),
+        json!({"email": "a", "password": "wrong", "otp": "000000"}),
+    ] {
+        ask(proxy.address, json_post("/auth/login", &body));
+    }
+    let events = proxy.stop();
+    assert_eq!(
+        said(&events),
+        [
+            ("user.mfa.challenge.requested", "", "a"),
+            ("user.mfa.challenge.failed", "invalid_code", "a"),
+            (FAILED, "invalid_credentials", "a")
+        ]
+    );
+}
+
+#[test]
+fn a_token_that_the_body_carries_names_its_actor_also_after_it_was_renewed() {
+    let yaml = r#"
+routes:
+  - id: login
+    match: { method: POST, path: /login }
+    actor: { login: "json:/email" }
+    session: { token: "response.json:/refresh_token" }
+    when: { status: 200 }
+    emit: user.login.success
+  - id: refresh
+    match: { method: POST, path: /refresh }
+    session: { token: "response.json:/refresh_token", carried: "json:/refresh_token" }
+    outcome: ignore
+    emit: session.refreshed
+  - { id: logout, match: { method: POST, path: /logout }, session: { carried: "json:/refresh_token" }, emit: user.logout }
+"#;
+    let origin = Origin::answering(|request| {
+        let token = if request.target() == "/login" { "first" } else { "second" };
+        json_answer(&json!({"refresh_token": token}))
+    });
+    let proxy = Proxy::before(origin.address, yaml);
+    ask(proxy.address, json_post("/login", &json!({"email": "carol"})));
+    ask(proxy.address, json_post("/refresh", &json!({"refresh_token": "first"})));
+    ask(proxy.address, json_post("/logout", &json!({"refresh_token": "second"})));
+    ask(proxy.address, json_post("/logout", &json!({"refresh_token": "first"})));
+    // The token that was renewed is hers for a little longer: requests sent side by side still carry it.
+    let expected = [(SUCCESS, "", "carol"), ("user.logout", "", "carol"), ("user.logout", "", "carol")];
+    assert_eq!(said(&proxy.stop()), expected);
+}
+
+#[test]
+fn a_mailed_token_names_its_actor_by_its_claims() {
+    let yaml = r#"
+routes:
+  - { id: reset, match: { method: POST, path: /reset }, actor: { login: "jwt:json:/token#/email" }, emit: user.password.reset_completed }
+  - { id: link, match: { path: /confirm }, actor: { login: "jwt:query.token#/email" }, emit: user.email.verified }
+"#;
+    let origin = Origin::answering(|_| answer("204 No Content", &[], ""));
+    let proxy = Proxy::before(origin.address, yaml);
+    // {"email":"bob@x"}
+    let token = "eyJhbGciOiJIUzI1NiJ9.eyJlbWFpbCI6ImJvYkB4In0.c2ln";
+    ask(proxy.address, json_post("/reset", &json!({"token": token, "password": "n3w"})));
+    get(proxy.address, &format!("/confirm?token={token}"));
+    let lines = proxy.stop_for_lines();
+    let events: Vec<Value> = lines.iter().map(|l| serde_json::from_str(l).expect("an event is JSON")).collect();
+    assert_eq!(said(&events), [("user.password.reset_completed", "", "bob@x"), ("user.email.verified", "", "bob@x")]);
+    assert!(lines.iter().all(|l| !l.contains("eyJ")), "{lines:?}");
+}
+
 // ---- methods and grants ---------------------------------------------------------------------------------------
 
 #[test]
@@ -423,6 +552,105 @@ routes:
     get(proxy.address, "/ajax?route=logout");
     let types: Vec<String> = proxy.stop().iter().map(|e| at(e, "/event_type").to_owned()).collect();
     assert_eq!(types, ["user.role.updated", "user.deleted", "user.logout"]);
+}
+
+#[test]
+fn the_use_of_a_key_is_told_once_and_its_refusal_always() {
+    let yaml = r#"
+routes:
+  - id: key
+    match: { path: "prefix:/api/" }
+    actor: { login: basic.user }
+    method: api_key
+    rules:
+      - { name: taken, when: { status: 200 }, outcome: success }
+      - { name: refused, when: { status: 401 }, outcome: failure }
+    emit: { success: api_key.used, failure: access.denied }
+"#;
+    let origin = Origin::answering(|request| match request.field("authorization").is_some_and(|v| v.contains("bad")) {
+        true => answer("401 Unauthorized", &[], ""),
+        false => answer("200 OK", &[], "{}"),
+    });
+    let proxy = Proxy::before(origin.address, yaml);
+    let mut client = Client::connect(proxy.address);
+    for fields in [
+        "Authorization: Bearer one",
+        "Authorization: Bearer two",
+        "Authorization: Bearer one",
+        "Authorization: Basic YWxpY2U6a2V5",
+        "Authorization: Basic YWxpY2U6a2V5",
+        "X-API-Key: three",
+        "X-API-Key: three",
+        "X-Other: four",
+        "X-Other: five",
+        "Authorization: Bearer bad",
+        "Authorization: Bearer bad",
+    ] {
+        client.send(format!("GET /api/x HTTP/1.1\r\nHost: a\r\n{fields}\r\n\r\n")).answer("GET");
+    }
+    client.send("GET /api/x?access_token=six HTTP/1.1\r\nHost: a\r\n\r\n").answer("GET");
+    let events = proxy.await_events(8);
+    let metrics = get(proxy.admin, "/metrics").text();
+    assert!(metrics.contains("\nauthtap_events_sampled_total 4\n"), "{metrics}");
+    let types: Vec<_> = events.iter().map(|e| (at(e, "/event_type"), at(e, "/actor/login"))).collect();
+    let used = |login| ("api_key.used", login);
+    let denied = ("access.denied", "");
+    // One, two, Basic, three, the client without a key, refused twice, six.
+    let expected = [used(""), used(""), used("alice"), used(""), used(""), denied, denied, used("")];
+    assert_eq!(types, expected);
+}
+
+#[test]
+fn a_hint_is_an_event_and_never_reaches_the_client() {
+    let yaml = "hint: { header: X-Authtap-Event }\nsession: { cookies: [SID] }\n\
+                routes: [{ id: login, match: { path: /login }, emit: user.login.success }]";
+    let origin = Origin::answering(|request| match request.target().as_str() {
+        "/login" => answer(
+            "200 OK",
+            &[
+                "X-Authtap-Event: user.login.failed; actor=alice; reason=locked",
+                "x-authtap-event: user.locked; actor=alice",
+            ],
+            "",
+        ),
+        "/in" => answer("200 OK", &["X-AUTHTAP-EVENT: user.login.success; actor=bob", "Set-Cookie: SID=n3w"], ""),
+        "/role" => answer("200 OK", &["X-Authtap-Event: user.role.updated; target=7"], ""),
+        "/odd" => answer("200 OK", &["X-Authtap-Event: no type"], ""),
+        _ => answer("200 OK", &[], ""),
+    });
+    let proxy = Proxy::before(origin.address, yaml);
+    let mut client = Client::connect(proxy.address);
+    for (target, fields) in [
+        ("/login", ""),
+        ("/in", ""),
+        ("/role", "Cookie: SID=n3w\r\n"),
+        ("/odd", ""),
+        // A client's own header says nothing.
+        ("/other", "X-Authtap-Event: user.login.success\r\n"),
+    ] {
+        let got = client.send(format!("GET {target} HTTP/1.1\r\nHost: a\r\n{fields}\r\n")).answer("GET");
+        assert_eq!(got.field("x-authtap-event"), None, "{target}");
+    }
+    let events = proxy.stop();
+    assert_eq!(
+        said(&events),
+        [
+            (FAILED, "locked", "alice"),
+            ("user.locked", "", "alice"),
+            (SUCCESS, "", "bob"),
+            ("user.role.updated", "", "bob")
+        ]
+    );
+    assert_eq!((at(&events[3], "/target/id"), at(&events[3], "/source/rule")), ("7", "hint"));
+}
+
+#[test]
+fn without_hint_the_header_is_a_header_like_any_other() {
+    let origin = Origin::answering(|_| answer("200 OK", &["X-Authtap-Event: user.login.success; actor=eve"], ""));
+    let proxy = Proxy::before(origin.address, "routes: []");
+    let got = get(proxy.address, "/");
+    assert_eq!(got.field("x-authtap-event").as_deref(), Some("user.login.success; actor=eve"));
+    assert_eq!(proxy.stop().len(), 0);
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod operation;
 mod presets;
 mod reload;
 mod secrets;
+mod sessions;
 mod streaming;
 mod tls;
 mod told;
