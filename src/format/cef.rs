@@ -50,7 +50,7 @@ impl Format for Cef {
         let mut out = String::from("CEF:0|authtap|authtap|");
         header(&mut out, env!("CARGO_PKG_VERSION"));
         header(&mut out, record.event_type());
-        header(&mut out, name(record.event.event_type.as_str()));
+        header(&mut out, record.event.event_type.meaning());
         let _ = write!(out, "{}|", severity(record));
         extension(&mut out, "rt", &record.event.timestamp.as_millis().to_string());
         extension(&mut out, "externalId", &record.event.id.to_string());
@@ -71,11 +71,6 @@ impl Format for Cef {
         }
         Ok(out)
     }
-}
-
-/// What happened, in words of the vocabulary.
-pub(super) fn name(canonical: &str) -> &str {
-    crate::event::kind::VOCABULARY.iter().find(|k| k.name == canonical).map_or(canonical, |k| k.meaning)
 }
 
 /// 0 to 10: what went well is 3, what was refused 5, a finding 8.

@@ -141,7 +141,7 @@ impl Format for Ocsf {
         } else {
             status(record, &mut out);
         }
-        out.insert("message".into(), super::cef::name(canonical).into());
+        out.insert("message".into(), record.event.event_type.meaning().into());
         out.insert("metadata".into(), self.metadata(record));
         match class.uid {
             3002 => {

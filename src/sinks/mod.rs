@@ -8,11 +8,20 @@
 //! To add one: a file in this folder with its fields, `check`, `build` and `send`, and its `KIND`
 //! in [`SINKS`]. `docs/writing-a-sink.md` walks through it.
 
+pub mod clickhouse;
+pub mod datadog;
+pub mod elastic;
 pub mod file;
 pub mod http;
+pub mod litesoc;
+pub mod loki;
+pub mod otlp;
+pub mod splunk_hec;
 pub mod stdout;
 pub mod webhook;
 
+#[cfg(test)]
+mod contract;
 #[cfg(test)]
 mod tests;
 
@@ -37,7 +46,19 @@ use crate::format::{self, Media, Shape};
 use crate::spool::Stored;
 
 /// Every sink there is, in the order of the documentation.
-pub const SINKS: &[SinkKind] = &[stdout::KIND, file::KIND, webhook::KIND];
+pub const SINKS: &[SinkKind] = &[
+    stdout::KIND,
+    file::KIND,
+    webhook::KIND,
+    litesoc::KIND,
+    otlp::KIND,
+    elastic::ELASTICSEARCH,
+    elastic::OPENSEARCH,
+    splunk_hec::KIND,
+    loki::KIND,
+    datadog::KIND,
+    clickhouse::KIND,
+];
 
 /// The fields every sink has.
 pub const COMMON: &[Field] = &[

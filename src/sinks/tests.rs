@@ -37,8 +37,10 @@ fn a_name_given_twice_or_unfit_for_a_metric_is_an_error() {
 fn needed(kind: &str) -> &'static str {
     match kind {
         "file" => "path: x, ",
-        "webhook" => "url: https://siem.example/, ",
-        _ => "",
+        "stdout" => "",
+        "litesoc" | "datadog" => "token_env: NAME, ",
+        "splunk_hec" => "url: https://siem.example/, token_env: NAME, ",
+        _ => "url: https://siem.example/, ",
     }
 }
 

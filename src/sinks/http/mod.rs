@@ -244,6 +244,29 @@ pub fn check_limits(map: &Map<'_>, events: usize, problems: &mut Problems) -> Op
     Some(Limits { events, bytes: usize::try_from(bytes).unwrap_or(usize::MAX) })
 }
 
+/// A short text of the configuration that goes into requests as it is; `Some(None)` if it is absent.
+pub fn check_word(map: &Map<'_>, key: &str, problems: &mut Problems) -> Option<Option<String>> {
+    let Some(at) = map.get(key) else { return Some(None) };
+    let text = at.str(problems)?;
+    if text.is_empty() || text.len() > 256 || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        let hint = "1 to 256 visible ASCII characters without spaces";
+        problems.error_hint(at, format!("`{key}` cannot be {}", at.describe()), hint);
+        return None;
+    }
+    Some(Some(text.to_owned()))
+}
+
+/// What an answer to a probe means.
+///
+/// # Errors
+/// It is no success.
+pub fn probed(reply: &client::Reply, client: &Client) -> Result<(), SinkError> {
+    match answer::Answer::by_status(reply, &client.place()) {
+        answer::Answer::Taken | answer::Answer::Items(_) => Ok(()),
+        answer::Answer::Refused { why, .. } | answer::Answer::Later { why, .. } => Err(why),
+    }
+}
+
 fn check_timeout(map: &Map<'_>, problems: &mut Problems) -> Option<Duration> {
     let Some(at) = map.get("timeout") else { return Some(DEFAULT_TIMEOUT) };
     let timeout = at.duration(problems)?;
