@@ -18,8 +18,7 @@ pub const KIND: FormatKind = FormatKind {
 };
 
 /// Key of the extension dictionary, and where its value stands in an event.
-pub(super) const EXTENSION: &[(&str, &str)] = &[
-    ("src", "/metadata/ip_address"),
+const EXTENSION: &[(&str, &str)] = &[
     ("suser", "/actor/login"),
     ("suid", "/actor/id"),
     ("duid", "/target/id"),
@@ -55,6 +54,15 @@ impl Format for Cef {
         extension(&mut out, "rt", &record.event.timestamp.as_millis().to_string());
         extension(&mut out, "externalId", &record.event.id.to_string());
         extension(&mut out, "cat", record.event_type());
+        if let Some(address) = record.tree.str("/metadata/ip_address") {
+            // `src` is IPv4 only; IPv6 has a custom field of its own.
+            if address.contains(':') {
+                extension(&mut out, "c6a2", address);
+                extension(&mut out, "c6a2Label", "Source IPv6 Address");
+            } else {
+                extension(&mut out, "src", address);
+            }
+        }
         for (key, pointer) in EXTENSION {
             if let Some(value) = record.tree.str(pointer) {
                 extension(&mut out, key, value);

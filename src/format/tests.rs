@@ -10,7 +10,7 @@ use crate::event::{Actor, Client, Geo, Metadata, Network, Organization, Outcome,
 use crate::sinks::http::receiver::{problems, spec};
 
 /// An event in which everything is set, or, bare, nothing that may be absent.
-pub(super) fn full(event_type: &str, bare: bool) -> Event {
+pub(crate) fn full(event_type: &str, bare: bool) -> Event {
     let mut event = of_type(event_type, "alice");
     let text = |text: &'static str| Some(Text::fixed(text));
     if bare {
@@ -63,7 +63,7 @@ fn stored(event: &Event) -> Stored {
 }
 
 /// The event in a format given as YAML.
-pub(super) fn write(format: &str, event: &Event) -> String {
+pub(crate) fn write(format: &str, event: &Event) -> String {
     shape(format).write(&stored(event)).expect("can be written")
 }
 
@@ -265,6 +265,14 @@ fn the_line_is_what_the_documents_say() {
     assert_eq!(written, expected);
     let bare = write("line", &full("authtap.started", true));
     assert_eq!(bare, "2026-01-15T09:32:17.123Z authtap authtap.started ip=- outcome=unknown route=\"login\"");
+}
+
+#[test]
+fn an_ipv6_address_has_its_own_field_in_cef() {
+    let mut event = full("user.login.failed", false);
+    event.metadata.ip_address = "2001:db8::7".parse().ok();
+    let (_, pairs) = read_cef(&write("cef", &event));
+    assert_eq!((pairs["c6a2"].as_str(), pairs.get("src")), ("2001:db8::7", None));
 }
 
 /// Reads an extension by the rules of the CEF revision: a key is a word before an `=` that no `\`

@@ -13,6 +13,8 @@ pub mod secret;
 pub mod url;
 
 #[cfg(test)]
+mod services;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Mutex;

@@ -23,7 +23,7 @@ const FIELDS: &[Field] = &[
     TLS,
 ];
 
-fn client(yaml: &str, base: &std::path::Path) -> Result<Client, SinkError> {
+pub(super) fn client(yaml: &str, base: &std::path::Path) -> Result<Client, SinkError> {
     let mut problems = Problems::new("t.yaml", yaml);
     let node = Node::parse(yaml, &mut problems).unwrap();
     let map = node.map(FIELDS, &mut problems).unwrap();
