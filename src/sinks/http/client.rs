@@ -195,6 +195,10 @@ impl Client {
         for (name, value) in &self.headers {
             headers.insert(name.clone(), value.clone());
         }
+        if body.is_empty() && request.method != Method::GET {
+            // A method with a body says so even of an empty one (RFC 9110 section 8.6).
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
+        }
         let unusable = |_| Failure::Connect("the URL cannot be asked for".into());
         let mut prepared = Request::builder()
             .method(request.method)
