@@ -15,6 +15,7 @@ pub mod event;
 pub mod exchange;
 pub mod filter;
 pub mod flow;
+pub mod format;
 pub mod glimpse;
 pub mod hint;
 pub mod identity;
