@@ -34,6 +34,8 @@ use crate::sinks::BuildCx;
 use crate::socket_activation::{self, Inherited, State, notify};
 use crate::spool::Spool;
 use crate::spool::memory::{self, MemorySpool};
+use crate::spool::settings::Durability;
+use crate::spool::store::EventStore;
 use crate::telemetry::Metrics;
 
 mod error;
@@ -153,7 +155,13 @@ pub fn bind_with(
     let admin = admin_listener.as_ref().and_then(|(l, _)| l.local_addr().ok());
 
     let metrics = Arc::new(Metrics::new());
-    let spool: Arc<dyn Spool> = Arc::new(MemorySpool::new(memory::DEFAULT_CAPACITY));
+    let spool: Arc<dyn Spool> = match config.spool.durability {
+        Durability::Memory => Arc::new(MemorySpool::new(memory::DEFAULT_CAPACITY)),
+        _ => {
+            let folder = overrides.data.clone().unwrap_or_else(|| config.data.clone());
+            Arc::new(EventStore::open(&folder, config.spool, metrics.clone())?)
+        }
+    };
     let mut key = [0; 32];
     getrandom::fill(&mut key).map_err(|e| StartError::System(io::Error::other(e.to_string())))?;
     let parts = build(&config, &overrides, colour, None, &metrics)?;
@@ -257,7 +265,12 @@ fn build(
     let cx = BuildCx { base: config.base.clone(), colour };
     let sinks = config.sinks.iter().map(|spec| {
         let sink = spec.plan.build(&cx).map_err(|source| StartError::Sink { name: spec.name.clone(), source })?;
-        Ok::<_, StartError>(RunningSinkSpec { name: spec.name.clone(), sink: sink.into(), filter: spec.filter.clone() })
+        Ok::<_, StartError>(RunningSinkSpec {
+            name: spec.name.clone(),
+            sink: sink.into(),
+            filter: spec.filter.clone(),
+            batch: spec.batch,
+        })
     });
     let sinks = sinks.collect::<Result<_, _>>()?;
     // Last, so that no file is made by a configuration that is refused.
@@ -369,10 +382,21 @@ impl Bound {
         join(threads, pipeline).await;
         let delivery = self.core.delivery.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(delivery) = delivery {
-            for (sink, left) in delivery.drain(deadline).await.left {
-                tracing::error!(%sink, events = left, "the sink did not take these before the end; they are lost");
+            let drained = delivery.drain(deadline).await;
+            for (sink, left) in drained.left {
+                match drained.kept {
+                    true => {
+                        tracing::info!(%sink, events = left, "the sink did not take these before the end; the next start goes on with them")
+                    }
+                    false => {
+                        tracing::error!(%sink, events = left, "the sink did not take these before the end; they are lost")
+                    }
+                }
             }
         }
+        let spool = self.spool.clone();
+        // It waits for the disk, within a bound of its own.
+        let _ = tokio::task::spawn_blocking(move || spool.close()).await;
         self.core.end_access_logs(deadline).await;
         // Until here it said that we drain, and how that goes.
         ending.send_replace(true);

@@ -77,6 +77,7 @@ impl Pipeline {
                 self.metrics.event(event.event_type.as_str(), event.outcome.as_str());
             }
             self.metrics.sessions.set(self.sessions.len() as i64);
+            self.spool.make_room();
             self.spool.append(events);
         }
     }

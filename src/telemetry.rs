@@ -32,6 +32,8 @@ pub enum Drop {
     Refused,
     /// The program ended before a sink had taken it.
     Shutdown,
+    /// The disk was too slow or away for too long: it is not in the event store.
+    StoreFull,
 }
 
 impl Drop {
@@ -43,6 +45,7 @@ impl Drop {
             Drop::SpoolFull => "spool_full",
             Drop::Refused => "refused",
             Drop::Shutdown => "shutdown",
+            Drop::StoreFull => "store_full",
         }
     }
 }
@@ -165,6 +168,12 @@ pub struct Metrics {
     pub access_log_dropped: Counter,
     /// Sessions remembered now.
     pub sessions: Gauge,
+    /// 1 while events are kept on disk as they should be.
+    pub store_healthy: Gauge,
+    /// Bytes of the event store that hold something.
+    pub store_bytes: Gauge,
+    sink_lag_bytes: Family<SinkLabel, Gauge>,
+    sink_lag_seconds: Family<SinkLabel, Gauge>,
 }
 
 impl Default for Metrics {
@@ -190,6 +199,10 @@ impl Metrics {
             config_current: Gauge::default(),
             access_log_dropped: Counter::default(),
             sessions: Gauge::default(),
+            store_healthy: Gauge::default(),
+            store_bytes: Gauge::default(),
+            sink_lag_bytes: Family::default(),
+            sink_lag_seconds: Family::default(),
             registry: Registry::default(),
         };
         registry.register("events", "events emitted, by type and outcome", metrics.events.clone());
@@ -213,11 +226,24 @@ impl Metrics {
             metrics.access_log_dropped.clone(),
         );
         registry.register("sessions", "sessions remembered now", metrics.sessions.clone());
+        registry.register(
+            "store_healthy",
+            "1 while events are kept on disk as they should be",
+            metrics.store_healthy.clone(),
+        );
+        registry.register("store_bytes", "bytes of the event store that hold something", metrics.store_bytes.clone());
+        registry.register("sink_lag_bytes", "bytes of the events waiting for a sink", metrics.sink_lag_bytes.clone());
+        registry.register(
+            "sink_lag_seconds",
+            "how long the oldest event waiting for a sink has waited",
+            metrics.sink_lag_seconds.clone(),
+        );
         // Every reason is shown from the start, so that an alert on it has a series to watch.
-        for reason in [Drop::Panic, Drop::SpoolFull, Drop::Refused, Drop::Shutdown] {
+        for reason in [Drop::Panic, Drop::SpoolFull, Drop::Refused, Drop::Shutdown, Drop::StoreFull] {
             let _ = metrics.dropped.get_or_create(&ReasonLabel { reason: reason.as_str().into() });
         }
         metrics.config_current.set(1);
+        metrics.store_healthy.set(1);
         Metrics { registry, ..metrics }
     }
 
@@ -255,7 +281,7 @@ impl Metrics {
         let blocks = self.traffic.lock().unwrap_or_else(PoisonError::into_inner);
         let full = blocks.iter().map(|b| b.queue_full.load(Relaxed)).sum();
         let mut losses = vec![(Drop::QueueFull.as_str(), full)];
-        for reason in [Drop::Panic, Drop::SpoolFull, Drop::Refused] {
+        for reason in [Drop::Panic, Drop::SpoolFull, Drop::Refused, Drop::StoreFull] {
             losses.push((reason.as_str(), self.dropped_so_far(reason)));
         }
         losses
@@ -274,10 +300,13 @@ impl Metrics {
         self.sink_events.get_or_create(&labels).inc_by(count);
     }
 
-    /// States how many events wait for a sink.
-    pub fn sink_lag(&self, sink: &str, events: u64) {
-        let lag = i64::try_from(events).unwrap_or(i64::MAX);
-        self.sink_lag.get_or_create(&SinkLabel { sink: sink.into() }).set(lag);
+    /// States what waits for a sink: events, bytes of their lines, and how long the oldest has waited.
+    pub fn sink_lag(&self, sink: &str, events: u64, bytes: u64, age: Duration) {
+        let label = SinkLabel { sink: sink.into() };
+        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        self.sink_lag.get_or_create(&label).set(number(events));
+        self.sink_lag_bytes.get_or_create(&label).set(number(bytes));
+        self.sink_lag_seconds.get_or_create(&label).set(number(age.as_secs()));
     }
 
     /// All metrics in the OpenMetrics text format, which Prometheus reads.

@@ -119,7 +119,7 @@ impl Sink for Scripted {
 }
 
 fn spec(name: &str, sink: &Arc<Scripted>) -> RunningSinkSpec {
-    RunningSinkSpec { name: name.into(), sink: sink.clone(), filter: Filter::default() }
+    RunningSinkSpec { name: name.into(), sink: sink.clone(), filter: Filter::default(), batch: BatchLimits::default() }
 }
 
 struct Bench {
@@ -170,7 +170,7 @@ async fn events_arrive_in_order_in_batches_of_bounded_size() {
     bench.append(3);
     assert_eq!(delivery.drain(AGES).await, nothing());
     assert!(sink.taken().into_iter().eq(1..=1204));
-    assert!(sink.calls().iter().all(|call| call.seqs.len() <= MAX_BATCH));
+    assert!(sink.calls().iter().all(|call| call.seqs.len() <= batch::MAX_EVENTS));
     assert_eq!((bench.sink("a", "delivered"), bench.sink("a", "retried"), bench.lag("a")), (1204, 0, 0));
 }
 
@@ -406,7 +406,12 @@ async fn draining_does_not_wait_for_a_sink_that_blocks_its_thread() {
     let bench = Bench::new(100);
     bench.append(2);
     let sink = Arc::new(Blocks(Mutex::new(blocked), called));
-    let delivery = bench.start(vec![RunningSinkSpec { name: "a".into(), sink, filter: Filter::default() }]);
+    let delivery = bench.start(vec![RunningSinkSpec {
+        name: "a".into(),
+        sink,
+        filter: Filter::default(),
+        batch: BatchLimits::default(),
+    }]);
     entered.wait_for(|entered| *entered).await.unwrap();
     assert_eq!(delivery.drain(Duration::ZERO).await.left, [("a".to_owned(), 2)]);
     drop(release);

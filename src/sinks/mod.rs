@@ -8,6 +8,7 @@
 //! To add one: a file in this folder with its fields, `check`, `build` and `send`, and its `KIND`
 //! in [`SINKS`]. `docs/writing-a-sink.md` walks through it.
 
+pub mod batch;
 pub mod file;
 pub mod stdout;
 
@@ -25,6 +26,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use self::batch::BatchLimits;
 use crate::config::node::{Key, Map, Node, Value, clip, suggest};
 use crate::config::problem::{Problem, Problems};
 use crate::config::shape::{Field, Kind};
@@ -50,6 +52,7 @@ pub const COMMON: &[Field] = &[
         "event types it gets (`*` stands for anything); all without it",
     ),
     Field::new("except", Kind::OneOrList(&Kind::Str), "", "event types it does not get (`*` stands for anything)"),
+    Field::new("batch", Kind::Map(batch::FIELDS), "", "how many events it is given at once"),
 ];
 
 /// The longest `name:`, in bytes.
@@ -143,6 +146,8 @@ pub struct SinkSpec {
     pub kind: &'static str,
     /// Which events it gets.
     pub filter: Filter,
+    /// How many at once.
+    pub batch: BatchLimits,
     /// Its checked configuration.
     pub plan: Box<dyn SinkPlan>,
 }
@@ -216,13 +221,14 @@ fn read_one<'n>(node: &'n Node, problems: &mut Problems) -> Option<(SinkSpec, Op
     let (shared, own) = (part(node, entries, COMMON), part(node, entries, kind.fields));
     let shared = shared.map(COMMON, problems)?;
     let filter = Filter::check(&shared, problems);
+    let batch = BatchLimits::check(shared.get("batch"), problems);
     let named = entries.iter().find(|(k, v)| k.text == "name" && !matches!(v.value, Value::Null)).map(|(_, v)| v);
     let name = match named {
         Some(at) => check_name(at, problems)?,
         None => kind.name.to_owned(),
     };
     let plan = (kind.check)(&own.map(kind.fields, problems)?, problems)?;
-    Some((SinkSpec { name, kind: kind.name, filter, plan }, named))
+    Some((SinkSpec { name, kind: kind.name, filter, batch, plan }, named))
 }
 
 fn part(node: &Node, entries: &[(Key, Node)], fields: &[Field]) -> Node {

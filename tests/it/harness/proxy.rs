@@ -26,6 +26,7 @@ pub struct Proxy {
     pub spool: Arc<dyn Spool>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    _data: tempfile::TempDir,
 }
 
 impl Proxy {
@@ -56,8 +57,13 @@ impl Proxy {
 
     fn start(config: settings::Config, file: Option<PathBuf>, plain: bool) -> Proxy {
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
-        let overrides =
-            Overrides { listen: plain.then(|| free.into()), admin: Some(Some(free)), ..Overrides::default() };
+        let data = tempfile::tempdir().expect("a folder");
+        let overrides = Overrides {
+            listen: plain.then(|| free.into()),
+            admin: Some(Some(free)),
+            data: Some(data.path().join("data")),
+            ..Overrides::default()
+        };
         let (started, bound) = sync_channel(1);
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
@@ -74,7 +80,7 @@ impl Proxy {
             runtime.block_on(running).unwrap_or_else(|e| panic!("{e}"));
         });
         let (address, admin, spool) = bound.recv().expect("authtap starts");
-        Proxy { address, admin, spool, stop: Some(stop), thread: Some(thread) }
+        Proxy { address, admin, spool, stop: Some(stop), thread: Some(thread), _data: data }
     }
 
     /// The first events, as soon as there are `count`.
