@@ -44,7 +44,7 @@ mod reload;
 mod tests;
 
 pub use error::StartError;
-use reload::{Core, config_text, content_hash, reload_handle, watch_over};
+use reload::{Core, config_text, content_hash, reload_handle, replay_handle, watch_over};
 
 /// What the command line says over the file.
 #[derive(Clone, Debug, Default)]
@@ -348,6 +348,7 @@ impl Bound {
                 readiness: readiness.clone(),
                 config: config_text(&self.core),
                 reload: reload_handle(&self.core),
+                replay: replay_handle(&self.core),
                 auth,
             };
             tokio::spawn(serve_admin(listener, state, ended))

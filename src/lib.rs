@@ -14,6 +14,7 @@ pub mod enrich;
 pub mod event;
 pub mod exchange;
 pub mod filter;
+pub mod history;
 pub mod pipeline;
 pub mod proxy;
 pub mod rules;

@@ -29,9 +29,10 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 use self::db::Block;
-pub use self::db::{MAX_DEAD_LETTERS, address_key};
+pub use self::db::{MAX_DEAD_LETTERS, address_key, texts};
 use self::lock::{Lock, LockError};
 use self::read::Reader;
+pub use self::read::position_at;
 use self::schema::BLOCK;
 use super::settings::{Durability, SpoolSettings};
 use super::{Ack, Backlog, Batch, DeadLetter, Spool, Stored, Written};
@@ -370,6 +371,7 @@ impl Spool for EventStore {
         self.shared.state().recent(after, max)
     }
 
+    #[allow(clippy::misnamed_getters, reason = "the newest that a reader can see")]
     fn newest(&self) -> u64 {
         self.shared.state().visible
     }
@@ -476,7 +478,7 @@ impl Spool for EventStore {
             let behind =
                 number.saturating_mul(BLOCK).saturating_add(BLOCK - 1).min(state.visible).saturating_sub(after);
             let share = behind.min(b.events);
-            if b.events == 0 { 0 } else { b.bytes.saturating_mul(share) / b.events }
+            b.bytes.saturating_mul(share).checked_div(b.events).unwrap_or(0)
         });
         let bytes = bytes.fold(0_u64, u64::saturating_add);
         let first =
@@ -488,13 +490,10 @@ impl Spool for EventStore {
     }
 
     fn position_at(&self, since: Timestamp) -> u64 {
-        let state = self.shared.state();
-        let first = state.blocks.iter().find(|(_, b)| b.last_time >= since.as_millis());
-        match first {
-            Some((number, _)) => number.saturating_mul(BLOCK).saturating_sub(1).max(state.before_oldest),
-            // Younger than all that is written: the ring may have it.
-            None => state.committed,
-        }
+        self.shared.reader.position_at(since).unwrap_or_else(|error| {
+            tracing::warn!(%error, "the event store cannot be asked for a moment");
+            self.newest()
+        })
     }
 
     fn rewind(&self, sink: &str, position: u64, dead_letters: bool) {

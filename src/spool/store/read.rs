@@ -10,8 +10,8 @@ use rusqlite::{Connection, params};
 
 use super::super::{Batch, DeadLetter, Stored};
 use super::db::{sql, unsigned};
-use super::schema;
-use crate::event::Event;
+use super::schema::{self, BLOCK};
+use crate::event::{Event, Timestamp};
 
 /// The most bytes of lines that are read at once, so that a few huge events do not fill memory.
 const MAX_BYTES: usize = 8 << 20;
@@ -72,6 +72,10 @@ impl Reader {
         })
     }
 
+    pub(super) fn position_at(&self, since: Timestamp) -> rusqlite::Result<u64> {
+        self.with(|db| position_at(db, since))
+    }
+
     pub(super) fn dead_letters(&self, sink: &str, after: i64, max: usize) -> rusqlite::Result<Vec<DeadLetter>> {
         self.with(|db| {
             let mut statement = db.prepare_cached(
@@ -86,6 +90,25 @@ impl Reader {
             }
             Ok(found)
         })
+    }
+}
+
+/// The position before the first event at or after a moment; the newest if there is none.
+///
+/// # Errors
+/// The file cannot be read.
+pub fn position_at(db: &Connection, since: Timestamp) -> rusqlite::Result<u64> {
+    let at = since.as_millis();
+    let block: Option<i64> =
+        db.query_row("SELECT min(block) FROM blocks WHERE last_time >= ?1", [at], |row| row.get(0))?;
+    let from = block.map_or(i64::MAX, |block| block.saturating_mul(sql(BLOCK)));
+    let first: Option<i64> =
+        db.query_row("SELECT min(seq) FROM events WHERE seq >= ?1 AND time >= ?2", params![from, at], |row| {
+            row.get(0)
+        })?;
+    match first {
+        Some(first) => Ok(unsigned(first).saturating_sub(1)),
+        None => db.query_row("SELECT coalesce(max(seq), 0) FROM events", [], |row| row.get(0)).map(unsigned),
     }
 }
 

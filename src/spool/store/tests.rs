@@ -412,7 +412,9 @@ fn a_clock_that_steps_back_changes_no_order_and_is_found_by_its_time() {
     let found: Vec<String> = all(&store).0.into_iter().map(|(_, who)| who).collect();
     assert_eq!(found, ["late", "early", "latest"]);
     assert_eq!(query::<i64>(folder.path(), "SELECT first_time FROM blocks"), 1_000_000);
-    assert_eq!(store.position_at(Timestamp::from_millis(2_500_000)), 0, "the block holds events as young as that");
+    assert_eq!(store.position_at(Timestamp::from_millis(2_500_000)), 2);
+    assert_eq!(store.position_at(Timestamp::from_millis(1_500_000)), 0);
+    assert_eq!(store.position_at(Timestamp::from_millis(9_000_000)), 3, "nothing is as young as that");
 }
 
 #[test]
