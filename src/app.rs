@@ -285,7 +285,11 @@ fn build(
             forwarded: config.forwarded,
             timeouts: config.timeouts,
             limits: config.limits,
-            capture: CaptureConfig { rules: config.rules.clone(), limits: config.capture },
+            capture: CaptureConfig {
+                rules: config.rules.clone(),
+                limits: config.capture,
+                hold: config.spool.durability == Durability::Sync,
+            },
             access_log,
         },
         pipeline: PipelineConfig { enrichers: Arc::new(enrichers), session: config.session.clone() },

@@ -63,10 +63,16 @@ impl Pipeline {
         while queue.blocking_recv_many(&mut batch, BATCH) > 0 {
             self.follow_reload();
             let mut events = Vec::with_capacity(batch.len());
-            for captured in batch.drain(..) {
+            let mut awaited = Vec::new();
+            for mut captured in batch.drain(..) {
+                let written = captured.written.take();
                 // State touched before a panic is a map entry at worst, never half-written.
                 match catch_unwind(AssertUnwindSafe(|| self.events_of(&captured))) {
-                    Ok(found) => events.extend(found),
+                    Ok(found) => {
+                        // Without an event there is nothing to wait for: dropped here.
+                        awaited.extend(written.filter(|_| !found.is_empty()));
+                        events.extend(found);
+                    }
                     Err(_) => {
                         self.metrics.dropped(Drop::Panic, 1);
                         tracing::error!(exchange = ?captured.exchange, "a rule, extractor or enricher panicked; the exchange is lost");
@@ -79,6 +85,7 @@ impl Pipeline {
             self.metrics.sessions.set(self.sessions.len() as i64);
             self.spool.make_room();
             self.spool.append(events);
+            self.spool.when_on_disk(awaited);
         }
     }
 

@@ -67,6 +67,8 @@ pub struct Traffic {
     pub captured: AtomicU64,
     /// Exchanges lost because the queue was full.
     pub queue_full: AtomicU64,
+    /// Answers that were held until their event is on disk, and let go because that took too long.
+    pub let_go: AtomicU64,
     /// How often an address of the application was put out for a while, after failures in a row.
     pub ejections: AtomicU64,
     /// Connections closed because a limit of connections was reached.
@@ -369,6 +371,11 @@ impl Collector for TrafficCollector {
             ("connections_accepted", "connections accepted", sum(&|b| b.accepted.load(Relaxed))),
             ("exchanges_captured", "exchanges handed to the pipeline", sum(&|b| b.captured.load(Relaxed))),
             ("exchanges_dropped", "exchanges lost because the queue was full", sum(&|b| b.queue_full.load(Relaxed))),
+            (
+                "answers_let_go",
+                "answers held for the disk (durability: sync) and let go after a second",
+                sum(&|b| b.let_go.load(Relaxed)),
+            ),
             (
                 "connections_refused",
                 "connections closed because a limit was reached",

@@ -6,6 +6,7 @@
 //! bounded prefix is copied, and the finished exchange is offered to a bounded queue: full means
 //! counted and gone.
 
+pub mod hold;
 pub mod pending;
 pub mod queue;
 pub mod tee;
@@ -65,4 +66,6 @@ pub struct CaptureConfig {
     pub rules: Arc<RuleSet>,
     /// How much is kept.
     pub limits: Limits,
+    /// True if the end of an answer is held until its event is on disk.
+    pub hold: bool,
 }

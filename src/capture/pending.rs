@@ -13,8 +13,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, StatusCode, Uri};
+use tokio::sync::oneshot;
 
 use super::CaptureConfig;
+use super::hold::OnDisk;
 use super::queue::{Captured, Held, Queue};
 use super::tee::Copier;
 use crate::event::Timestamp;
@@ -47,6 +49,7 @@ pub type RequestCopy = Rc<RefCell<Copier>>;
 /// One exchange in the making; hands itself over when dropped.
 pub struct Pending {
     inner: Option<Box<Inner>>,
+    on_disk: Option<OnDisk>,
 }
 
 struct Inner {
@@ -70,6 +73,7 @@ struct Inner {
     rules: Arc<RuleSet>,
     queue: Queue,
     stats: Arc<Traffic>,
+    written: Option<oneshot::Sender<()>>,
 }
 
 impl Pending {
@@ -79,7 +83,9 @@ impl Pending {
         let candidates = config.rules.candidates(&facts)?;
         let request_copy =
             candidates.wants_request_body.then(|| Rc::new(RefCell::new(Copier::new(config.limits.request_body))));
+        let (written, waits) = config.hold.then(oneshot::channel).unzip();
         Some(Pending {
+            on_disk: waits.map(|waits| OnDisk::new(waits, stats.clone())),
             inner: Some(Box::new(Inner {
                 started: Instant::now(),
                 began: Timestamp::now(),
@@ -101,6 +107,7 @@ impl Pending {
                 rules: config.rules.clone(),
                 queue: queue.clone(),
                 stats: stats.clone(),
+                written,
             })),
         })
     }
@@ -136,6 +143,11 @@ impl Pending {
         if let Some(copy) = self.inner.as_mut().and_then(|i| i.response_copy.as_mut()) {
             copy.see(data);
         }
+    }
+
+    /// What the end of the answer waits for, if it is to wait; the time it may take begins now.
+    pub fn on_disk(&mut self) -> Option<OnDisk> {
+        self.on_disk.take().map(OnDisk::begun)
     }
 
     /// The exchange ended; hands it over now.
@@ -187,7 +199,13 @@ impl Inner {
             ended: self.ended,
         };
         self.queue.offer(
-            Captured { exchange, candidates: self.candidates, rules: self.rules, held: Held::default() },
+            Captured {
+                exchange,
+                candidates: self.candidates,
+                rules: self.rules,
+                held: Held::default(),
+                written: self.written,
+            },
             &self.stats,
         );
     }

@@ -171,6 +171,11 @@ pub trait Spool: Send + Sync {
         Written::already()
     }
 
+    /// Uses these when everything appended so far is on disk; drops them if it will not be.
+    fn when_on_disk(&self, tell: Vec<oneshot::Sender<()>>) {
+        drop(tell);
+    }
+
     /// What waits behind a position.
     fn backlog(&self, after: u64) -> Backlog {
         Backlog { events: self.newest().saturating_sub(after), ..Backlog::default() }

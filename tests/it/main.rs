@@ -14,6 +14,7 @@ mod layers;
 mod operation;
 mod reload;
 mod secrets;
+mod spool;
 mod streaming;
 mod tls;
 mod told;

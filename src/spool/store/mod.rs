@@ -466,6 +466,22 @@ impl Spool for EventStore {
         Written::when(receiver)
     }
 
+    fn when_on_disk(&self, tell: Vec<oneshot::Sender<()>>) {
+        if tell.is_empty() {
+            return;
+        }
+        {
+            let mut state = self.shared.state();
+            if state.degraded.is_some() || state.waiting() == 0 {
+                // Dropped: nobody is to wait for a disk that is not there, or for nothing.
+                return;
+            }
+            state.waiters.extend(tell);
+            state.urgent = true;
+        }
+        self.shared.work.notify_one();
+    }
+
     fn backlog(&self, after: u64) -> Backlog {
         let state = self.shared.state();
         let events = state.visible.saturating_sub(after);
