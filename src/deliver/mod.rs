@@ -336,7 +336,11 @@ impl Feeder {
             }
             if in_hand.is_empty() {
                 self.show_lag(Backlog::default());
-                if orders.finish.is_some() || !self.wait_for_more().await {
+                if orders.finish.is_some() {
+                    break;
+                }
+                // More dead letters are no news that would end a wait.
+                if !self.spool.wants_dead_letters(&self.name) && !self.wait_for_more().await {
                     break;
                 }
             } else if self.attempt(&orders, &in_hand).await {

@@ -82,6 +82,7 @@ const LOG_LIMIT: u32 = 64 << 20;
 /// # Errors
 /// SQLite's; [`is_damaged`] tells a broken file from one that cannot be had now.
 pub fn open(path: &Path) -> rusqlite::Result<Connection> {
+    private(path);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut db = Connection::open_with_flags(path, flags)?;
     db.busy_timeout(BUSY)?;
@@ -95,6 +96,14 @@ pub fn open(path: &Path) -> rusqlite::Result<Connection> {
     db.set_prepared_statement_cache_capacity(64);
     migrate(&mut db)?;
     Ok(db)
+}
+
+/// Makes the file for its owner only, if it is not there: events name people. The log gets the same
+/// mode from SQLite.
+fn private(path: &Path) {
+    use std::os::unix::fs::OpenOptionsExt;
+    // Why it cannot be made, SQLite says next.
+    let _ = std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(path);
 }
 
 /// Opens the file to read. Works beside a running writer, and on a folder that cannot be written

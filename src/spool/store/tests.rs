@@ -187,6 +187,21 @@ fn a_burst_beyond_the_bound_is_counted_and_the_rest_is_kept() {
 }
 
 #[test]
+fn what_names_people_is_for_its_owner_only() {
+    use std::os::unix::fs::PermissionsExt;
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().join("a/data");
+    let store = open(&data);
+    store.append(vec![login("alice")]);
+    store.on_disk().wait_blocking();
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&data), 0o700);
+    for file in [FILE, "events.db-wal", "events.db-shm"] {
+        assert_eq!(mode(&data.join(file)), 0o600, "{file}");
+    }
+}
+
+#[test]
 fn two_processes_cannot_have_one_folder() {
     let folder = tempfile::tempdir().unwrap();
     let first = open(folder.path());
