@@ -36,7 +36,7 @@ impl History {
         if !statement.readonly() {
             return Err(HistoryError::Refused("--sql only reads: write one SELECT".into()));
         }
-        let names: Vec<String> = statement.column_names().into_iter().map(str::to_owned).collect();
+        let names: Vec<String> = statement.column_names().map(str::to_owned).collect();
         columns(&names)?;
         let mut rows = statement.query([])?;
         while let Some(found) = rows.next()? {

@@ -128,6 +128,10 @@ pub struct Held {
 }
 
 /// An answer's body on its way to the client.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly every answer is the large one; a box would be an allocation a request"
+)]
 pub enum ResponseBody {
     /// The application's.
     Upstream {
@@ -142,7 +146,7 @@ pub enum ResponseBody {
         /// While it lives, the client waits for us and is not idle.
         hold: Hold,
         /// The last piece, until the event that the answer gave is on disk.
-        held: Option<Held>,
+        held: Option<Box<Held>>,
     },
     /// One of our own.
     Own(Option<Bytes>),
@@ -181,7 +185,7 @@ impl ResponseBody {
         }
         if let Some(mut pending) = pending.take() {
             if ended == Ended::Complete {
-                *held = pending.on_disk().map(|on_disk| Held { on_disk, last: None });
+                *held = pending.on_disk().map(|on_disk| Box::new(Held { on_disk, last: None }));
             }
             pending.finish(ended);
         }
@@ -240,8 +244,9 @@ impl Body for ResponseBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             ResponseBody::Own(data) => SizeHint::with_exact(data.as_ref().map_or(0, |d| d.len() as u64)),
-            ResponseBody::Upstream { held: Some(Held { last: Some(last), .. }), .. } => {
-                SizeHint::with_exact(last.data_ref().map_or(0, |data| data.len() as u64))
+            ResponseBody::Upstream { held: Some(held), .. } => {
+                let last = held.last.as_ref().and_then(Frame::data_ref);
+                SizeHint::with_exact(last.map_or(0, |data| data.len() as u64))
             }
             ResponseBody::Upstream { inner, .. } => inner.size_hint(),
         }
