@@ -1,6 +1,6 @@
 //! What the event store costs: durable appends with one sink reading along, on one core, and a
-//! question about one actor among a million events. `docs/store.md` has figures and how to repeat
-//! them: `taskset -c 1 cargo bench --bench spool`.
+//! question about one actor among a million events. `docs/store.md` says how to repeat it:
+//! `taskset -c 1 cargo bench --bench spool`.
 //!
 //! Plain, not by criterion: each figure is one long run over a file that grows as in use.
 
