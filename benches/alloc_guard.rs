@@ -91,7 +91,7 @@ fn main() -> ExitCode {
 /// What is counted: `times` requests, one like the other.
 fn repeat(case: &Case, times: u64) -> ExitCode {
     let (Some(config), _) = settings::check("guard", ROUTES) else { return ExitCode::from(2) };
-    let capture = CaptureConfig { rules: config.rules, limits: config.capture };
+    let capture = CaptureConfig { rules: config.rules, limits: config.capture, auto: None };
     let (queue, mut receiver) = Queue::new(8);
     let stats = Arc::new(Traffic::default());
     let uri = Uri::from_static(case.target);

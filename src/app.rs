@@ -57,6 +57,8 @@ pub struct Overrides {
     pub workers: Option<usize>,
     /// Folder for what must outlive the process.
     pub data: Option<PathBuf>,
+    /// Capture without routes.
+    pub auto: Option<bool>,
 }
 
 /// Reads and checks a configuration file.
@@ -260,6 +262,10 @@ fn build(
         Ok::<_, StartError>(RunningSinkSpec { name: spec.name.clone(), sink: sink.into(), filter: spec.filter.clone() })
     });
     let sinks = sinks.collect::<Result<_, _>>()?;
+    let auto = overrides.auto.unwrap_or(config.auto);
+    // What it knows of pages and clients goes on over a reload.
+    let known = before.and_then(|live| live.capture.auto.clone());
+    let auto = auto.then(|| known.unwrap_or_default());
     // Last, so that no file is made by a configuration that is refused.
     let (access_log, thread) = access_log(config, before.and_then(|live| live.access_log.as_ref()), metrics)?;
     Ok(Parts {
@@ -272,7 +278,7 @@ fn build(
             forwarded: config.forwarded,
             timeouts: config.timeouts,
             limits: config.limits,
-            capture: CaptureConfig { rules: config.rules.clone(), limits: config.capture },
+            capture: CaptureConfig { rules: config.rules.clone(), limits: config.capture, auto },
             access_log,
         },
         pipeline: PipelineConfig { enrichers: Arc::new(enrichers), session: config.session.clone() },

@@ -6,13 +6,16 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
+use crate::auto::{Auto, Lent};
 use crate::capture::queue::Captured;
 use crate::enrich::Enrichers;
-use crate::event::{Event, EventId, EventType, Outcome};
+use crate::event::{Event, EventId, EventType, Outcome, Timestamp};
+use crate::exchange::Exchange;
 use crate::rules::facts::Facts;
 use crate::rules::{Decision, extract};
 use crate::session::{Handle, SessionConfig, Sessions};
@@ -30,11 +33,15 @@ pub struct PipelineConfig {
     pub session: SessionConfig,
 }
 
+/// How long the pipeline sleeps at most while a sign-in waits for its next page.
+const TICK: Duration = Duration::from_millis(500);
+
 /// The pipeline's state.
 pub struct Pipeline {
     config: Arc<ArcSwap<PipelineConfig>>,
     current: Arc<PipelineConfig>,
     sessions: Sessions,
+    auto: Auto,
     spool: Arc<dyn Spool>,
     metrics: Arc<Metrics>,
 }
@@ -49,20 +56,31 @@ impl Pipeline {
     ) -> Pipeline {
         let current = config.load_full();
         let sessions = Sessions::new(current.session.clone(), key);
-        Pipeline { config, current, sessions, spool, metrics }
+        Pipeline { config, current, sessions, auto: Auto::default(), spool, metrics }
     }
 
     /// Runs on a thread of its own until every sender of the queue is gone, then ends with
     /// everything appended.
     pub fn start(self, queue: mpsc::Receiver<Captured>) -> std::io::Result<JoinHandle<()>> {
-        std::thread::Builder::new().name("pipeline".into()).spawn(move || self.run(queue))
+        let clock = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        std::thread::Builder::new().name("pipeline".into()).spawn(move || self.run(queue, &clock))
     }
 
-    fn run(mut self, mut queue: mpsc::Receiver<Captured>) {
+    fn run(mut self, mut queue: mpsc::Receiver<Captured>, clock: &tokio::runtime::Runtime) {
         let mut batch = Vec::with_capacity(BATCH);
-        while queue.blocking_recv_many(&mut batch, BATCH) > 0 {
+        loop {
+            let ended = match self.auto.deadline() {
+                None => queue.blocking_recv_many(&mut batch, BATCH) == 0,
+                // Something waits for an exchange that may never come.
+                Some(_) => {
+                    let next = async { tokio::time::timeout(TICK, queue.recv_many(&mut batch, BATCH)).await };
+                    clock.block_on(next) == Ok(0)
+                }
+            };
             self.follow_reload();
             let mut events = Vec::with_capacity(batch.len());
+            let now = (!ended).then(Timestamp::now);
+            events.extend(self.auto.overdue(now, &mut self.sessions));
             for captured in batch.drain(..) {
                 // State touched before a panic is a map entry at worst, never half-written.
                 match catch_unwind(AssertUnwindSafe(|| self.events_of(&captured))) {
@@ -78,6 +96,9 @@ impl Pipeline {
             }
             self.metrics.sessions.set(self.sessions.len() as i64);
             self.spool.append(events);
+            if ended {
+                return;
+            }
         }
     }
 
@@ -96,7 +117,9 @@ impl Pipeline {
         let presented = self.sessions.presented(&exchange.request.headers);
         let known = self.sessions.recall(&presented, exchange.answered);
         facts.session_known = Some(known.as_ref().is_some_and(|k| !k.pending));
-        let Some(decision) = captured.rules.decide(&captured.candidates, &facts) else { return Vec::new() };
+        let Some(decision) = captured.rules.decide(&captured.candidates, &facts) else {
+            return if captured.auto { self.without_a_route(&facts, exchange) } else { Vec::new() };
+        };
         let handed_out = self.handed_out(&decision, &facts);
 
         let mut event = extract::event(&decision, &facts, exchange);
@@ -117,6 +140,13 @@ impl Pipeline {
         let mut events = vec![event];
         events.extend(further);
         events
+    }
+
+    /// The events of an exchange that no route took.
+    fn without_a_route(&mut self, facts: &Facts<'_>, exchange: &Exchange) -> Vec<Event> {
+        let enrichers = &self.current.enrichers;
+        let enrich = |event: &mut Event| enrichers.enrich(exchange, event);
+        self.auto.observe(facts, exchange, &mut Lent { sessions: &mut self.sessions, enrich: &enrich })
     }
 
     /// Sessions and tokens that the answer hands out.

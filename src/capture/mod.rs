@@ -12,6 +12,7 @@ pub mod tee;
 
 use std::sync::Arc;
 
+use crate::auto::gate::Gate;
 use crate::config::node::Node;
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
@@ -65,4 +66,6 @@ pub struct CaptureConfig {
     pub rules: Arc<RuleSet>,
     /// How much is kept.
     pub limits: Limits,
+    /// What is kept of exchanges that no route is about, if capture without routes is on.
+    pub auto: Option<Arc<Gate>>,
 }

@@ -17,6 +17,7 @@ use http::{HeaderMap, Method, StatusCode, Uri};
 use super::CaptureConfig;
 use super::queue::{Captured, Held, Queue};
 use super::tee::Copier;
+use crate::auto::gate::{Gate, Keep, PAGE_BYTES};
 use crate::event::Timestamp;
 use crate::exchange::{ClientTls, Ended, Exchange, Kept, Request, Response};
 use crate::rules::facts::Facts;
@@ -68,15 +69,26 @@ struct Inner {
     ended: Ended,
     candidates: Candidates,
     rules: Arc<RuleSet>,
+    auto: Option<Arc<Gate>>,
     queue: Queue,
     stats: Arc<Traffic>,
 }
 
 impl Pending {
-    /// A guard if a route may be about this request; `None`, without an allocation, if none is.
+    /// A guard if a route, or capture without routes, may be about this request; `None`, without an
+    /// allocation, if none is.
     pub fn begin(config: &CaptureConfig, head: &Head<'_>, queue: &Queue, stats: &Arc<Traffic>) -> Option<Pending> {
         let facts = Facts::of_request(head.method, head.uri, head.host, head.headers);
-        let candidates = config.rules.candidates(&facts)?;
+        let auto = config.auto.as_ref().filter(|_| Gate::may_matter(head.method, head.uri, head.headers));
+        let wanted = auto.is_some() && Gate::wants_request_body(head.method, head.headers);
+        let candidates = match config.rules.candidates(&facts) {
+            Some(mut candidates) => {
+                candidates.wants_request_body |= wanted;
+                candidates
+            }
+            None if auto.is_some() => Candidates::none(wanted),
+            None => return None,
+        };
         let request_copy =
             candidates.wants_request_body.then(|| Rc::new(RefCell::new(Copier::new(config.limits.request_body))));
         Some(Pending {
@@ -99,6 +111,7 @@ impl Pending {
                 ended: Ended::ClientGone,
                 candidates,
                 rules: config.rules.clone(),
+                auto: auto.cloned(),
                 queue: queue.clone(),
                 stats: stats.clone(),
             })),
@@ -127,6 +140,20 @@ impl Pending {
         facts.at = now;
         if inner.rules.wants_answer(&inner.candidates, &facts) {
             inner.response_copy = Some(Copier::new(inner.response_limit));
+        }
+        if let Some(gate) = &inner.auto {
+            let request = (&inner.method, &inner.uri, inner.host.as_str(), &inner.headers);
+            match gate.keep(request, inner.client_ip, (status, headers), now) {
+                Keep::Nothing if inner.candidates.is_none() => {
+                    self.inner = None;
+                    return;
+                }
+                Keep::Nothing => inner.auto = None,
+                Keep::Head => {}
+                Keep::Page | Keep::Body if inner.response_copy.is_some() => {}
+                Keep::Page => inner.response_copy = Some(Copier::new(inner.response_limit.min(PAGE_BYTES))),
+                Keep::Body => inner.response_copy = Some(Copier::new(inner.response_limit)),
+            }
         }
         inner.response = Some((status, headers.clone()));
     }
@@ -187,7 +214,13 @@ impl Inner {
             ended: self.ended,
         };
         self.queue.offer(
-            Captured { exchange, candidates: self.candidates, rules: self.rules, held: Held::default() },
+            Captured {
+                exchange,
+                candidates: self.candidates,
+                rules: self.rules,
+                auto: self.auto.is_some(),
+                held: Held::default(),
+            },
             &self.stats,
         );
     }

@@ -25,6 +25,8 @@ pub struct Captured {
     pub candidates: Candidates,
     /// The rule set that was in force when the request came.
     pub rules: Arc<RuleSet>,
+    /// True if it may be looked at where no route takes it.
+    pub auto: bool,
     /// The bytes it holds of the queue's bound; given back when it is dropped.
     pub held: Held,
 }
@@ -106,7 +108,7 @@ mod tests {
             response: None,
             ended: Ended::Complete,
         };
-        Captured { exchange, candidates, rules, held: Held::default() }
+        Captured { exchange, candidates, rules, auto: false, held: Held::default() }
     }
 
     #[test]

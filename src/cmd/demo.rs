@@ -52,6 +52,7 @@ async fn start(listen: SocketAddr) -> Result<Bound, StartError> {
         admin: Some(None),
         workers: Some(1),
         data: None,
+        auto: Some(false),
     };
     app::bind(config, None, overrides, false)
 }

@@ -84,9 +84,9 @@ pub const FIELDS: &[Field] = &[
     Field::new("timeouts", Kind::Map(upstream::TIMEOUT_FIELDS), "", "times allowed"),
     Field::new(
         "auto",
-        Kind::Word(&["off"]),
+        Kind::Bool,
         "off",
-        "recognise logins without routes: not built yet, so off is the only value",
+        "recognise logins and their like where no route is about them; on by itself without a file",
     ),
     Field::new(
         "session",
@@ -135,6 +135,8 @@ pub struct Config {
     pub session: SessionConfig,
     /// How much of a body is copied.
     pub capture: capture::Limits,
+    /// Capture without routes.
+    pub auto: bool,
     /// What is allowed of connections and requests.
     pub limits: Limits,
     /// What is added to events.
@@ -264,7 +266,6 @@ pub fn check(file: &str, source: &str) -> (Option<Config>, Problems) {
 fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
     let map = root.map(FIELDS, problems)?;
     version(&map, problems);
-    auto(&map, problems);
     let session = SessionConfig::check(map.get("session"), problems);
     let routes = map.list("routes", problems);
     let rules = RuleSet::check(routes, &session.cookies, problems);
@@ -291,6 +292,7 @@ fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
         session,
         limits: Limits::check(map.get("limits"), problems),
         capture: capture::Limits::check(map.get("capture"), problems),
+        auto: map.bool("auto", problems).unwrap_or(false),
         enrich: enrich::check(&map, problems),
         admin: admin(&map, problems),
         access_log: access_log::check(map.get("access_log"), problems),
@@ -306,14 +308,6 @@ fn version(map: &Map<'_>, problems: &mut Problems) {
     if node.scalar() != Some("1") {
         let message = format!("there is no version {} of this format", node.describe());
         problems.error_hint(node, message, "write `version: 1`; it is not the version of your own file");
-    }
-}
-
-fn auto(map: &Map<'_>, problems: &mut Problems) {
-    let Some(node) = map.get("auto") else { return };
-    if node.bool(problems) == Some(true) {
-        let message = "capture without routes is not built yet".into();
-        problems.error_hint(node, message, "write `auto: off`, or take the key away, and name the routes yourself");
     }
 }
 

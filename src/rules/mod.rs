@@ -55,6 +55,18 @@ pub struct Candidates {
     pub wants_request_body: bool,
 }
 
+impl Candidates {
+    /// No route: for an exchange that is looked at without one.
+    pub fn none(wants_request_body: bool) -> Candidates {
+        Candidates { routes: Vec::new(), wants_request_body }
+    }
+
+    /// True if there is no route.
+    pub fn is_none(&self) -> bool {
+        self.routes.is_empty()
+    }
+}
+
 /// What an exchange was decided to be.
 #[derive(Debug)]
 pub struct Decision<'r> {
