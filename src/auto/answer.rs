@@ -169,6 +169,22 @@ pub fn looks_like_a_session(name: &str, value: &[u8]) -> bool {
     !NO_SESSION.iter().any(|n| name.contains(n)) && looks_like_a_secret(value)
 }
 
+/// The name at the beginning of a session that is made of several parts (`alice|1700000000|…`), as
+/// applications write it that keep their sessions in signed cookies. Never one of the other parts.
+pub fn name_in_session(cookie: &str, value: &[u8]) -> Option<Text> {
+    let value = std::str::from_utf8(value).ok()?.replace("%7C", "|").replace("%7c", "|");
+    let (name, rest) = value.split_once('|')?;
+    let words = Words::of(cookie);
+    let plausible = (2..=60).contains(&name.len())
+        && name.bytes().any(|b| b.is_ascii_alphabetic())
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-@+".contains(&b))
+        && !looks_like_a_secret(name.as_bytes())
+        && rest.contains('|');
+    let named =
+        words.say(&LOGIN) || words.say(&super::words::IDENTIFIER) || cookie.to_ascii_lowercase().contains("logged");
+    Text::identifier(name).filter(|_| plausible && named)
+}
+
 /// True for a value that could not be guessed: sixteen or more characters of a token's alphabet,
 /// letters and digits among them.
 pub fn looks_like_a_secret(value: &[u8]) -> bool {
@@ -470,6 +486,15 @@ mod tests {
         let found = said(r#"{"data":{"user":{"id":7,"email":"a@example.test","username":"a"}}}"#).actor;
         assert_eq!((found.id.as_ref().map(Text::as_str), found.label()), (Some("7"), Some("a@example.test")));
         assert!(said(r#"{"id":7,"title":"x"}"#).actor.is_empty());
+    }
+
+    #[test]
+    fn a_session_in_parts_may_begin_with_its_name_and_nothing_else_of_it_is_read() {
+        let name = |value: &[u8]| name_in_session("app_user", value).map(|n| n.to_string());
+        assert_eq!(name(b"alice|1700000000|c0ffee1234567890").as_deref(), Some("alice"));
+        assert_eq!(name(b"c0ffee1234567890ab|1700000000|x"), None);
+        assert_eq!(name(b"17|1700000000|x"), None);
+        assert_eq!(name(b"c0ffee"), None);
     }
 
     #[test]

@@ -214,8 +214,8 @@ fn with_password(request: &Request<'_>, method: &Method, known: Known) -> Intent
         return match () {
             () if request.says(&SIGN_UP) => Intent::SignUp,
             () if request.says(&RESET) || (request.has_token() && request.hints(&PASSWORD)) => Intent::ResetComplete,
-            () if known.stage == Some(Stage::Reset) => Intent::ResetComplete,
             () if who => Intent::SignUp,
+            () if known.stage == Some(Stage::Reset) => Intent::ResetComplete,
             () if request.has_token() || request.says(&PASSWORD) => Intent::ResetComplete,
             () => Intent::Nothing,
         };

@@ -25,6 +25,8 @@ struct Cookie {
     http_only: bool,
     /// How often it was new when somebody signed in.
     at_login: u32,
+    /// It was given to somebody who only looked at a page.
+    given_to_anybody: bool,
     /// How often a value that the request brought was replaced by an answer to something else.
     elsewhere: u32,
 }
@@ -86,13 +88,20 @@ impl Host {
     }
 
     /// Takes in that an answer set a cookie. `replaced` is true if the request had brought another
-    /// value and was no more than a look at a page.
-    pub fn cookie(&mut self, name: &str, http_only: bool, replaced: bool) {
+    /// value, `looked` if it was no more than a look at a page.
+    pub fn cookie(&mut self, name: &str, http_only: bool, replaced: bool, looked: bool) {
         let Some(known) = self.cookie_named(name) else { return };
         known.http_only = http_only;
-        if replaced {
+        known.given_to_anybody |= looked;
+        if replaced && looked {
             known.elsewhere = known.elsewhere.saturating_add(1);
         }
+    }
+
+    /// Takes in that somebody who was refused was given this cookie.
+    pub fn cookie_of_refusal(&mut self, name: &str) {
+        let Some(known) = self.cookie_named(name) else { return };
+        known.given_to_anybody = true;
     }
 
     /// Takes in that somebody signed in by this cookie.
@@ -116,6 +125,11 @@ impl Host {
     /// True if it was the session of somebody who signed in.
     pub fn is_session(&self, name: &str) -> bool {
         self.cookies.get(name).is_some_and(|c| c.at_login > 0)
+    }
+
+    /// True if nobody was ever given it but by signing in.
+    pub fn proves_login(&self, name: &str) -> bool {
+        self.cookies.get(name).is_some_and(|c| c.at_login > 0 && !c.given_to_anybody)
     }
 
     /// True if the application itself set it, out of the reach of scripts.
@@ -169,7 +183,7 @@ mod tests {
         let mut host = Host::default();
         host.cookie_of_login("sid");
         for _ in 0..3 {
-            host.cookie("rolling", true, true);
+            host.cookie("rolling", true, true, true);
         }
         assert!(host.is_session("sid") && !host.changes_always("sid"));
         assert!(host.changes_always("rolling") && !host.is_session("rolling"));
@@ -181,7 +195,7 @@ mod tests {
         for i in 0..1_000 {
             let host = learned.host(&format!("h{i}"));
             for j in 0..10 {
-                host.cookie(&format!("c{i}-{j}"), false, false);
+                host.cookie(&format!("c{i}-{j}"), false, false, false);
                 host.login_at(&format!("/{i}/{j}"));
                 host.answered(i * 100 + j, true);
             }

@@ -142,7 +142,7 @@ impl Auto {
         let stable = |name: &str| !host.changes_always(name);
         let fresh_cookies: Vec<_> = answer.sessions().collect();
         let fresh_session = fresh_cookies.iter().any(|c| stable(c.name));
-        let session_by_name = fresh_cookies.iter().any(|c| stable(c.name) && host.is_session(c.name));
+        let session_by_name = fresh_cookies.iter().any(|c| stable(c.name) && host.proves_login(c.name));
         let mut fresh: Vec<Handle> = fresh_cookies.iter().map(|c| sessions.handle(c.value)).collect();
         fresh.extend(answer.tokens.iter().map(|t| sessions.handle(t.as_bytes())));
         let mut all: Vec<Handle> = secrets(facts, request).map(|v| sessions.handle(v)).collect();
@@ -335,6 +335,9 @@ impl Auto {
                 }
                 if verdict.rule == "form-again" {
                     host.showed_form_again();
+                }
+                for name in &draft.fresh_names {
+                    host.cookie_of_refusal(name);
                 }
                 let mut draft = draft;
                 draft.event.reason = Some(Text::fixed("invalid_credentials"));
@@ -648,7 +651,7 @@ impl Auto {
         for cookie in &seen.answer.cookies {
             if cookie.change == CookieChange::Changed {
                 let replaced = cookie::request_cookie(seen.facts.headers, cookie.name).is_some();
-                host.cookie(cookie.name, cookie.http_only, replaced && *seen.facts.method == Method::GET);
+                host.cookie(cookie.name, cookie.http_only, replaced, *seen.facts.method == Method::GET);
             }
         }
         let now = seen.exchange.answered;
@@ -683,6 +686,11 @@ impl Auto {
         event.metadata.method = Some(Text::fixed("password"));
         if let Some(said) = seen.answer.said.as_ref().filter(|s| !s.error && seen.answer.status.is_success()) {
             event.actor.fill_from(&said.actor);
+        }
+        // A session may say in its first part whose it is: better than an address that may change.
+        let named = seen.answer.sessions().find_map(|c| answer::name_in_session(c.name, c.value));
+        if let Some(name) = named.filter(|_| seen.session.is_none() && event.actor.email == event.actor.login) {
+            event.actor.login = Some(name);
         }
         (lent.enrich)(&mut event);
         Draft {
@@ -804,6 +812,3 @@ fn resolved(base: &str, path: &str) -> String {
     let joined = format!("{folder}/{}", path.trim_start_matches("./"));
     crate::rules::path::compared(&joined).into_owned()
 }
-
-#[cfg(test)]
-mod tests;

@@ -90,7 +90,7 @@ pub struct Context<'a> {
     pub referer: Option<&'a str>,
     /// The answer sets a new value of a cookie that is not known to change all the time.
     pub fresh_session: bool,
-    /// That cookie is known as the session.
+    /// That cookie was never given to anybody but by signing in.
     pub session_by_name: bool,
     /// What this kind of answer meant before: above zero acceptance.
     pub learned: f64,
@@ -109,7 +109,7 @@ pub fn login(request: &Request<'_>, answer: &Answer<'_>, cx: &Context<'_>) -> Re
     }
     let mut scale = Scale::default();
     if cx.fresh_session {
-        scale.add(if cx.session_by_name { 3.5 } else { 2.5 }, "session-cookie-set");
+        scale.add(if cx.session_by_name { 4.5 } else { 2.5 }, "session-cookie-set");
     }
     if answer.cookies.iter().any(|c| c.change == crate::body::cookie::CookieChange::Deleted && c.http_only)
         && !cx.fresh_session

@@ -2,6 +2,7 @@
 //! real program), and clients that send exact bytes. One binary, because linking is the slow part.
 #![allow(clippy::expect_used, reason = "a failed expectation is how a test fails, in its helpers too")]
 
+mod auto;
 mod capture;
 mod config;
 mod demo;
