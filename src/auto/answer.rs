@@ -8,7 +8,9 @@ use http::{HeaderMap, StatusCode, header};
 use serde_json::Value;
 
 use super::page::Page;
-use super::words::{AGAIN_IN_SESSION, DESTINATION, LOGIN, LOGOUT, RESET, SECOND_FACTOR, VERIFY, WRONG, Words};
+use super::words::{
+    ACTION, AGAIN_IN_SESSION, DESTINATION, LOGIN, LOGIN_PLACE, LOGOUT, RESET, SECOND_FACTOR, VERIFY, WRONG, Words,
+};
 use crate::body;
 use crate::body::cookie::{self, CookieChange, MAX_SET_COOKIES, SetCookie};
 use crate::event::{Actor, Text};
@@ -51,6 +53,8 @@ pub struct Location {
     pub path: String,
     /// Its words, those of the query too, but not of where it will lead in the end.
     pub words: Words,
+    /// The words of the path, and of an action that the query names.
+    place: Words,
     /// The words of the query alone.
     pub query: Words,
     /// True if it leads to another host.
@@ -129,6 +133,17 @@ impl<'a> Answer<'a> {
             answer.page = Some(Page::read(&body.text(), !body.cut()));
         }
         Some(answer)
+    }
+
+    /// True if a cookie carries a message to the next page that speaks of an error.
+    pub fn flashes_error(&self) -> bool {
+        self.cookies.iter().any(|c| {
+            let name = c.name.to_ascii_lowercase();
+            let carries = ["flash", "message", "notice", "alert", "toast"].iter().any(|n| name.contains(n));
+            let value = c.value.get(..c.value.len().min(2048)).unwrap_or_default().to_ascii_lowercase();
+            let speaks = |word: &[u8]| value.windows(word.len()).any(|w| w == word);
+            carries && c.change != CookieChange::Deleted && (speaks(b"error") || speaks(b"danger"))
+        })
     }
 
     /// True if it is a redirect.
@@ -241,12 +256,16 @@ fn location(headers: &HeaderMap, host: &str) -> Option<Location> {
         found.path.push('/');
     }
     found.words.add_path(path);
+    found.place.add_path(path);
     for (name, value) in form_urlencoded::parse(query.as_bytes()).take(32) {
         found.query.add(&name);
         found.words.add(&name);
         if value.len() <= 64 && !Words::of(&name).say(&DESTINATION) {
             found.query.add_path(&value);
             found.words.add_path(&value);
+            if Words::of(&name).say(&ACTION) || value.is_empty() {
+                found.place.add_path(if value.is_empty() { &name } else { &value });
+            }
         }
     }
     Some(found)
@@ -255,7 +274,7 @@ fn location(headers: &HeaderMap, host: &str) -> Option<Location> {
 impl Location {
     /// True if it leads to where one signs in.
     pub fn is_login(&self) -> bool {
-        self.words.say(&LOGIN) && !self.words.say(&LOGOUT) && !self.is_second_factor()
+        self.place.say(&LOGIN_PLACE) && !self.words.say(&LOGOUT) && !self.is_second_factor()
     }
 
     /// True if it leads to where a second factor is asked for.

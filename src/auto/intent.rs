@@ -8,7 +8,7 @@ use http::Method;
 
 use super::request::{Request, Role, Shape};
 use super::words::{
-    AGAIN_IN_SESSION, CHANGE, CHANGE_ONLY, EMAIL, KEY, LOGIN, LOGOUT, MAKE, OFF, PASSWORD, REFRESH, RESET,
+    AGAIN_IN_SESSION, CHANGE, CHANGE_ONLY, EMAIL, KEY, LOGIN, LOGOUT, MAKE, OFF, PASSWORD, REFRESH, RESET, REVOKE,
     SECOND_FACTOR, SEND, SIGN_UP, Words,
 };
 
@@ -102,12 +102,10 @@ fn ends_a_session(request: &Request<'_>, method: &Method) -> bool {
         said.next().is_some_and(|f| Words::of(&f.name).say(&LOGOUT)) && said.next().is_none()
     };
     const THINGS: [&str; 8] = ["session", "sessions", "login", "auth", "signin", "authentication", "current", "me"];
-    let session = || {
-        *method == Method::DELETE
-            && request.place.last().is_some_and(|last| THINGS.contains(&last))
-            && (request.place.say(&LOGIN))
-    };
-    lone_name() || session()
+    let session = || *method == Method::DELETE && request.place.ends_with_one_of(&THINGS) && request.place.say(&LOGIN);
+    let taken_back =
+        || request.says(&REVOKE) && request.place.say(&LOGIN) && request.with(Role::Token).next().is_some();
+    lone_name() || session() || taken_back()
 }
 
 fn without_password(request: &Request<'_>, method: &Method, known: Known) -> Intent {
@@ -213,7 +211,12 @@ fn with_password(request: &Request<'_>, method: &Method, known: Known) -> Intent
     if fresh || plain == 0 {
         return match () {
             () if request.says(&SIGN_UP) => Intent::SignUp,
-            () if request.says(&RESET) || (request.has_token() && request.hints(&PASSWORD)) => Intent::ResetComplete,
+            () if request.says(&RESET)
+                || request.link_of_reset()
+                || (request.has_token() && request.hints(&PASSWORD)) =>
+            {
+                Intent::ResetComplete
+            }
             () if who => Intent::SignUp,
             () if known.stage == Some(Stage::Reset) => Intent::ResetComplete,
             () if request.has_token() || request.says(&PASSWORD) => Intent::ResetComplete,

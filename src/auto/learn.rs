@@ -5,7 +5,7 @@
 //! what. Everything is bounded; what is full takes nothing new in. Nothing learned is a secret:
 //! names of fields and cookies, paths without tokens, and hashes of answers' shapes.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::page::{Asks, Page};
 
@@ -27,6 +27,8 @@ struct Cookie {
     at_login: u32,
     /// It was given to somebody who only looked at a page.
     given_to_anybody: bool,
+    /// Its value was replaced by an answer to something other than a sign-in.
+    moved: bool,
     /// How often a value that the request brought was replaced by an answer to something else.
     elsewhere: u32,
 }
@@ -35,6 +37,8 @@ struct Cookie {
 #[derive(Debug, Default)]
 pub struct Host {
     asks: HashMap<String, Asks>,
+    /// Pages that mark something as an error although nothing happened.
+    marked: HashSet<String>,
     cookies: HashMap<String, Cookie>,
     logins: HashMap<String, u32>,
     answers: HashMap<u64, i32>,
@@ -82,6 +86,18 @@ impl Host {
         }
     }
 
+    /// Takes in that a page marks an error when somebody merely looks at it.
+    pub fn page_marks_error(&mut self, path: &str) {
+        if self.marked.len() < MAX_PLACES {
+            self.marked.insert(path.to_owned());
+        }
+    }
+
+    /// True if it does.
+    pub fn always_marks_error(&self, path: &str) -> bool {
+        self.marked.contains(path)
+    }
+
     /// What its pages ask for under this name.
     pub fn asks(&self, name: &str) -> Option<Asks> {
         self.asks.get(name).copied()
@@ -92,6 +108,7 @@ impl Host {
     pub fn cookie(&mut self, name: &str, http_only: bool, replaced: bool, looked: bool) {
         let Some(known) = self.cookie_named(name) else { return };
         known.http_only = http_only;
+        known.moved |= replaced;
         known.given_to_anybody |= looked;
         if replaced && looked {
             known.elsewhere = known.elsewhere.saturating_add(1);
@@ -125,6 +142,11 @@ impl Host {
     /// True if it was the session of somebody who signed in.
     pub fn is_session(&self, name: &str) -> bool {
         self.cookies.get(name).is_some_and(|c| c.at_login > 0)
+    }
+
+    /// True if its value changes within sessions too.
+    pub fn moves(&self, name: &str) -> bool {
+        self.cookies.get(name).is_some_and(|c| c.moved)
     }
 
     /// True if nobody was ever given it but by signing in.

@@ -103,10 +103,14 @@ impl Auto {
         let asks = |name: &str| self.learned.peek(facts.host).and_then(|h| h.asks(name));
         let request = Request::read(facts, &asks);
         let Some(answer) = Answer::read(facts) else { return Vec::new() };
+        let waited = self.waiting.len();
         let mut events = self.decide_earlier(facts, exchange, &answer, lent);
         let seen = self.see(facts, exchange, &request, &answer, lent.sessions);
-        events.extend(self.of(&seen, lent));
-        self.take_in(&seen, lent.sessions);
+        let decided = waited != self.waiting.len();
+        let (intent, of_this) = self.of(&seen, lent);
+        events.extend(of_this);
+        let signing_in = matches!(intent, Intent::Login | Intent::LoginWithCode | Intent::Code);
+        self.take_in(&seen, lent.sessions, decided, signing_in);
         events
     }
 
@@ -118,7 +122,11 @@ impl Auto {
     /// The events that have waited until `now`; all of them if that is `None`.
     pub fn overdue(&mut self, now: Option<Timestamp>, sessions: &mut Sessions) -> Vec<Event> {
         let due = self.waiting.overdue(now);
-        due.into_iter().flat_map(|w| self.finish(w.draft, w.scale.verdict(), sessions)).collect()
+        let end = |w: Waiting| {
+            let verdict = w.scale.verdict();
+            self.end(w, verdict, sessions)
+        };
+        due.into_iter().flat_map(end).collect()
     }
 
     fn see<'a, 'f>(
@@ -172,7 +180,7 @@ impl Auto {
         }
     }
 
-    fn of(&mut self, seen: &Seen<'_, '_>, lent: &mut Lent<'_>) -> Vec<Event> {
+    fn of(&mut self, seen: &Seen<'_, '_>, lent: &mut Lent<'_>) -> (Intent, Vec<Event>) {
         let host = self.learned.host(seen.facts.host);
         let known = Known {
             session: seen.session.is_some(),
@@ -181,7 +189,7 @@ impl Auto {
         };
         let intent = intent::of(seen.request, seen.facts.method, known);
         tracing::trace!(?intent, method = %seen.facts.method, status = seen.answer.status.as_u16(), "auto");
-        match intent {
+        let events = match intent {
             Intent::Login | Intent::LoginWithCode if seen.request.shape == Shape::XmlRpc => self.xml_rpc(seen, lent),
             Intent::Login | Intent::LoginWithCode => self.login(seen, intent, lent),
             Intent::Code => self.code(seen, lent),
@@ -202,7 +210,8 @@ impl Auto {
                 Vec::new()
             }
             _ => self.deed(seen, intent, lent),
-        }
+        };
+        (intent, events)
     }
 
     fn login(&mut self, seen: &Seen<'_, '_>, intent: Intent, lent: &mut Lent<'_>) -> Vec<Event> {
@@ -211,13 +220,15 @@ impl Auto {
         // Signed in already: the application looks at nothing and sends the person on.
         let passed = seen.answer.status.is_success() || seen.answer.redirects();
         let asked_again = seen.answer.page.as_ref().is_some_and(page::Page::shows_login);
+        // In a session only a cookie says something that does not move within sessions too.
+        let stays = |name: &String| !host.moves(name) && !host.changes_always(name);
+        let new_session = seen.session_by_name || (seen.fresh_session && seen.fresh_names.iter().any(stays));
         if seen.session.is_some()
-            && !seen.fresh_session
+            && !new_session
             && seen.answer.tokens.is_empty()
             && passed
             && !asked_again
             && !seen.answer.said.as_ref().is_some_and(|s| s.error || s.success == Some(false))
-            && !seen.fresh_names.iter().any(|n| host.changes_always(n) && host.is_session(n))
         {
             return Vec::new();
         }
@@ -258,10 +269,13 @@ impl Auto {
         };
         let waiting =
             Waiting::new(draft, scale, seen.exchange.client_ip, agent(seen.facts), path, seen.exchange.answered);
-        match self.waiting.take(waiting) {
-            None => Vec::new(),
-            Some(full) => self.finish(full.draft, full.scale.verdict(), sessions),
-        }
+        self.room_for(waiting, sessions)
+    }
+
+    fn room_for(&mut self, waiting: Waiting, sessions: &mut Sessions) -> Vec<Event> {
+        let Some(full) = self.waiting.take(waiting) else { return Vec::new() };
+        let verdict = full.scale.verdict();
+        self.end(full, verdict, sessions)
     }
 
     /// What waits for the page that this exchange is.
@@ -283,15 +297,35 @@ impl Auto {
             let place = format!("{}?", l.path);
             place == earlier.draft.place || l.is_login() || (!l.elsewhere && host.is_login(&place))
         });
-        match waiting::next(&mut earlier, answer, to_login) {
+        let new_error = answer.page.as_ref().is_some_and(|p| p.marks_error)
+            && !host.always_marks_error(&extract::shown_path(&facts.path, &[]));
+        match waiting::next(&mut earlier, answer, to_login, new_error) {
             Next::On(path) => {
                 let path = resolved(&facts.path, &path);
                 match self.waiting.take(earlier.on(path)) {
                     None => Vec::new(),
-                    Some(full) => self.finish(full.draft, full.scale.verdict(), lent.sessions),
+                    Some(full) => {
+                        let verdict = full.scale.verdict();
+                        self.end(full, verdict, lent.sessions)
+                    }
                 }
             }
-            Next::Decided(verdict) => self.finish(earlier.draft, verdict, lent.sessions),
+            Next::Decided(verdict) => self.end(earlier, verdict, lent.sessions),
+        }
+    }
+
+    /// The events of what has waited.
+    fn end(&mut self, waiting: Waiting, verdict: Verdict, sessions: &mut Sessions) -> Vec<Event> {
+        match waiting.deed {
+            None => self.finish(waiting.draft, verdict, sessions),
+            Some(name) if verdict.outcome == Outcome::Accepted => {
+                if name == waiting::LOGOUT {
+                    sessions.forget(&waiting.draft.presented);
+                }
+                let shown = waiting.draft.presented.first().copied();
+                self.emit(waiting.draft, &[(name, Went::Success)], shown, verdict, sessions)
+            }
+            Some(_) => Vec::new(),
         }
     }
 
@@ -460,15 +494,22 @@ impl Auto {
             400..=599 => (false, "", 0.0),
             _ if said_error => (false, "", 0.0),
             _ if answer.redirects() => {
-                let back = answer
-                    .location
-                    .as_ref()
-                    .is_some_and(|l| verdict::is_back(l, &cx) || l.is_wrong() || l.asks_again());
-                (
-                    !back,
-                    if replaced { "session-cookie-changed" } else { "redirected-away" },
-                    if replaced { 0.95 } else { 0.8 },
-                )
+                let location = answer.location.as_ref();
+                if location.is_some_and(|l| l.is_wrong() || l.asks_again()) {
+                    return Vec::new();
+                }
+                if let Some(back) = location.filter(|l| verdict::is_back(l, &cx) && !replaced) {
+                    // One address for everything: the next page shows whether the session is over.
+                    let path = resolved(&seen.facts.path, &back.path);
+                    let mut draft = self.draft(seen, lent);
+                    draft.event.actor = actor;
+                    let (client, now) = (seen.exchange.client_ip, seen.exchange.answered);
+                    let mut waiting = Waiting::new(draft, Scale::default(), client, agent(seen.facts), path, now);
+                    waiting.deed = Some(waiting::LOGOUT);
+                    return self.room_for(waiting, lent.sessions);
+                }
+                let rule = if replaced { "session-cookie-changed" } else { "redirected-away" };
+                (true, rule, if replaced { 0.95 } else { 0.8 })
             }
             _ if answer.kind == Kind::Html => {
                 // A page that asks whether one is sure ends nothing.
@@ -574,6 +615,16 @@ impl Auto {
             let target = Target { kind: Some(Text::fixed("user")), id: None, email: typed.email };
             draft.event.target = Some(target).filter(|t| t.email.is_some() && t.email != draft.event.actor.email);
         }
+        // Back at the form: the next page shows whether it complains.
+        let back = seen.answer.location.as_ref().filter(|l| verdict::is_back(l, &cx));
+        if let (Some(location), Intent::PasswordChange | Intent::ResetComplete) = (back, intent) {
+            let mut scale = Scale::default();
+            scale.add(if self.learned.host(seen.facts.host).shows_forms_again() { 2.0 } else { 1.0 }, verdict.rule);
+            let path = resolved(&seen.facts.path, &location.path);
+            let mut waiting = Waiting::new(draft, scale, seen.exchange.client_ip, agent(seen.facts), path, now);
+            waiting.deed = Some(name);
+            return self.room_for(waiting, lent.sessions);
+        }
         let shown = seen.presented.first().copied();
         self.emit(draft, &[(name, Went::Success)], shown, verdict, lent.sessions)
     }
@@ -643,15 +694,21 @@ impl Auto {
     }
 
     /// Learns from an exchange, and follows sessions that it moved.
-    fn take_in(&mut self, seen: &Seen<'_, '_>, sessions: &mut Sessions) {
+    ///
+    /// `decided` is whether it was the next page of something, `signing_in` whether it is a sign-in.
+    fn take_in(&mut self, seen: &Seen<'_, '_>, sessions: &mut Sessions, decided: bool, signing_in: bool) {
         let host = self.learned.host(seen.facts.host);
         if let Some(page) = &seen.answer.page {
             host.page(page);
+            if page.marks_error && *seen.facts.method == Method::GET && !decided {
+                host.page_marks_error(&extract::shown_path(&seen.facts.path, &[]));
+            }
         }
         for cookie in &seen.answer.cookies {
             if cookie.change == CookieChange::Changed {
                 let replaced = cookie::request_cookie(seen.facts.headers, cookie.name).is_some();
-                host.cookie(cookie.name, cookie.http_only, replaced, *seen.facts.method == Method::GET);
+                let looked = *seen.facts.method == Method::GET;
+                host.cookie(cookie.name, cookie.http_only, replaced && !signing_in, looked);
             }
         }
         let now = seen.exchange.answered;

@@ -86,6 +86,8 @@ pub struct Page {
     pub offers_logout: bool,
     /// True if something in it is marked as an error.
     pub marks_error: bool,
+    /// True if its text, not its machinery, speaks of cross-site request forgery.
+    pub speaks_of_csrf: bool,
     /// True if it was read to its end.
     pub whole: bool,
 }
@@ -97,7 +99,7 @@ impl Page {
         let mut loose = Form::default();
         let mut open: Option<Form> = None;
         let mut kept = 0;
-        let mut tags = Tags { rest: html };
+        let mut tags = Tags { rest: html, csrf: false };
         while let Some(tag) = tags.next() {
             match tag.name.as_str() {
                 "form" => {
@@ -113,16 +115,18 @@ impl Page {
                         .or_else(|| tag.attribute("id"));
                     let Some(name) = name.filter(|n| !n.is_empty() && n.len() <= MAX_NAME) else { continue };
                     let asks = asks(&tag);
-                    if asks == Asks::Switch && Words::of(name).say(&LOGOUT) {
-                        page.offers_logout = true;
-                    }
+                    let leads_out =
+                        ["formaction", "data-url"].iter().any(|a| tag.attribute(a).is_some_and(names_logout));
+                    page.offers_logout |= leads_out || (asks == Asks::Switch && Words::of(name).say(&LOGOUT));
                     if kept < MAX_FIELDS {
                         kept += 1;
                         let input = Input { name: name.to_owned(), asks };
                         open.as_mut().unwrap_or(&mut loose).fields.push(input);
                     }
                 }
-                "a" if tag.attribute("href").is_some_and(names_logout) => page.offers_logout = true,
+                "a" if ["href", "data-url", "data-href"].iter().any(|a| tag.attribute(a).is_some_and(names_logout)) => {
+                    page.offers_logout = true;
+                }
                 _ => {}
             }
             // A template that waits to be shown marks nothing.
@@ -133,6 +137,7 @@ impl Page {
             }
             page.marks_error |= tag.attribute("aria-invalid") == Some("true");
         }
+        page.speaks_of_csrf = tags.csrf;
         page.take(open);
         if !loose.fields.is_empty() {
             page.take(Some(loose));
@@ -264,6 +269,8 @@ fn attribute_value(text: &str) -> (&str, &str) {
 /// The tags of a page, without comments and the insides of scripts.
 struct Tags<'h> {
     rest: &'h str,
+    /// True once a text between tags spoke of cross-site request forgery.
+    csrf: bool,
 }
 
 impl<'h> Iterator for Tags<'h> {
@@ -271,7 +278,8 @@ impl<'h> Iterator for Tags<'h> {
 
     fn next(&mut self) -> Option<Tag<'h>> {
         loop {
-            let (_, after) = self.rest.split_once('<')?;
+            let (text, after) = self.rest.split_once('<')?;
+            self.csrf = self.csrf || speaks_of_csrf(text);
             if let Some(comment) = after.strip_prefix("!--") {
                 self.rest = comment.split_once("-->").map_or("", |(_, rest)| rest);
                 continue;
@@ -297,6 +305,11 @@ impl<'h> Iterator for Tags<'h> {
             return Some(Tag { name, attributes: attributes.get(..shown).unwrap_or_default() });
         }
     }
+}
+
+fn speaks_of_csrf(text: &str) -> bool {
+    let text = text.as_bytes();
+    text.len() >= 4 && text.windows(4).any(|w| w.eq_ignore_ascii_case(b"csrf"))
 }
 
 /// Where a tag ends: at the first `>` outside of quotes, or at the end of the text.

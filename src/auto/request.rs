@@ -10,7 +10,8 @@ use serde_json::Value;
 
 use super::page::Asks;
 use super::words::{
-    ABOUT_PASSWORD, ACTION, AGAIN, CODE, DESTINATION, EMAIL, IDENTIFIER, MACHINERY, NEW, OLD, PASSWORD, TOKEN, Words,
+    ABOUT_PASSWORD, ACTION, AGAIN, CODE, DESTINATION, EMAIL, IDENTIFIER, MACHINERY, NEW, OLD, PASSWORD, RESET, TOKEN,
+    Words,
 };
 use crate::body;
 use crate::rules::facts::Facts;
@@ -165,6 +166,11 @@ impl<'a> Request<'a> {
             || self.query.iter().any(|f| f.role == Role::Token)
     }
 
+    /// True if the query names a secret as that of a reset (`?reset_token=…`).
+    pub fn link_of_reset(&self) -> bool {
+        self.query.iter().any(|f| f.role == Role::Token && Words::of(&f.name).say(&RESET))
+    }
+
     /// True if the action says this, or, where no action is named, the path does.
     pub fn says(&self, meaning: &super::words::Meaning) -> bool {
         if self.action.is_empty() { self.place.say(meaning) } else { self.action.say(meaning) }
@@ -277,6 +283,19 @@ impl<'a> Request<'a> {
             let found = before.iter().rposition(|f| typed(f) && named(f)).or_else(|| before.iter().rposition(typed));
             let found = found.or_else(|| self.fields.iter().position(|f| typed(f) && named(f)));
             if let Some(field) = found.and_then(|at| self.fields.get_mut(at)) {
+                field.role = Role::Identifier;
+            }
+        }
+        // A place of forgetting asks one thing: who.
+        let passwords =
+            self.fields.iter().any(|f| matches!(f.role, Role::Password | Role::Old | Role::New | Role::Again));
+        if !passwords && self.with(Role::Identifier).next().is_none() && (self.says(&RESET) || self.says(&PASSWORD)) {
+            let mut asked = self.fields.iter_mut().filter(|f| {
+                f.role == Role::Other
+                    && (2..=100).contains(&f.value.trim().len())
+                    && Words::of(&f.name).last().is_some_and(|l| ["name", "u", "who", "value", "input"].contains(&l))
+            });
+            if let (Some(field), None) = (asked.next(), asked.next()) {
                 field.role = Role::Identifier;
             }
         }

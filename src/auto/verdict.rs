@@ -71,9 +71,9 @@ impl Scale {
         Verdict { outcome, confidence, rule: if rule.is_empty() { "undecided" } else { rule } }
     }
 
-    /// True if there is no need to wait for more.
-    pub fn is_heavy(&self) -> bool {
-        self.sum.abs() >= 5.5
+    /// True if no next page could make it anything else than a refusal.
+    pub fn is_refusal(&self) -> bool {
+        self.sum <= -5.0
     }
 }
 
@@ -126,8 +126,8 @@ pub fn login(request: &Request<'_>, answer: &Answer<'_>, cx: &Context<'_>) -> Re
             return Ok(surely(Outcome::Rejected("unverified"), 0.8, "redirected-to-verification"));
         }
         let back = is_back(location, cx) || cx.leads_to_login;
-        if location.is_wrong() {
-            scale.add(-4.0, "redirected-with-error");
+        if location.is_wrong() || answer.flashes_error() {
+            scale.add(-5.5, "redirected-with-error");
         } else if back {
             scale.add(-3.0, "redirected-back");
         } else if location.is_login() {
@@ -185,17 +185,8 @@ pub fn login(request: &Request<'_>, answer: &Answer<'_>, cx: &Context<'_>) -> Re
         404 | 409 | 423 => scale.add(-1.5, "status-4xx"),
         _ => {}
     }
-    if answer.redirects() && cx.may_wait && !scale.verdict_is_refusal() {
-        return Err(scale);
-    }
-    let verdict = scale.verdict();
-    if verdict.outcome == Outcome::Open && cx.may_wait { Err(scale) } else { Ok(verdict) }
-}
-
-impl Scale {
-    fn verdict_is_refusal(&self) -> bool {
-        self.sum <= -2.5
-    }
+    // Where one address serves everything, a way back may be a way in: the next page tells.
+    if answer.redirects() && cx.may_wait && !scale.is_refusal() { Err(scale) } else { Ok(scale.verdict()) }
 }
 
 fn second_factor(request: &Request<'_>) -> Verdict {
@@ -209,6 +200,9 @@ fn second_factor(request: &Request<'_>) -> Verdict {
 /// Refused before anybody looked at the password.
 fn before_the_merits(request: &Request<'_>, answer: &Answer<'_>) -> Option<Verdict> {
     let rejected = |reason, rule| Some(surely(Outcome::Rejected(reason), 0.8, rule));
+    if answer.page.as_ref().is_some_and(|p| p.speaks_of_csrf) {
+        return rejected("csrf", "page-speaks-of-csrf");
+    }
     let form_again = answer.page.as_ref().is_some_and(|p| p.shows_password()) || shows_again(request, answer);
     let page = matches!(answer.kind, Kind::Html | Kind::Other | Kind::Empty);
     match answer.status {
@@ -245,7 +239,7 @@ pub fn is_back(location: &Location, cx: &Context<'_>) -> bool {
 pub fn deed(request: &Request<'_>, answer: &Answer<'_>, cx: &Context<'_>, fields_again: bool) -> Verdict {
     let status = answer.status;
     if let Some(location) = &answer.location {
-        if location.is_wrong() {
+        if location.is_wrong() || answer.flashes_error() {
             return surely(Outcome::Refused, 0.85, "redirected-with-error");
         }
         if location.asks_again() && !is_back(location, cx) {

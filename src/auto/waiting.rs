@@ -13,6 +13,8 @@ use crate::event::Timestamp;
 
 /// The most sign-ins that wait.
 const CAPACITY: usize = 1_000;
+/// The deed that ends a session.
+pub const LOGOUT: &str = "user.logout";
 /// How long each waits, in milliseconds.
 const PATIENCE_MS: i64 = 5_000;
 /// The most redirects that are followed.
@@ -22,6 +24,8 @@ const MAX_HOPS: u8 = 5;
 pub struct Waiting {
     /// The event to be.
     pub draft: Draft,
+    /// What is told when it was done, if it is no sign-in.
+    pub deed: Option<&'static str>,
     /// What was seen so far.
     pub scale: Scale,
     client: IpAddr,
@@ -43,7 +47,7 @@ impl Waiting {
     /// Waits for `client` to ask for `path`.
     pub fn new(draft: Draft, scale: Scale, client: IpAddr, agent: u64, path: String, now: Timestamp) -> Waiting {
         let until = Timestamp::from_millis(now.as_millis().saturating_add(PATIENCE_MS));
-        Waiting { draft, scale, client, agent, path, until, hops: 0 }
+        Waiting { draft, deed: None, scale, client, agent, path, until, hops: 0 }
     }
 
     /// Waits on, for another path.
@@ -74,6 +78,16 @@ impl WaitingRoom {
         Some(self.waiting.remove(at))
     }
 
+    /// How many wait.
+    pub fn len(&self) -> usize {
+        self.waiting.len()
+    }
+
+    /// True if none does.
+    pub fn is_empty(&self) -> bool {
+        self.waiting.is_empty()
+    }
+
     /// When the first has waited long enough.
     pub fn deadline(&self) -> Option<Timestamp> {
         self.waiting.iter().map(|w| w.until).min()
@@ -90,8 +104,23 @@ impl WaitingRoom {
 
 /// What the page after a redirect says. `to_login` is whether it redirects to where one signs in,
 /// if it redirects.
-pub fn next(waiting: &mut Waiting, answer: &Answer<'_>, to_login: Option<bool>) -> Next {
+/// `new_error` is whether it marks an error that it does not mark for everybody.
+pub fn next(waiting: &mut Waiting, answer: &Answer<'_>, to_login: Option<bool>, new_error: bool) -> Next {
     let scale = &mut waiting.scale;
+    if waiting.deed == Some(LOGOUT) {
+        match &answer.page {
+            Some(page) if page.offers_logout => scale.add(-5.0, "way-out-shown"),
+            Some(page) if page.shows_login() => scale.add(5.0, "login-form-after"),
+            _ => scale.add(1.0, "no-way-out-shown"),
+        }
+        return Next::Decided(scale.verdict());
+    }
+    if waiting.deed.is_some() {
+        if new_error {
+            scale.add(-4.0, "page-marks-error");
+        }
+        return Next::Decided(scale.verdict());
+    }
     if let (Some(to_login), Some(location)) = (to_login, &answer.location) {
         if location.is_second_factor() {
             return Next::Decided(Verdict {
@@ -116,13 +145,13 @@ pub fn next(waiting: &mut Waiting, answer: &Answer<'_>, to_login: Option<bool>) 
             });
         }
         match (page.shows_login(), page.offers_logout) {
-            (_, true) => scale.add(3.5, "way-out-shown"),
-            (true, false) => scale.add(-4.5, "login-form-after"),
+            (_, true) => scale.add(5.5, "way-out-shown"),
+            (true, false) => scale.add(-5.0, "login-form-after"),
             (false, false) if answer.status.is_success() => scale.add(1.5, "page-after"),
             _ => {}
         }
-        if page.marks_error {
-            scale.add(-0.7, "page-marks-error");
+        if new_error {
+            scale.add(-1.0, "page-marks-error");
         }
     }
     match answer.status.as_u16() {

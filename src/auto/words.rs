@@ -75,6 +75,11 @@ impl Words {
         self.joined.join(".")
     }
 
+    /// True if one of these is the last segment or name, or the one before it.
+    pub fn ends_with_one_of(&self, names: &[&str]) -> bool {
+        self.joined.iter().rev().take(2).any(|j| names.contains(&j.as_str()))
+    }
+
     /// The last word.
     pub fn last(&self) -> Option<&str> {
         self.words.last().map(String::as_str)
@@ -565,6 +570,36 @@ pub const LOGIN: Meaning = meaning(
     ],
 );
 
+/// Where one signs in, as an address says it: without words that stand in many other addresses.
+pub const LOGIN_PLACE: Meaning = meaning(
+    &["reauth"],
+    &[
+        "login",
+        "signin",
+        "logon",
+        "signon",
+        "anmeld",
+        "einlogg",
+        "connexion",
+        "iniciarsesion",
+        "inlogg",
+        "loggain",
+        "logginn",
+        "zalog",
+        "вход",
+        "войти",
+        "登录",
+        "登錄",
+        "登入",
+        "ログイン",
+        "로그인",
+        "giris",
+        "giriş",
+        "prihlas",
+        "přihlás",
+    ],
+);
+
 /// A new account.
 pub const SIGN_UP: Meaning = meaning(
     &["register", "join", "enroll", "enrol", "invite", "invitation", "activate", "activation"],
@@ -701,6 +736,9 @@ pub const AGAIN_IN_SESSION: Meaning = meaning(
     &["reauth", "confirmpass", "passwordconfirm", "confirmaccess", "verifypass"],
 );
 
+/// A token is taken back (RFC 7009).
+pub const REVOKE: Meaning = meaning(&["revoke", "revocation", "invalidate"], &[]);
+
 /// A session or token is renewed.
 pub const REFRESH: Meaning =
     meaning(&["refresh", "renew", "keepalive", "heartbeat"], &["refreshtoken", "tokenrefresh", "renewtoken"]);
@@ -740,6 +778,12 @@ pub const WRONG: Meaning = meaning(
         "bad",
         "wrong",
         "badcredentials",
+        "locked",
+        "lockout",
+        "blocked",
+        "suspended",
+        "banned",
+        "throttled",
         "errorcode",
         "unauthorized",
         "expired",

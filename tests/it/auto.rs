@@ -362,6 +362,92 @@ fn a_refusal_that_redirects_back_to_the_form() {
 }
 
 #[test]
+fn one_address_for_everything_with_the_outcome_on_the_next_page_only() {
+    let inside = AtomicBool::new(false);
+    let form = "<form method=post><input name=user><input type=password name=pw></form>";
+    let own = "<form action='index.php?action=logout'><button>x</button></form><form method=post><input type=password name=old_pw><input type=password name=new_pw></form>";
+    let complaint = AtomicBool::new(false);
+    let origin = Origin::answering(move |request| {
+        let text = request.text();
+        let set = ["Set-Cookie: PHPSESSID=abcdefghij0123456789abcdef; path=/"];
+        let back = || to("302 Found", "/index.php", &set);
+        match (request.start().starts_with("POST"), request.target().as_str()) {
+            (true, _) if text.contains("old_pw=") => {
+                complaint.store(text.contains("old_pw=wrong"), SeqCst);
+                back()
+            }
+            (true, _) => {
+                inside.store(text.contains("pw=right"), SeqCst);
+                back()
+            }
+            (_, "/index.php?action=logout") => {
+                inside.store(false, SeqCst);
+                back()
+            }
+            _ if complaint.swap(false, SeqCst) => page("200 OK", &[], &format!("<p class=error>no</p>{own}")),
+            _ if inside.load(SeqCst) => page("200 OK", &[], own),
+            _ => page("200 OK", &set, form),
+        }
+    });
+    let proxy = before(&origin);
+    let mut visitor = Visitor::of(&proxy);
+    visitor.get("/index.php");
+    visitor.form("/index.php", "user=alice&pw=wrong");
+    visitor.form("/index.php", "user=alice&pw=right");
+    visitor.form("/index.php", "old_pw=wrong&new_pw=n");
+    visitor.form("/index.php", "old_pw=right&new_pw=n");
+    visitor.get("/index.php?action=logout");
+    assert_eq!(
+        told(&proxy.stop()),
+        ["user.login.failed alice", "user.login.success alice", "user.password.changed alice", "user.logout alice"]
+    );
+}
+
+#[test]
+fn a_session_kept_in_the_cookie_moves_and_proves_nothing_by_it() {
+    let counter = AtomicU64::new(0);
+    let inside = AtomicBool::new(false);
+    let form = "<form method=post><input name=username><input type=password name=password></form>";
+    let origin = Origin::answering(move |request| {
+        let text = request.text();
+        let session = format!("Set-Cookie: session={}; HttpOnly; Path=/", fresh(&counter));
+        let set: &[&str] = &[&session];
+        match (request.start().starts_with("POST"), request.target().as_str()) {
+            (true, "/login/") if text.contains("csrf_token=bad") => {
+                page("200 OK", &[], &format!("<p>The CSRF token is invalid.</p>{form}"))
+            }
+            (true, "/login/") if inside.load(SeqCst) => to("302 Found", "/", set),
+            (true, "/login/") if text.contains("password=right") => {
+                inside.store(true, SeqCst);
+                to("302 Found", "/", set)
+            }
+            (true, "/login/") => to("302 Found", "/login/", set),
+            (_, "/logout/") => {
+                inside.store(false, SeqCst);
+                to("302 Found", "/", set)
+            }
+            (_, "/login/") => page("200 OK", set, form),
+            _ if inside.load(SeqCst) => page("200 OK", set, "<a href='/logout/'>x</a>"),
+            _ => page("200 OK", &[], "<p>x</p>"),
+        }
+    });
+    let proxy = before(&origin);
+    let mut visitor = Visitor::of(&proxy);
+    visitor.get("/login/");
+    visitor.form("/login/", "csrf_token=c&username=alice&password=wrong");
+    visitor.form("/login/", "csrf_token=bad&username=alice&password=right");
+    visitor.form("/login/", "csrf_token=c&username=alice&password=right");
+    visitor.get("/");
+    visitor.form("/login/", "csrf_token=c&username=bob&password=wrong"); // signed in already
+    visitor.get("/logout/");
+    visitor.get("/logout/");
+    assert_eq!(
+        told(&proxy.stop()),
+        ["user.login.failed alice", "user.login.rejected alice", "user.login.success alice", "user.logout alice"]
+    );
+}
+
+#[test]
 fn long_prefixes_machinery_and_a_ticket_cookie() {
     let counter = AtomicU64::new(0);
     let form = "<form method=post><input type=hidden name=__VIEWSTATE value=x><input name='ctl00$Main$txtUser'><input type=password name='ctl00$Main$txtPassword'><input type=submit name='ctl00$Main$btnGo'></form>";
