@@ -44,7 +44,8 @@ impl Flows {
         let mut newest: Option<Flow> = None;
         for handle in handles {
             let Some(found) = self.memory.get(handle) else { continue };
-            let limit = if found.stage == Stage::Reset { RESET_MS } else { LOGIN_MS };
+            let long = matches!(found.stage, Stage::Reset | Stage::NewAddress);
+            let limit = if long { RESET_MS } else { LOGIN_MS };
             let age = now.as_millis().saturating_sub(found.since.as_millis());
             if age <= limit && newest.as_ref().is_none_or(|n| n.since < found.since) {
                 newest = Some(found.clone());

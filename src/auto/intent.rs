@@ -21,6 +21,8 @@ pub enum Stage {
     SecondFactor,
     /// It asked for a reset, or opened the link of one.
     Reset,
+    /// Inside a session it gave a new address, which waits to be confirmed.
+    NewAddress,
 }
 
 /// What a request is about.

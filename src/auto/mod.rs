@@ -40,7 +40,7 @@ use learn::Learned;
 use request::{Request, Role, Shape, looks_like_an_address};
 use verdict::{Context, Outcome, Scale, Verdict};
 use waiting::{Next, Waiting, WaitingRoom};
-use words::LOGIN;
+use words::{CONFIRM, EMAIL, LOGIN, Words};
 
 /// How long a key's or password's use with each request is not told again, in milliseconds.
 const USE_AGAIN_AFTER_MS: i64 = 600_000;
@@ -205,6 +205,7 @@ impl Auto {
             Intent::Nothing if seen.facts.headers.contains_key(header::AUTHORIZATION) => {
                 self.with_each_request(seen, lent)
             }
+            Intent::Nothing if seen.session.is_some() => self.new_address(seen, lent),
             Intent::Nothing => {
                 self.link(seen, lent.sessions);
                 Vec::new()
@@ -629,6 +630,43 @@ impl Auto {
         self.emit(draft, &[(name, Went::Success)], shown, verdict, lent.sessions)
     }
 
+    /// A new address is given inside a session, and later confirmed by the link that was mailed to it.
+    fn new_address(&mut self, seen: &Seen<'_, '_>, lent: &mut Lent<'_>) -> Vec<Event> {
+        let Some(before) = &seen.session else { return Vec::new() };
+        let now = seen.exchange.answered;
+        if seen.answer.status.is_client_error() || seen.answer.status.is_server_error() {
+            return Vec::new();
+        }
+        let told = seen.request.fields.iter().filter(|f| f.role != Role::Machinery && !f.value.is_empty());
+        let given =
+            seen.request.fields.iter().find(|f| looks_like_an_address(&f.value) && Words::of(&f.name).say(&EMAIL));
+        if let Some(given) = given.filter(|_| told.count() <= 4) {
+            self.flows.bind(&seen.all, Stage::NewAddress, actor_of(&given.value), now);
+            return Vec::new();
+        }
+        let done =
+            seen.answer.redirects() && !seen.answer.location.as_ref().is_some_and(|l| l.is_wrong() || l.asks_again());
+        let flow = seen.flow.as_ref().filter(|f| f.stage == Stage::NewAddress);
+        let (true, true, true, Some(flow)) = (done, seen.request.has_token(), seen.request.hints(&CONFIRM), flow)
+        else {
+            return Vec::new();
+        };
+        let mut actor = before.clone();
+        // Whoever signs in with an address signs in with the new one from now on.
+        if actor.login == actor.email {
+            actor.login.clone_from(&flow.actor.login);
+        }
+        actor.email.clone_from(&flow.actor.email);
+        lent.sessions.bind(&seen.presented, &actor, false, now);
+        self.flows.forget(&seen.all);
+        let mut draft = self.draft(seen, lent);
+        draft.event.actor = actor;
+        draft.event.metadata.method = None;
+        let verdict = Verdict { outcome: Outcome::Accepted, confidence: 0.75, rule: "address-confirmed" };
+        let shown = seen.presented.first().copied();
+        self.emit(draft, &[("user.email.changed", Went::Success)], shown, verdict, lent.sessions)
+    }
+
     /// The link of a reset names whom it is for.
     fn link(&mut self, seen: &Seen<'_, '_>, sessions: &Sessions) {
         if seen.session.is_some() || seen.facts.method != Method::GET {
@@ -669,7 +707,7 @@ impl Auto {
         let Some(user) = credentials::basic_user(seen.facts.headers) else { return Vec::new() };
         let status = seen.answer.status;
         let refused = status.as_u16() == 401;
-        if !refused && !(status.is_success() || status.is_redirection()) {
+        if !(refused || status.is_success() || status.is_redirection()) {
             return Vec::new();
         }
         let credential = seen.facts.headers.get(header::AUTHORIZATION).map(|v| lent.sessions.handle(v.as_bytes()));

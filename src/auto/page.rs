@@ -100,7 +100,7 @@ impl Page {
         let mut open: Option<Form> = None;
         let mut kept = 0;
         let mut tags = Tags { rest: html, csrf: false };
-        while let Some(tag) = tags.next() {
+        for tag in tags.by_ref() {
             match tag.name.as_str() {
                 "form" => {
                     page.take(open.take());

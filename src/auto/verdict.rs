@@ -1,7 +1,7 @@
 //! Signs weighed into an outcome, with how sure it is and the strongest sign for its name.
 //!
 //! Each sign adds to a sum of log-odds, for or against; the sum becomes a confidence between 0 and
-//! 1. What is not sure enough is `unknown`: better no claim than a wrong one. The weights are set
+//! one. What is not sure enough is `unknown`: better no claim than a wrong one. The weights are set
 //! by what frameworks of many languages do, none by what one application does.
 
 use http::StatusCode;

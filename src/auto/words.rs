@@ -763,6 +763,12 @@ pub const VERIFY: Meaning = meaning(
     ],
 );
 
+/// An address is confirmed.
+pub const CONFIRM: Meaning = meaning(
+    &["confirm", "confirmation", "verify", "verification"],
+    &["confirmemail", "verifyemail", "emailconfirm", "emailverif", "newemail"],
+);
+
 /// Something went wrong.
 pub const WRONG: Meaning = meaning(
     &[

@@ -45,7 +45,8 @@ fn nothing(_: &str) -> Option<Asks> {
 #[test]
 fn fields_are_known_by_name_in_any_spelling() {
     use Role::*;
-    let cases: [(&'static str, &str, &[(&str, Role)]); 11] = [
+    type Case<'c> = (&'static str, &'c str, &'c [(&'c str, Role)]);
+    let cases: [Case<'_>; 11] = [
         (
             FORM,
             "user%5Bemail%5D=a@b.cd&user%5Bpassword%5D=x",
