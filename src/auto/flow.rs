@@ -3,6 +3,7 @@
 //! Kept under keyed hashes of whatever the client carries from one request to the next (cookies,
 //! states, tokens), bounded in number and time. Must never hold a secret itself.
 
+use quick_cache::UnitWeighter;
 use quick_cache::unsync::Cache;
 
 use super::intent::Stage;
@@ -34,7 +35,9 @@ pub struct Flows {
 
 impl Default for Flows {
     fn default() -> Self {
-        Flows { memory: Cache::new(CAPACITY), uses: Cache::new(CAPACITY / 5) }
+        // The estimate sizes the first allocation; the capacity is the bound.
+        let memory = Cache::with_weighter(64, CAPACITY as u64, UnitWeighter);
+        Flows { memory, uses: Cache::with_weighter(64, CAPACITY as u64 / 5, UnitWeighter) }
     }
 }
 
@@ -76,5 +79,55 @@ impl Flows {
         }
         self.uses.insert(handle, now);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Text;
+    use crate::session::{SessionConfig, Sessions};
+
+    fn actor(login: &str) -> Actor {
+        Actor { login: Text::identifier(login), ..Actor::default() }
+    }
+
+    #[test]
+    fn the_newest_step_counts_and_each_is_forgotten_in_its_time() {
+        let sessions = Sessions::new(SessionConfig::default(), [7; 32]);
+        let at = Timestamp::from_millis;
+        let (one, other) = (sessions.handle(b"one"), sessions.handle(b"other"));
+        let mut flows = Flows::default();
+        flows.bind(&[one], Stage::Identified, actor("alice"), at(0));
+        flows.bind(&[other], Stage::Reset, actor("bob"), at(1));
+        assert_eq!(flows.recall(&[one, other], at(2)).map(|f| f.stage), Some(Stage::Reset));
+        assert_eq!(flows.recall(&[one], at(LOGIN_MS + 1)).map(|f| f.stage), None);
+        assert!(flows.recall(&[other], at(LOGIN_MS + 1)).is_some());
+        flows.forget(&[other]);
+        assert!(flows.recall(&[other], at(2)).is_none());
+    }
+
+    #[test]
+    fn a_million_invented_clients_take_no_more_than_the_bound() {
+        let sessions = Sessions::new(SessionConfig::default(), [7; 32]);
+        let mut flows = Flows::default();
+        for i in 0..1_000_000_u32 {
+            flows.bind(
+                &[sessions.handle(&i.to_le_bytes())],
+                Stage::Identified,
+                Actor::default(),
+                Timestamp::from_millis(0),
+            );
+        }
+        assert!(flows.memory.len() <= CAPACITY);
+    }
+
+    #[test]
+    fn a_use_is_told_once_in_a_while() {
+        let sessions = Sessions::new(SessionConfig::default(), [7; 32]);
+        let key = sessions.handle(b"key");
+        let mut flows = Flows::default();
+        let mut first = |ms| flows.first_use(key, Timestamp::from_millis(ms), 100);
+        assert_eq!([first(0), first(50), first(100), first(199)], [true, false, true, false]);
     }
 }
