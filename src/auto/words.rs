@@ -480,7 +480,7 @@ pub const SECOND_FACTOR: Meaning = meaning(
 
 /// The end of a session.
 pub const LOGOUT: Meaning = meaning(
-    &["exit", "esci", "sair", "salir", "quit", "disconnect"],
+    &["esci", "sair", "salir"],
     &[
         "logout",
         "signout",
@@ -652,7 +652,8 @@ pub const RESET: Meaning = meaning(
         "passreset",
         "pwreset",
         "resendp",
-        "remind",
+        "remindp",
+        "passwordremind",
         "vergessen",
         "oubli",
         "olvid",
