@@ -149,6 +149,7 @@ impl Pending {
         let Some(inner) = &mut self.inner else { return };
         if inner.candidates.is_empty()
             && !inner.follows
+            && inner.auto.is_none()
             && !inner.hint.as_ref().is_some_and(|name| headers.contains_key(name))
         {
             self.inner = None;

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use super::node::{Map, Node, Value, clip};
 use super::problem::Problems;
 use super::shape::{Field, Kind};
-use crate::body::cookie::fits;
 use crate::capture;
 use crate::enrich::{self, EnrichPlan};
 use crate::hint::{self, Hint};
@@ -23,7 +22,7 @@ use crate::proxy::forwarded::{self, Policy};
 use crate::proxy::limits::{self, Limits};
 use crate::proxy::proxy_protocol;
 use crate::proxy::upstream::{self, Timeouts};
-use crate::rules::{RuleSet, presets, route};
+use crate::rules::{RuleSet, declared, presets, route};
 use crate::session::{self, SessionConfig};
 use crate::sinks::{self, SinkSpec};
 use crate::spool::{self, settings::SpoolSettings};
@@ -304,7 +303,7 @@ fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
     let routes = map.list("routes", problems);
     let rules = RuleSet::check_with(routes, shipped, &session.cookies, problems);
     for route in routes {
-        declared_secrets(route, &session, false, problems);
+        declared::check(route, &session, false, problems);
     }
     let sinks = match map.get("sinks") {
         Some(at) => sinks::check_all(at, problems),
@@ -346,41 +345,6 @@ fn version(map: &Map<'_>, problems: &mut Problems) {
     if node.scalar() != Some("1") {
         let message = format!("there is no version {} of this format", node.describe());
         problems.error_hint(node, message, "write `version: 1`; it is not the version of your own file");
-    }
-}
-
-/// What the file itself calls a session or a token is one, whatever its name looks like: no source
-/// may carry it into an event. `parts` are allowed where it is known that a cookie holds a name
-/// beside its secret: in presets.
-pub(crate) fn declared_secrets(route: &Node, session: &SessionConfig, parts: bool, problems: &mut Problems) {
-    let session_of = route.child("session");
-    let declared = ["token", "carried"].into_iter().filter_map(|key| session_of?.child(key));
-    let tokens: Vec<&str> = declared.flat_map(Node::items).filter_map(Node::scalar).collect();
-    for key in ["actor", "target", "organization", "method", "provider", "fields"] {
-        let mut rest: Vec<&Node> = route.child(key).into_iter().collect();
-        while let Some(node) = rest.pop() {
-            match &node.value {
-                Value::Map(entries) => rest.extend(entries.iter().map(|(_, value)| value)),
-                Value::Seq(items) => rest.extend(items),
-                Value::Null => {}
-                Value::Scalar { text, .. } => {
-                    let source = text.strip_prefix("response.").unwrap_or(text);
-                    let cookie = source.strip_prefix("cookie.").filter(|name| !parts || !name.contains(':'));
-                    let cookie = cookie.map(|name| name.split(':').next().unwrap_or_default());
-                    let header = source.strip_prefix("header.");
-                    let declared = tokens.contains(&text.as_str())
-                        || cookie.is_some_and(|n| session.cookies.iter().any(|c| fits(c, n.as_bytes())))
-                        || header.is_some_and(|n| session.headers.iter().any(|h| h.as_str().eq_ignore_ascii_case(n)));
-                    if declared {
-                        problems.error_hint(
-                            node,
-                            format!("`{}` is declared as a session or token and is never extracted", clip(text)),
-                            "events carry its keyed hash as metadata.session_id",
-                        );
-                    }
-                }
-            }
-        }
     }
 }
 

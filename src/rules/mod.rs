@@ -9,6 +9,7 @@
 pub mod calls;
 pub mod case;
 pub mod condition;
+pub mod declared;
 pub mod extract;
 pub mod facts;
 pub mod follow;
