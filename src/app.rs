@@ -41,6 +41,7 @@ use crate::spool::memory::{self, MemorySpool};
 use crate::telemetry::Metrics;
 
 mod error;
+pub mod offline;
 mod reload;
 #[cfg(test)]
 mod tests;

@@ -32,6 +32,12 @@ pub enum Command {
     Test(Test),
     /// Follow the events of a running proxy
     Tail(Tail),
+    /// Show, for each recorded exchange, which rules were asked and why they did not hold
+    Explain(Explain),
+    /// Print the events that recorded traffic gives
+    Replay(Replay),
+    /// Which events of the vocabulary this configuration can emit
+    Coverage(Coverage),
     /// List the shipped presets, or print the file of one
     Presets(Presets),
     /// Exit with 0 if the authtap on this machine is alive: for a container's health check
@@ -156,6 +162,51 @@ pub struct Tail {
     /// Fail at once if no proxy runs, instead of waiting for one
     #[arg(long)]
     pub no_wait: bool,
+}
+
+/// `authtap explain`.
+#[derive(Args, Debug)]
+pub struct Explain {
+    /// A HAR file, or a folder of them
+    #[arg(value_name = "FILE.har|DIR")]
+    pub recording: PathBuf,
+    /// Configuration file; without it, capture without routes
+    #[arg(short, long, env = "AUTHTAP_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Only exchanges with this path
+    #[arg(long, value_name = "PATH")]
+    pub only: Option<String>,
+    /// Print JSON lines
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `authtap replay`.
+#[derive(Args, Debug)]
+pub struct Replay {
+    /// A HAR file, or a folder of them
+    #[arg(value_name = "FILE.har|DIR")]
+    pub recording: PathBuf,
+    /// Configuration file; without it, capture without routes
+    #[arg(short, long, env = "AUTHTAP_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print JSON lines: the default
+    #[arg(long, conflicts_with = "pretty")]
+    pub json: bool,
+    /// Print one readable line an event
+    #[arg(long)]
+    pub pretty: bool,
+}
+
+/// `authtap coverage`.
+#[derive(Args, Debug)]
+pub struct Coverage {
+    /// Configuration file; without it, ./routes.yaml if there is one, else capture without routes
+    #[arg(short, long, env = "AUTHTAP_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print JSON lines
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `authtap presets`.

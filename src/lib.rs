@@ -17,6 +17,7 @@ pub mod filter;
 pub mod flow;
 pub mod format;
 pub mod glimpse;
+pub mod har;
 pub mod hint;
 pub mod identity;
 pub mod pipeline;

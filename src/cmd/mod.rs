@@ -1,9 +1,13 @@
 //! The subcommands, one a file. Each answers with its exit code and prints its own errors.
 
 pub mod check;
+pub mod coverage;
 pub mod demo;
+pub mod explain;
 pub mod health;
 pub mod presets;
+pub mod recorded;
+pub mod replay;
 pub mod serve;
 pub mod tail;
 pub mod test;
@@ -32,6 +36,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Check(options) => check::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Tail(options) => tail::run(&options),
+        Command::Explain(options) => explain::run(&options),
+        Command::Replay(options) => replay::run(&options),
+        Command::Coverage(options) => coverage::run(&options),
         Command::Presets(options) => presets::run(&options),
         Command::Health(options) => health::run(&options),
         Command::Schema(options) => print(&match options.of {
