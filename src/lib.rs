@@ -19,6 +19,7 @@ pub mod format;
 pub mod glimpse;
 pub mod har;
 pub mod hint;
+pub mod history;
 pub mod identity;
 pub mod pipeline;
 pub mod proxy;

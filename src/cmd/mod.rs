@@ -3,12 +3,14 @@
 pub mod check;
 pub mod coverage;
 pub mod demo;
+pub mod events;
 pub mod explain;
 pub mod health;
 pub mod presets;
 pub mod recorded;
 pub mod replay;
 pub mod serve;
+pub mod spool;
 pub mod tail;
 pub mod test;
 
@@ -40,6 +42,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Replay(options) => replay::run(&options),
         Command::Coverage(options) => coverage::run(&options),
         Command::Presets(options) => presets::run(&options),
+        Command::Events(options) => events::run(&options),
+        Command::Spool(options) => spool::run(&options),
         Command::Health(options) => health::run(&options),
         Command::Schema(options) => print(&match options.of {
             SchemaOf::Config => pretty(&crate::config::settings::json_schema()),

@@ -62,7 +62,9 @@ fn a_recording_gives_the_events_that_its_traffic_would_have_given_at_its_time() 
     let events = lines(&run(folder.path(), &["replay", "traffic.har", "--config", "routes.yaml"]));
     let said: Vec<_> = events
         .iter()
-        .map(|e| ["/timestamp", "/event_type", "/actor/login"].map(|p| e.pointer(p).and_then(Value::as_str).unwrap_or("-")))
+        .map(|e| {
+            ["/timestamp", "/event_type", "/actor/login"].map(|p| e.pointer(p).and_then(Value::as_str).unwrap_or("-"))
+        })
         .collect();
     assert_eq!(
         said,
