@@ -35,7 +35,7 @@ pub enum Command {
     /// Show, for each recorded exchange, which rules were asked and why they did not hold
     Explain(Explain),
     /// Print the events that recorded traffic gives
-    Replay(Replay),
+    Replay(ReplayRecording),
     /// Which events of the vocabulary this configuration can emit
     Coverage(Coverage),
     /// List the shipped presets, or print the file of one
@@ -311,7 +311,7 @@ pub struct Explain {
 
 /// `authtap replay`.
 #[derive(Args, Debug)]
-pub struct Replay {
+pub struct ReplayRecording {
     /// A HAR file, or a folder of them
     #[arg(value_name = "FILE.har|DIR")]
     pub recording: PathBuf,
@@ -332,6 +332,15 @@ pub struct Coverage {
     /// Configuration file; without it, ./routes.yaml if there is one, else capture without routes
     #[arg(short, long, env = "AUTHTAP_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Also count what the history has
+    #[arg(long)]
+    pub observed: bool,
+    /// Count from here on: 10m, 2h, 7d, or an RFC 3339 time
+    #[arg(long, value_name = "T", default_value = "7d", requires = "observed")]
+    pub since: String,
+    /// Folder of the history; the default is the configuration's
+    #[arg(long, env = "AUTHTAP_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
     /// Print JSON lines
     #[arg(long)]
     pub json: bool,

@@ -82,7 +82,14 @@ impl Offline {
         if let Some(response) = exchange.response.as_mut().filter(|_| !wants_answer) {
             response.body = Kept::default();
         }
-        Captured { exchange, candidates, rules: self.rules.clone(), follows: true, held: Held::default() }
+        Captured {
+            exchange,
+            candidates,
+            rules: self.rules.clone(),
+            follows: true,
+            written: None,
+            held: Held::default(),
+        }
     }
 
     /// The events that are due before an exchange began, because nothing came in time.

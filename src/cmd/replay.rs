@@ -6,15 +6,15 @@ use std::io::{self, BufWriter, Write};
 
 use super::{DONE, FAILED, complain, recorded, serve};
 use crate::app::offline::Offline;
-use crate::cli::Replay;
+use crate::cli::ReplayRecording;
 use crate::event::{Event, line};
 
 /// Replays a recording.
-pub fn run(options: &Replay) -> u8 {
+pub fn run(options: &ReplayRecording) -> u8 {
     replayed(options).unwrap_or_else(|code| code)
 }
 
-fn replayed(options: &Replay) -> Result<u8, u8> {
+fn replayed(options: &ReplayRecording) -> Result<u8, u8> {
     let config = recorded::config(options.config.as_deref())?;
     let mut offline = Offline::new(&config).map_err(|error| {
         complain(&error.to_string());
