@@ -36,6 +36,8 @@ pub enum Command {
     Explain(Explain),
     /// Print the events that recorded traffic gives
     Replay(ReplayRecording),
+    /// Write a draft of routes.yaml from recorded traffic
+    Learn(Learn),
     /// Which events of the vocabulary this configuration can emit
     Coverage(Coverage),
     /// List the shipped presets, or print the file of one
@@ -74,7 +76,7 @@ pub struct Run {
     /// Folder for what must outlive the process
     #[arg(long, env = "AUTHTAP_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Recognise logins without routes (only `off` is built so far)
+    /// Recognise logins where no route is about them; the default without a configuration file
     #[arg(long, env = "AUTHTAP_AUTO", value_name = "on|off")]
     pub auto: Option<Switch>,
     /// Traffic threads; the default is one a core
@@ -324,6 +326,23 @@ pub struct ReplayRecording {
     /// Print one readable line an event
     #[arg(long)]
     pub pretty: bool,
+}
+
+/// `authtap learn`.
+#[derive(Args, Debug)]
+pub struct Learn {
+    /// A HAR file, or a folder of them
+    #[arg(long, value_name = "FILE.har|DIR")]
+    pub from: PathBuf,
+    /// Where the draft goes, or with --verify where it is; a file that is there is not overwritten
+    #[arg(short, long, default_value = "routes.yaml", value_name = "FILE")]
+    pub output: PathBuf,
+    /// The application, for the draft's `upstream`
+    #[arg(long, env = "AUTHTAP_UPSTREAM", default_value = "http://127.0.0.1:8000", value_name = "URL")]
+    pub upstream: String,
+    /// Replay what was recorded against the file, and say where it differs from capture without routes
+    #[arg(long)]
+    pub verify: bool,
 }
 
 /// `authtap coverage`.

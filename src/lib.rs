@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod auto;
 pub mod body;
 pub mod capture;
 pub mod cli;
@@ -21,6 +22,7 @@ pub mod har;
 pub mod hint;
 pub mod history;
 pub mod identity;
+pub mod learn;
 pub mod pipeline;
 pub mod proxy;
 pub mod rules;

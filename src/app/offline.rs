@@ -11,6 +11,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use super::StartError;
+use crate::auto::gate::{Gate, Keep};
 use crate::capture::Limits;
 use crate::capture::queue::{Captured, Held};
 use crate::config::settings::Config;
@@ -30,6 +31,7 @@ pub struct Offline {
     rules: Arc<RuleSet>,
     client_ip: ClientIp,
     limits: Limits,
+    auto: Option<Gate>,
 }
 
 impl Offline {
@@ -54,6 +56,7 @@ impl Offline {
             rules: config.rules.clone(),
             client_ip: config.client_ip.clone(),
             limits: config.capture,
+            auto: config.auto.then(Gate::default),
         })
     }
 
@@ -72,10 +75,19 @@ impl Offline {
         let mut head = Facts::of_request(&request.method, &request.uri, &request.host, &request.headers);
         let candidates = self.rules.candidates(&head).unwrap_or_default();
         let follows = self.rules.follow_needs();
-        let wants_request = candidates.wants_request_body || follows.request_body;
+        let auto = self.auto.as_ref().filter(|_| Gate::may_matter(&request.method, &request.uri, &request.headers));
+        let wants_request = candidates.wants_request_body
+            || follows.request_body
+            || (auto.is_some() && Gate::wants_request_body(&request.method, &request.headers));
         head.response = exchange.response.as_ref().map(|r| (r.status, &r.headers));
         head.at = exchange.answered;
-        let wants_answer = follows.response_body || self.rules.wants_answer(&candidates, &head);
+        let mut wants_answer = follows.response_body || self.rules.wants_answer(&candidates, &head);
+        let keep = auto.zip(head.response).map(|(gate, answer)| {
+            let request = (&request.method, &request.uri, request.host.as_str(), &request.headers);
+            gate.keep(request, exchange.client_ip, answer, exchange.answered)
+        });
+        wants_answer |= matches!(keep, Some(Keep::Page | Keep::Body));
+        let auto = keep.is_some_and(|keep| keep != Keep::Nothing);
         if !wants_request {
             exchange.request.body = Kept::default();
         }
@@ -87,6 +99,7 @@ impl Offline {
             candidates,
             rules: self.rules.clone(),
             follows: true,
+            auto,
             written: None,
             held: Held::default(),
         }

@@ -159,6 +159,11 @@ fn rows(config: &Config, observed: Option<&Observed>) -> Vec<Row> {
     if config.session.revoked {
         add("session.revoked", "session memory".into());
     }
+    if config.auto {
+        for name in AUTO {
+            add(name, "auto".into());
+        }
+    }
     // What was seen and nothing can emit now is worth a line of its own.
     for name in observed.into_iter().flatten().map(|(name, _)| name) {
         by.entry(name.clone()).or_default();

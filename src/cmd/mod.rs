@@ -6,6 +6,7 @@ pub mod demo;
 pub mod events;
 pub mod explain;
 pub mod health;
+pub mod learn;
 pub mod presets;
 pub mod recorded;
 pub mod replay;
@@ -40,6 +41,7 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Tail(options) => tail::run(&options),
         Command::Explain(options) => explain::run(&options),
         Command::Replay(options) => replay::run(&options),
+        Command::Learn(options) => learn::run(&options),
         Command::Coverage(options) => coverage::run(&options),
         Command::Presets(options) => presets::run(&options),
         Command::Events(options) => events::run(&options),
