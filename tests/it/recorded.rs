@@ -5,7 +5,7 @@ use std::process::Output;
 
 use serde_json::Value;
 
-use crate::harness::run;
+use crate::harness::binary::run;
 
 const CONFIG: &str = "version: 1
 session: { cookies: [sid] }
