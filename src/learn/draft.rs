@@ -56,7 +56,7 @@ pub fn draft(observed: &Observed, upstream: &str, from: &str) -> String {
         out.push_str("# Its routes are better than any that could be learnt from a recording.\n");
         let names: Vec<&str> = observed.presets.iter().map(|found| found.preset).collect();
         let _ = writeln!(out, "presets: [{}]", names.join(", "));
-        out.push_str("\n# What no route takes is recognised by what it looks like.\nauto: on\n");
+        out.push_str("\n# A preset is silent on purpose where auto would guess.\nauto: off\n");
         return out;
     }
     out.push_str("\n# What no route below takes is recognised by what it looks like.\nauto: on\n");
