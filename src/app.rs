@@ -43,6 +43,7 @@ use crate::spool::store::EventStore;
 use crate::telemetry::Metrics;
 
 mod error;
+pub mod offline;
 mod reload;
 #[cfg(test)]
 mod tests;

@@ -21,6 +21,7 @@ pub mod presets;
 pub mod route;
 pub mod sample;
 pub mod source;
+pub mod trace;
 pub mod xmlrpc;
 
 use std::collections::HashMap;

@@ -19,6 +19,7 @@ mod layers;
 mod operation;
 mod presets;
 mod proxy_out;
+mod recorded;
 mod reload;
 mod secrets;
 mod sessions;
