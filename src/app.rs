@@ -272,9 +272,9 @@ fn build(
         named.or_else(|| config.upstream.as_ref().map(|u| u.servers.clone())).ok_or(StartError::NoUpstream)?;
     let upstream = Upstream::build(servers, config.upstream_tls.as_ref(), &config.base)?;
     let enrichers: Enrichers = config.enrich.build(&config.base)?;
-    let cx = BuildCx { base: config.base.clone(), colour };
+    let cx = BuildCx::new(config.base.clone(), colour);
     let sinks = config.sinks.iter().map(|spec| {
-        let sink = spec.plan.build(&cx).map_err(|source| StartError::Sink { name: spec.name.clone(), source })?;
+        let sink = spec.build(&cx).map_err(|source| StartError::Sink { name: spec.name.clone(), source })?;
         Ok::<_, StartError>(RunningSinkSpec { name: spec.name.clone(), sink: sink.into(), filter: spec.filter.clone() })
     });
     let sinks = sinks.collect::<Result<_, _>>()?;

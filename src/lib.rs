@@ -18,6 +18,7 @@ pub mod flow;
 pub mod glimpse;
 pub mod hint;
 pub mod identity;
+pub mod format;
 pub mod pipeline;
 pub mod proxy;
 pub mod rules;

@@ -121,9 +121,9 @@ fn connect(config: &Config) -> u8 {
         }
     }
     say("databases".into(), config.enrich.build(&config.base).map(drop).map_err(|e| e.to_string()));
-    let cx = BuildCx { base: config.base.clone(), colour: false };
+    let cx = BuildCx::new(config.base.clone(), false);
     for spec in &config.sinks {
-        let tried = spec.plan.build(&cx).and_then(|sink| runtime.block_on(sink.probe()));
+        let tried = spec.build(&cx).and_then(|sink| runtime.block_on(sink.probe()));
         say(format!("sink {}", spec.name), tried.map_err(|e| e.to_string()));
     }
     code

@@ -315,8 +315,7 @@ impl Feeder {
 
     /// Sends a batch once, and waits as long as a failure demands. True if the batch is dealt with.
     async fn attempt(&mut self, orders: &Orders, batch: &[Stored]) -> bool {
-        let wanted: Vec<Stored> =
-            batch.iter().filter(|one| orders.filter.wants(one.event.event_type.as_str())).cloned().collect();
+        let wanted: Vec<Stored> = batch.iter().filter(|one| orders.filter.takes(&one.event)).cloned().collect();
         let refused = if wanted.is_empty() {
             0
         } else {
@@ -444,9 +443,8 @@ impl Feeder {
     fn leave(mut self, in_hand: &[Stored]) -> u64 {
         let filter = self.orders.borrow().filter.clone();
         let until = self.orders.borrow().finish.map_or(u64::MAX, |finish| finish.until).min(self.spool.newest());
-        let wanted = |events: &[Stored]| {
-            events.iter().filter(|one| one.seq <= until && filter.wants(one.event.event_type.as_str())).count() as u64
-        };
+        let wanted =
+            |events: &[Stored]| events.iter().filter(|one| one.seq <= until && filter.takes(&one.event)).count() as u64;
         let mut left = wanted(in_hand);
         let mut position = in_hand.last().map_or(self.position.load(Relaxed), |last| last.seq);
         while position < until {

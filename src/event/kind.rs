@@ -117,6 +117,11 @@ impl EventType {
         &self.0
     }
 
+    /// What it means, in the words of the vocabulary; the name itself if it has none.
+    pub fn meaning(&self) -> &str {
+        VOCABULARY.iter().find(|k| k.name == self.0).map_or(&self.0, |k| k.meaning)
+    }
+
     /// True if the vocabulary has it.
     pub fn is_known(&self) -> bool {
         VOCABULARY.iter().any(|k| k.name == self.0) || self.0.starts_with("detection.")

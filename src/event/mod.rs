@@ -9,6 +9,7 @@ pub mod ended;
 pub mod id;
 pub mod kind;
 pub mod line;
+pub mod names;
 pub mod notice;
 pub mod outcome;
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! TLS towards the application: its settings and the handshake.
+//! TLS towards the application and the receivers of events: its settings and the handshake.
 //!
 //! The application's certificate is verified against the system's authorities or a named one, and
 //! its host name against the certificate. It must never fall back to less: verification ends only
@@ -42,6 +42,31 @@ pub const FIELDS: &[Field] = &[
     ),
 ];
 
+/// The keys of a sink's `tls:`.
+const RECEIVER_FIELDS: &[Field] = &[
+    Field::new("ca", Kind::Str, "", "PEM file of the authorities to trust, in place of the system's"),
+    Field::new(
+        "sni",
+        Kind::Str,
+        "",
+        "the name in the receiver's certificate, in place of the host that is connected to",
+    ),
+    Field::new("cert", Kind::Str, "", "PEM file of a certificate to show to the receiver"),
+    Field::new("key", Kind::Str, "", "PEM file of that certificate's private key"),
+    Field::new(
+        "verify",
+        Kind::Bool,
+        "on",
+        "off: any certificate will do, and anybody in between can read and change all",
+    ),
+];
+
+/// What stands under a sink's `tls:`.
+pub const RECEIVER: Kind = Kind::Named("sink_tls", || &Kind::Map(RECEIVER_FIELDS));
+
+/// Said wherever verification of a receiver is off.
+const UNVERIFIED_RECEIVER: &str = "the receiver's certificate is not verified: anybody on the way to it can read and change events, and learn the secret they are sent with";
+
 /// Said wherever verification is off.
 const UNVERIFIED: &str = "the application's certificate is not verified: anybody on the way to it can read and change everything, passwords included";
 
@@ -53,12 +78,21 @@ pub struct ClientPlan {
     identity: Option<(PathBuf, PathBuf)>,
     verify: bool,
     alpn: Vec<&'static str>,
+    /// The configuration's word for where this stands.
+    section: &'static str,
 }
 
 impl Default for ClientPlan {
     /// What is in force for an `https:` upstream without a configuration.
     fn default() -> ClientPlan {
-        ClientPlan { ca: None, sni: None, identity: None, verify: true, alpn: vec!["http/1.1"] }
+        ClientPlan {
+            ca: None,
+            sni: None,
+            identity: None,
+            verify: true,
+            alpn: vec!["http/1.1"],
+            section: "upstream_tls",
+        }
     }
 }
 
@@ -81,7 +115,27 @@ impl ClientPlan {
                 problems.warn(ca, "`ca` does nothing with `verify: off`".into(), "leave one of the two out");
             }
         }
-        Some(ClientPlan { ca: ca?, sni: sni?, identity: identity?, verify: verify?, alpn: alpn? })
+        let section = "upstream_tls";
+        Some(ClientPlan { ca: ca?, sni: sni?, identity: identity?, verify: verify?, alpn: alpn?, section })
+    }
+
+    /// Checks a sink's `tls:`, or takes what is usual without one. `alpn` is what is offered;
+    /// nothing for a protocol without a name. `None` if there was an error.
+    pub fn check_receiver(node: Option<&Node>, alpn: &[&'static str], problems: &mut Problems) -> Option<ClientPlan> {
+        let usual = ClientPlan { alpn: alpn.to_vec(), section: "tls", ..ClientPlan::default() };
+        let Some(node) = node else { return Some(usual) };
+        let map = node.map(RECEIVER_FIELDS, problems)?;
+        provider::check(node, problems);
+        let (ca, sni) = (optional_path(&map, "ca", problems), check_name(&map, problems));
+        let identity = check_identity(&map, problems);
+        let verify = map.get("verify").map_or(Some(true), |on| on.bool(problems));
+        if verify == Some(false)
+            && let Some(at) = map.get("verify")
+        {
+            let hint = "name the authority of its certificate, or a self-signed certificate itself: ca: FILE";
+            problems.warn(at, UNVERIFIED_RECEIVER.into(), hint);
+        }
+        Some(ClientPlan { ca: ca?, sni: sni?, identity: identity?, verify: verify?, ..usual })
     }
 
     /// Reads the files, or the system's authorities. Relative paths are relative to `base`.
@@ -95,11 +149,13 @@ impl ClientPlan {
             .with_protocol_versions(&[&version::TLS13, &version::TLS12])?;
         let builder = if self.verify {
             builder.with_root_certificates(match &self.ca {
+                Some(ca) if self.section == "tls" => files::roots("tls.ca", &base.join(ca))?,
                 Some(ca) => files::roots("upstream_tls.ca", &base.join(ca))?,
                 None => system_roots()?,
             })
         } else {
-            warnings.push(format!("{UNVERIFIED}; set `ca` and remove `verify: off`"));
+            let said = if self.section == "tls" { UNVERIFIED_RECEIVER } else { UNVERIFIED };
+            warnings.push(format!("{said}; set `ca` and remove `verify: off`"));
             builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider.clone())))
         };
         let mut config = match &self.identity {
