@@ -25,6 +25,7 @@ use crate::event::notice::{STARTED, notice};
 use crate::glimpse::{self, Glimpses};
 use crate::pipeline::{Pipeline, PipelineConfig};
 use crate::proxy::access_log::AccessLog;
+use crate::proxy::balance::Upstreams;
 use crate::proxy::connection::Door;
 use crate::proxy::handler::Live;
 use crate::proxy::limits::Connections;
@@ -45,7 +46,7 @@ mod reload;
 mod tests;
 
 pub use error::StartError;
-use reload::{Core, config_text, content_hash, reload_handle, watch_over};
+use reload::{Core, Seen, config_text, reload_handle, watch_over};
 
 /// What the command line says over the file.
 #[derive(Clone, Debug, Default)]
@@ -163,7 +164,7 @@ pub fn bind_with(
     let spool: Arc<dyn Spool> = Arc::new(MemorySpool::new(memory::DEFAULT_CAPACITY));
     let parts = build(&config, &overrides, colour, None, &metrics)?;
     let (key, keeper) = session_memory(&config, &overrides).map_err(StartError::System)?;
-    let seen = file.as_deref().and_then(content_hash);
+    let seen = Seen::now(file.as_deref(), Some(&config));
     let core = Core {
         file,
         overrides,
@@ -177,6 +178,8 @@ pub fn bind_with(
         connections: Connections::new(&config.limits),
         secured,
         delivery: Mutex::new(None),
+        readiness: Readiness::new(),
+        checks: Mutex::new(None),
         access_logs: Mutex::new(parts.access_log.into_iter().collect()),
         seen: Mutex::new(seen),
     };
@@ -267,10 +270,17 @@ fn build(
     before: Option<&Live>,
     metrics: &Metrics,
 ) -> Result<Parts, StartError> {
-    let named = overrides.upstream.clone().map(|one| vec![one]);
-    let servers =
-        named.or_else(|| config.upstream.as_ref().map(|u| u.servers.clone())).ok_or(StartError::NoUpstream)?;
-    let upstream = Upstream::build(servers, config.upstream_tls.as_ref(), &config.base)?;
+    // The command line says where the application is; how it is spoken to stays as in the file.
+    let upstreams = match (overrides.upstream.clone(), config.upstream.clone()) {
+        (Some(one), Some(upstreams)) => Upstreams { servers: vec![one], ..upstreams },
+        (Some(one), None) => vec![one].into(),
+        (None, Some(upstreams)) => upstreams,
+        (None, None) => return Err(StartError::NoUpstream),
+    };
+    let mut upstream = Upstream::build(upstreams, config.upstream_tls.as_ref(), &config.base)?;
+    if let Some(before) = before {
+        upstream.inherit(&before.upstream);
+    }
     let enrichers: Enrichers = config.enrich.build(&config.base)?;
     let cx = BuildCx::new(config.base.clone(), colour);
     let sinks = config.sinks.iter().map(|spec| {
@@ -331,7 +341,7 @@ impl Bound {
     /// Runs until `stop` is ready, then drains: readiness turns red, requests in flight end, what
     /// was captured becomes events, and the sinks take what they can before the deadline.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), StartError> {
-        let readiness = Readiness::new();
+        let readiness = self.core.readiness.clone();
         let starting = readiness.guard("traffic threads");
         let (stopping, stopped) = watch::channel(false);
         let (queue, receiver) = self.queue;
@@ -362,6 +372,7 @@ impl Bound {
         let handle = tokio::runtime::Handle::current();
         let delivery = Delivery::start(&handle, self.spool.clone(), self.metrics.clone(), self.delivery_of);
         *self.core.delivery.lock().unwrap_or_else(PoisonError::into_inner) = Some(delivery);
+        self.core.check_health();
         let (ending, ended) = watch::channel(false);
         let admin = self.admin_listener.map(|(listener, auth)| {
             let state = AdminState {

@@ -72,6 +72,17 @@ pub enum Policy {
     Drop,
 }
 
+impl Policy {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Policy::Raw => "raw",
+            Policy::Mask => "mask",
+            Policy::Hmac => "hmac",
+            Policy::Drop => "drop",
+        }
+    }
+}
+
 /// A field's policy where it succeeded, and where it did not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Pair {
@@ -150,6 +161,15 @@ impl IdentityPlan {
             problems.warn(at, "no policy is `hmac`, so the key does nothing".into(), "take it away");
         }
         plan
+    }
+
+    /// What is in force, for people to read; names the key's place, never the key.
+    pub fn shown(&self) -> serde_json::Value {
+        let pair = |p: Pair| serde_json::json!({"on_success": p.success.as_str(), "on_failure": p.failure.as_str()});
+        serde_json::json!({
+            "id": pair(self.id), "login": pair(self.login), "email": pair(self.email),
+            "key_env": self.key_env, "key_file": self.key_file, "hide_passwords": !self.show_passwords,
+        })
     }
 
     /// Reads the key; relative paths are relative to `base`.

@@ -319,7 +319,8 @@ impl Pipeline {
         if decision.outcome == Outcome::Unknown {
             self.metrics.undecided(decision.route.id.as_str());
         }
-        let bound = self.remember(decision, event.as_ref(), facts, &presented, &handed_out, &mut events);
+        let bound =
+            self.remember(decision, event.as_ref(), facts, (&presented, &handed_out), known.as_ref(), &mut events);
         self.step(decision, &said, &flow, now);
         let Some(mut event) = event else { return complete(events, None) };
         if !self.sampler.due(decision, facts, &captured.exchange) {
@@ -364,8 +365,8 @@ impl Pipeline {
             match &event.actor.email {
                 // Who changes an own address has two: the session knows who it is, this is the new one.
                 Some(address) if changes_own_address(event) && !known.pending => {
-                    let address = address.clone();
-                    event.actor = Actor { email: Some(address), ..known.actor.clone() };
+                    let (email, kind) = (Some(address.clone()), event.actor.kind.take());
+                    event.actor = Actor { email, kind: kind.or(known.actor.kind.clone()), ..known.actor.clone() };
                 }
                 _ => event.actor_of_session(&known.actor),
             }
@@ -427,8 +428,8 @@ impl Pipeline {
         decision: &Decision<'_>,
         event: Option<&Event>,
         facts: &Facts<'_>,
-        presented: &[Carried],
-        handed_out: &[Carried],
+        (presented, handed_out): (&[Carried], &[Carried]),
+        known: Option<&Remembered>,
         say: &mut Vec<Session>,
     ) -> bool {
         let says = |name: &str| decision.types.iter().any(|t| t.as_str() == name);
@@ -440,22 +441,30 @@ impl Pipeline {
                     self.tell_over(over, "user", facts.at, say);
                 }
             }
-            (Outcome::Success, Some(actor)) if says(LOGIN) || !decision.route.tokens.is_empty() => {
-                return self.bind(facts.host, actor, says(LOGIN), presented, handed_out, facts.at, say);
+            (Outcome::Success, Some(actor)) if says(LOGIN) => {
+                return self.bind(facts.host, actor, presented, handed_out, facts.at, say);
             }
             (Outcome::Challenge, Some(actor)) => {
                 let fresh = if handed_out.is_empty() { presented } else { handed_out };
                 self.sessions.bind_pending(fresh, actor, facts.at);
             }
+            // Somebody else failed to sign in: whose the session is that he was given is not shown.
+            (Outcome::Failure, Some(actor)) if says("user.login.failed") && known.is_none_or(|k| k.actor != *actor) => {
+            }
             (outcome, actor) => {
+                let (tokens, rest): (Vec<Carried>, Vec<Carried>) = handed_out
+                    .iter()
+                    .partition(|c| c.via == Via::Token && outcome == Outcome::Success && actor.is_some());
                 if let Some((_, answer)) = facts.response {
-                    let over = self.sessions.follow(presented, handed_out, answer, facts.host, facts.at);
+                    let over = self.sessions.follow(presented, &rest, answer, facts.host, facts.at);
                     self.tell_over(over, "deleted", facts.at, say);
                 }
-                if let (Outcome::Success, Some(actor), Some(event)) = (outcome, actor, event)
-                    && changes_own_address(event)
-                {
-                    self.sessions.rename(&[presented, handed_out].concat(), actor);
+                if let (Outcome::Success, Some(actor), Some(event)) = (outcome, actor, event) {
+                    // A key that was made, say: it is the actor's, beside the session that made it.
+                    self.sessions.bind(&tokens, actor, facts.at);
+                    if changes_own_address(event) {
+                        self.sessions.rename(&[presented, handed_out].concat(), actor);
+                    }
                 }
             }
         }
@@ -463,24 +472,20 @@ impl Pipeline {
     }
 
     /// A login succeeded: what it handed out is its actor's.
-    #[allow(clippy::too_many_arguments)]
     fn bind(
         &mut self,
         host: &str,
         actor: &Actor,
-        login: bool,
         presented: &[Carried],
         handed_out: &[Carried],
         now: Timestamp,
         say: &mut Vec<Session>,
     ) -> bool {
-        if login {
-            self.sessions.replace(presented, handed_out);
-            self.sessions.know_account(host, actor);
-        }
+        self.sessions.replace(presented, handed_out);
+        self.sessions.know_account(host, actor);
         let fresh = if handed_out.is_empty() { presented } else { handed_out };
         let new = self.sessions.bind(fresh, actor, now);
-        if new && login && self.sessions.config().created {
+        if new && self.sessions.config().created {
             say.push(Session::Created);
         }
         !fresh.is_empty()
@@ -496,7 +501,12 @@ impl Pipeline {
     fn moved(&mut self, facts: &Facts<'_>, presented: &[Carried]) -> Vec<Event> {
         let Some((_, answer)) = facts.response else { return Vec::new() };
         let handed_out = self.sessions.handed_out(answer, facts.host, facts.at);
-        let over = self.sessions.follow(presented, &handed_out, answer, facts.host, facts.at);
+        let changed = handed_out.iter().any(|new| presented.iter().all(|p| p.handle != new.handle));
+        let over = match changed && leaves(&facts.path) {
+            // A way out that no route is about: the new session is nobody's, so the actor stays behind.
+            true => self.sessions.forget(presented),
+            false => self.sessions.follow(presented, &handed_out, answer, facts.host, facts.at),
+        };
         let mut say = Vec::new();
         self.tell_over(over, "deleted", facts.at, &mut say);
         complete(say, None)
@@ -580,7 +590,7 @@ impl Pipeline {
         match event.outcome {
             Outcome::Success if login && !event.actor.is_empty() => {
                 let actor = event.actor.clone();
-                self.bind(host, &actor, true, &presented, &handed_out, event.timestamp, &mut say);
+                self.bind(host, &actor, &presented, &handed_out, event.timestamp, &mut say);
             }
             Outcome::Challenge if !event.actor.is_empty() => {
                 let fresh = if handed_out.is_empty() { &presented } else { &handed_out };
@@ -657,6 +667,16 @@ fn shown(known: Option<Shown>, presented: &[Carried], handed_out: &[Carried]) ->
     known.or_else(|| fresh.first().map(|c| c.handle.shown()))
 }
 
+/// True for a path by which applications let people out.
+fn leaves(path: &str) -> bool {
+    let plain =
+        |segment: &str| segment.chars().filter(char::is_ascii_alphanumeric).collect::<String>().to_ascii_lowercase();
+    let out = ["logout", "logoff", "signout", "signoff"];
+    path.split(['/', '.'])
+        .map(plain)
+        .any(|segment| out.iter().any(|word| segment.starts_with(word) || segment.ends_with(word)))
+}
+
 /// True if a person looks at the answer: what browsers say of it, else what is asked for.
 fn is_a_page(facts: &Facts<'_>) -> bool {
     let says = |name: &str| facts.headers.get(name).map(|v| v.as_bytes());
@@ -675,3 +695,6 @@ fn is_a_page(facts: &Facts<'_>) -> bool {
 fn also(event: &Event, event_type: &EventType) -> Event {
     Event { id: EventId::new(), event_type: event_type.clone(), ..event.clone() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -181,6 +181,8 @@ pub struct Metrics {
     follow_ups: Family<ResultLabel, Counter>,
     /// Successes that were not told, because their key had been told within the interval.
     pub sampled: Counter,
+    /// Addresses of the application that are down by their health checks.
+    pub upstream_down: Gauge,
 }
 
 impl Default for Metrics {
@@ -211,6 +213,7 @@ impl Metrics {
             flows_ended: Family::default(),
             follow_ups: Family::default(),
             sampled: Counter::default(),
+            upstream_down: Gauge::default(),
             registry: Registry::default(),
         };
         registry.register("events", "events emitted, by type and outcome", metrics.events.clone());
@@ -250,6 +253,11 @@ impl Metrics {
             "events_sampled",
             "successes not told, because their key had been told within the route's interval",
             metrics.sampled.clone(),
+        );
+        registry.register(
+            "upstream_down",
+            "addresses of the application that are down by their health checks",
+            metrics.upstream_down.clone(),
         );
         // Every reason is shown from the start, so that an alert on it has a series to watch.
         for reason in [Drop::Panic, Drop::Batch, Drop::Hint, Drop::SpoolFull, Drop::Refused, Drop::Shutdown] {

@@ -242,8 +242,9 @@ fn close(closed: Open, open: &mut [Open], out: &mut Read) {
         }
         Open::Plain | Open::Fault => return,
     };
+    // The first counts, so that what a prefix held is not taken back.
     if let Some(Open::Value { value: slot, .. }) = open.last_mut() {
-        *slot = Some(value);
+        slot.get_or_insert(value);
     }
 }
 

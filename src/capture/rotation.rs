@@ -22,18 +22,19 @@ use crate::telemetry::Traffic;
 #[derive(Debug)]
 pub struct Rotation {
     cookies: HeaderValue,
+    uri: Uri,
 }
 
 impl Rotation {
     /// Notes the cookies of a request; `None` for almost every one that has no session.
-    pub fn begin(config: &CaptureConfig, headers: &HeaderMap) -> Option<Rotation> {
+    pub fn begin(config: &CaptureConfig, headers: &HeaderMap, uri: &Uri) -> Option<Rotation> {
         let cookies = headers.get(header::COOKIE)?;
         let brought = |names: &[String]| {
             !names.is_empty()
                 && cookie::request_cookies(headers).any(|(name, _)| names.iter().any(|n| cookie::fits(n, name)))
         };
         if brought(&config.session_cookies) || (config.session_cookies.is_empty() && config.watch.learnt_any(brought)) {
-            return Some(Rotation { cookies: cookies.clone() });
+            return Some(Rotation { cookies: cookies.clone(), uri: uri.clone() });
         }
         None
     }
@@ -72,7 +73,7 @@ impl Rotation {
             request_id: String::new(),
             request: Request {
                 method: Method::GET,
-                uri: Uri::from_static("/"),
+                uri: self.uri,
                 host: host.to_owned(),
                 headers: request,
                 body: Kept::default(),

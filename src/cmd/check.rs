@@ -110,10 +110,10 @@ fn connect(config: &Config) -> u8 {
         }
     };
     if let Some(upstreams) = &config.upstream {
-        match Upstream::build(upstreams.servers.clone(), config.upstream_tls.as_ref(), &config.base) {
+        match Upstream::build(upstreams.clone(), config.upstream_tls.as_ref(), &config.base) {
             Ok(upstream) => {
                 for address in upstream.servers() {
-                    let tried = runtime.block_on(upstream::probe(address, upstream.tls(), &config.timeouts));
+                    let tried = runtime.block_on(upstream::probe(&upstream, address, &config.timeouts));
                     say(format!("upstream {address}"), tried.map_err(|error| with_source(&error)));
                 }
             }

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use super::{USAGE, complain, print};
 use crate::cli::Presets;
 use crate::config::node::{clip, suggest};
-use crate::rules::presets::{NAMES, PRESETS, Preset, Verified};
+use crate::rules::presets::{Head, NAMES, PRESETS, Preset, Verified};
 
 /// Prints the table, or one file.
 pub fn run(options: &Presets) -> u8 {
@@ -51,6 +51,24 @@ pub fn table() -> String {
     for [name, title, verified] in &rows {
         // Writing to a text cannot fail.
         let _ = writeln!(out, "{name:<first$}  {title:<second$}  {verified}");
+    }
+    out
+}
+
+/// The same as Markdown, for `docs/presets.md`.
+pub fn markdown() -> String {
+    let mut out = String::from("\n| preset | application | known to be true | note |\n| --- | --- | --- | --- |\n");
+    for preset in PRESETS {
+        let Some(Head { title, verified, .. }) = preset.head() else { continue };
+        let versions =
+            if verified.versions.is_empty() { String::new() } else { format!(": {}", verified.versions.join(", ")) };
+        let _ = writeln!(
+            out,
+            "| `{}` | {title} | {}{versions} | {} |",
+            preset.name,
+            verified.how,
+            verified.note.replace('|', "\\|")
+        );
     }
     out
 }

@@ -478,24 +478,12 @@ fn listen(map: &Map<'_>, client_ip: &ClientIp, problems: &mut Problems) -> Vec<L
 
 fn upstream(map: &Map<'_>, problems: &mut Problems) -> Option<Upstreams> {
     let node = map.get("upstream")?;
-    let found = Upstreams::check(node, problems)?;
-    if found.health.is_some()
-        && let Some(at) = node.child("health")
-    {
-        let hint = "leave it out: an address that fails three times in a row is left out for a while anyhow";
-        problems.error_hint(at, "health checks are not built yet".into(), hint);
-    }
-    Some(found)
+    Upstreams::check(node, problems)
 }
 
 fn upstream_tls(map: &Map<'_>, problems: &mut Problems) -> Option<ClientPlan> {
     let node = map.get("upstream_tls")?;
     let plan = ClientPlan::check(node, problems);
-    let offered = node.child("alpn").map_or(&[][..], Node::items);
-    if let Some(at) = offered.iter().find(|item| item.scalar() == Some("h2")) {
-        let hint = "write `alpn: http/1.1`, or take the key away: it is what every such server speaks";
-        problems.error_hint(at, "HTTP/2 to the application is not built yet".into(), hint);
-    }
     // Without `upstream:` it is named on the command line, and may be anything.
     let plain = map.get("upstream").and_then(|at| match &at.value {
         Value::Map(_) => at.child("servers"),
@@ -552,6 +540,9 @@ impl std::fmt::Display for Config {
             "listen": self.listen.iter().map(|l| serde_json::json!({"address": l.address.to_string(), "tls": l.tls.is_some(), "proxy_protocol": l.proxy_protocol.is_some()})).collect::<Vec<_>>(),
             "upstream": upstream,
             "upstream_tls": self.upstream_tls.is_some(),
+            "upstream_protocol": self.upstream.as_ref().map(|u| u.protocol.as_str()),
+            "upstream_proxy_protocol": self.upstream.as_ref().is_some_and(|u| u.proxy_protocol.is_some()),
+            "upstream_health": self.upstream.as_ref().and_then(|u| u.health.as_ref()).map(|h| &h.path),
             "workers": self.workers,
             "timeouts": {
                 "connect": millis(self.timeouts.connect),
@@ -566,6 +557,8 @@ impl std::fmt::Display for Config {
                 "headers": self.session.headers.iter().map(|h| h.as_str()).collect::<Vec<_>>(),
                 "ttl": millis(self.session.ttl),
             },
+            "identity": self.identity.shown(),
+            "hint": self.hint.as_ref().map(|h| h.header.as_str()),
             "capture": { "request_body": self.capture.request_body, "response_body": self.capture.response_body },
             "admin": self.admin.as_ref().map(|a| serde_json::json!({"listen": a.listen, "token_env": a.token_env})),
             "access_log": self.access_log.as_ref().map(ToString::to_string),

@@ -415,7 +415,10 @@ impl Condition {
             Condition::XmlRpc(demand) => demand.holds(facts),
             Condition::Path(patterns) => Some(patterns.iter().any(|p| p.matches(&facts.path))),
             Condition::Host(hosts) => Some(hosts.iter().any(|h| h.matches(Some(facts.host)))),
-            Condition::Query(name, matcher) => Some(matcher.matches_any(facts.query().all(name))),
+            Condition::Query(name, matcher) => Some(match may_have(facts.uri.query(), name) {
+                true => matcher.matches_any(facts.query().all(name)),
+                false => matcher.matches(None),
+            }),
             Condition::RequestHeader(name, matcher) => Some(header_matches(facts.headers, name, matcher)),
             Condition::Cookie(name, matcher) => {
                 let value = cookie::request_cookie(facts.headers, name).map(String::from_utf8_lossy);
@@ -477,6 +480,13 @@ impl Condition {
             }
         }
     }
+}
+
+/// False if the query certainly has no such field: so that the requests no route is about are told
+/// without reading their fields, which allocates.
+fn may_have(query: Option<&str>, name: &str) -> bool {
+    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    query.is_some_and(|query| !plain || query.contains('%') || query.contains(name))
 }
 
 /// One changed field is enough; a field that was not served is open.

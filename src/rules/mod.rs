@@ -51,13 +51,41 @@ pub struct RuleSet {
     routes: Vec<Route>,
     /// Routes by literal path, in order.
     exact: HashMap<String, Vec<u16>>,
-    /// All patterns at once, and the route each belongs to.
-    patterns: RegexSet,
-    pattern_routes: Vec<u16>,
+    /// The patterns of all routes.
+    patterns: Patterns,
+    /// Those of routes that a GET may belong to: few, where most requests are.
+    of_get: Patterns,
     /// Routes that name no path.
     anywhere: Vec<u16>,
     /// Which bodies of a next request the follow-ups read, all together.
     follow_needs: Needs,
+}
+
+/// Patterns looked for at once, and the route each belongs to.
+#[derive(Debug, Default)]
+struct Patterns {
+    set: RegexSet,
+    routes: Vec<u16>,
+}
+
+impl Patterns {
+    /// The patterns of these routes; the routes themselves if they are too much for one set.
+    fn of<'r>(routes: impl Iterator<Item = (u16, &'r Route)>) -> Result<Patterns, Vec<u16>> {
+        let (mut sources, mut owners) = (Vec::new(), Vec::new());
+        for (i, path) in routes.flat_map(|(i, route)| route.paths.iter().map(move |path| (i, path))) {
+            sources.push(match path {
+                PathPattern::Exact(_) => continue,
+                PathPattern::Prefix(prefix) => format!("^{}", regex::escape(prefix)),
+                PathPattern::Regex { regex, .. } => regex.as_str().to_owned(),
+            });
+            owners.push(i);
+        }
+        match regex::RegexSetBuilder::new(&sources).size_limit(256 << 20).dfa_size_limit(32 << 20).build() {
+            Ok(set) => Ok(Patterns { set, routes: owners }),
+            // Each compiled alone.
+            Err(_) => Err(owners),
+        }
+    }
 }
 
 /// Routes that a request may belong to, in order.
@@ -133,31 +161,25 @@ impl RuleSet {
     /// A set of these routes.
     pub fn new(routes: Vec<Route>) -> RuleSet {
         let mut set = RuleSet::default();
-        let mut sources = Vec::new();
-        for (i, route) in routes.iter().enumerate() {
-            let i = i as u16;
+        let numbered = || routes.iter().enumerate().map(|(i, route)| (i as u16, route));
+        for (i, route) in numbered() {
             if route.paths.is_empty() {
                 set.anywhere.push(i);
             }
             for path in &route.paths {
-                match path {
-                    PathPattern::Exact(exact) => set.exact.entry(exact.clone()).or_default().push(i),
-                    PathPattern::Prefix(prefix) => {
-                        sources.push(format!("^{}", regex::escape(prefix)));
-                        set.pattern_routes.push(i);
-                    }
-                    PathPattern::Regex { regex, .. } => {
-                        sources.push(regex.as_str().to_owned());
-                        set.pattern_routes.push(i);
-                    }
+                if let PathPattern::Exact(exact) = path {
+                    set.exact.entry(exact.clone()).or_default().push(i);
                 }
             }
         }
-        let built = regex::RegexSetBuilder::new(&sources).size_limit(256 << 20).dfa_size_limit(32 << 20).build();
-        match built {
-            Ok(patterns) => set.patterns = patterns,
-            // Each compiled alone; together they are too much: try them one by one instead.
-            Err(_) => set.anywhere.append(&mut set.pattern_routes),
+        let all = Patterns::of(numbered());
+        match all.and_then(|all| Ok((all, Patterns::of(numbered().filter(|(_, route)| route.allows_get()))?))) {
+            Ok((all, of_get)) => (set.patterns, set.of_get) = (all, of_get),
+            // Together they are too much: try them one by one instead.
+            Err(_) => {
+                let patterned = |route: &Route| route.paths.iter().any(|path| !matches!(path, PathPattern::Exact(_)));
+                set.anywhere.extend(numbered().filter(|(_, route)| patterned(route)).map(|(i, _)| i));
+            }
         }
         set.anywhere.sort_unstable();
         set.anywhere.dedup();
@@ -176,7 +198,9 @@ impl RuleSet {
     /// Allocates nothing to say no (but for paths with escapes).
     pub fn candidates(&self, facts: &Facts<'_>) -> Option<Candidates> {
         let exact = self.exact.get(&*facts.path);
-        if exact.is_none() && self.anywhere.is_empty() && !self.patterns.is_match(&facts.path) {
+        let patterns = if *facts.method == Method::GET { &self.of_get } else { &self.patterns };
+        let fits = patterns.set.is_match(&facts.path);
+        if exact.is_none() && self.anywhere.is_empty() && !fits {
             return None;
         }
         // Filtered before it is collected: an empty collection is no allocation.
@@ -189,9 +213,9 @@ impl RuleSet {
         };
         let mut routes: Vec<u16> =
             exact.into_iter().flatten().chain(&self.anywhere).copied().filter(may_match).collect();
-        if self.patterns.is_match(&facts.path) {
-            let hits = self.patterns.matches(&facts.path);
-            routes.extend(hits.into_iter().filter_map(|p| self.pattern_routes.get(p).copied()).filter(may_match));
+        if fits {
+            let hits = patterns.set.matches(&facts.path);
+            routes.extend(hits.into_iter().filter_map(|p| patterns.routes.get(p).copied()).filter(may_match));
         }
         routes.sort_unstable();
         routes.dedup();

@@ -446,6 +446,15 @@ impl Route {
             })
     }
 
+    /// True if a GET may belong to it, or serve the page of its form.
+    pub fn allows_get(&self) -> bool {
+        self.compare.is_some()
+            || self.demands.iter().all(|demand| match demand {
+                Condition::Method(methods) | Condition::Overridden(methods) => methods.contains(&Method::GET),
+                _ => true,
+            })
+    }
+
     /// True if it says which methods it is about.
     pub fn names_methods(&self) -> bool {
         self.demands.iter().any(|d| matches!(d, Condition::Method(_) | Condition::Overridden(_)))

@@ -147,7 +147,7 @@ impl Source {
     /// A source, or a constant text where no source is meant (`method: password`).
     pub fn check_or_text(node: &Node, problems: &mut Problems) -> Option<Source> {
         let text = node.str(problems)?;
-        const STEMS: [&str; 13] = [
+        const STEMS: [&str; 15] = [
             "form.",
             "json:",
             "query.",
@@ -157,8 +157,10 @@ impl Source {
             "response.",
             "jwt:",
             "const:",
-            "graphql",
-            "xmlrpc",
+            "graphql.",
+            "graphql:",
+            "xmlrpc.",
+            "xmlrpc:",
             "uid36:",
             "uid64:",
         ];
@@ -501,6 +503,16 @@ fn first_group(regex: &Regex, text: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    proptest::proptest! {
+        #[test]
+        fn of_whatever_link_only_a_number_is_read(text in ".{0,60}") {
+            for form in [LinkUid::Base36, LinkUid::Base64] {
+                let found = form.decode(&text).unwrap_or_default();
+                proptest::prop_assert!(found.len() <= 21 && found.bytes().all(|b| b.is_ascii_digit()));
+            }
+        }
+    }
 
     #[test]
     fn the_account_of_a_link_is_read_and_no_part_of_its_token() {

@@ -5,10 +5,12 @@
 
 use crate::event::{Actor, Text};
 
-/// The length that says "absent"; texts are capped far below it.
-const ABSENT: u16 = u16::MAX;
-/// The length that says "the same as the text before": a login is often an address.
-const SAME: u16 = u16::MAX - 1;
+/// The bits of the first byte: two a part.
+const ABSENT: u8 = 0;
+/// A length, then the text.
+const THERE: u8 = 1;
+/// The same as the text before: a login is often an address.
+const SAME: u8 = 2;
 
 /// An actor, packed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,20 +20,28 @@ impl Packed {
     /// Packs an actor.
     pub fn new(actor: &Actor) -> Packed {
         let parts = [&actor.id, &actor.login, &actor.email, &actor.kind].map(|t| t.as_ref().map(Text::as_str));
-        let mut bytes = Vec::with_capacity(8 + parts.iter().flatten().map(|t| t.len()).sum::<usize>());
-        let mut before = None;
-        for part in parts {
-            let length = match part {
+        let mut bytes = Vec::with_capacity(9 + parts.iter().flatten().map(|t| t.len()).sum::<usize>());
+        let (mut before, mut kinds) = (None, 0);
+        bytes.push(kinds);
+        for (i, part) in parts.into_iter().enumerate() {
+            let kind = match part {
                 None => ABSENT,
                 Some(text) if before == Some(text) => SAME,
-                Some(text) => u16::try_from(text.len()).ok().filter(|l| *l < SAME).unwrap_or(ABSENT),
+                Some(_) => THERE,
             };
-            bytes.extend_from_slice(&length.to_le_bytes());
-            if length < SAME {
-                bytes.extend_from_slice(part.unwrap_or_default().as_bytes());
+            kinds |= kind << (2 * i);
+            if let Some(text) = part.filter(|_| kind == THERE) {
+                // Texts have at most 254 characters of four bytes; the second byte is for those over 127.
+                let length = text.len().min(0x7fff);
+                match u8::try_from(length) {
+                    Ok(short @ 0..0x80) => bytes.push(short),
+                    _ => bytes.extend_from_slice(&[0x80 | (length >> 8) as u8, length as u8]),
+                }
+                bytes.extend_from_slice(text.as_bytes().get(..length).unwrap_or_default());
             }
             before = part.or(before);
         }
+        bytes[0] = kinds;
         Packed(bytes.into_boxed_slice())
     }
 
@@ -51,25 +61,32 @@ impl Packed {
     }
 }
 
-fn unpack(mut bytes: &[u8]) -> Option<Actor> {
+fn unpack(bytes: &[u8]) -> Option<Actor> {
+    let (kinds, mut bytes) = bytes.split_first()?;
     let mut before: Option<Text> = None;
-    let mut next = || {
-        let (length, rest) = bytes.split_first_chunk::<2>()?;
-        let length = u16::from_le_bytes(*length);
-        bytes = rest;
-        Some(match length {
-            ABSENT => None,
+    let mut next = |i: u8| {
+        let text = match kinds >> (2 * i) & 3 {
+            ABSENT => return Some(None),
             SAME => before.clone(),
-            length => {
-                let (text, rest) = bytes.split_at_checked(usize::from(length))?;
+            THERE => {
+                let (first, rest) = bytes.split_first()?;
+                let (length, rest) = match first {
+                    0..0x80 => (usize::from(*first), rest),
+                    _ => {
+                        let (second, rest) = rest.split_first()?;
+                        (usize::from(first & 0x7f) << 8 | usize::from(*second), rest)
+                    }
+                };
+                let (text, rest) = rest.split_at_checked(length)?;
                 bytes = rest;
-                let text = Text::identifier(&String::from_utf8_lossy(text));
-                before = text.clone().or(before.take());
-                text
+                Text::identifier(&String::from_utf8_lossy(text))
             }
-        })
+            _ => return None,
+        };
+        before = text.clone().or(before.take());
+        Some(text)
     };
-    let (id, login, email, kind) = (next()?, next()?, next()?, next()?);
+    let (id, login, email, kind) = (next(0)?, next(1)?, next(2)?, next(3)?);
     bytes.is_empty().then_some(Actor { id, login, email, kind })
 }
 
@@ -81,7 +98,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_unpacked_is_what_was_packed(parts in prop::array::uniform4(prop::option::of("[a-c@é]{1,6}"))) {
+        fn what_is_unpacked_is_what_was_packed(parts in prop::array::uniform4(prop::option::of("[a-c@é]{1,6}|[a-z😀]{100,254}"))) {
             let [id, login, email, kind] = parts.map(|p| p.as_deref().and_then(Text::identifier));
             let actor = Actor { id, login, email, kind };
             let packed = Packed::new(&actor);
@@ -92,7 +109,7 @@ mod tests {
         #[test]
         fn strange_bytes_are_refused_or_read_and_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
             if let Some(packed) = Packed::from_bytes(&bytes) {
-                prop_assert!(packed.as_bytes().len() < 400);
+                prop_assert!(packed.as_bytes().len() < 1000);
             }
         }
     }

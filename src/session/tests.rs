@@ -156,7 +156,7 @@ fn a_million_invented_sessions_push_out_no_bound_one_and_stay_bounded() {
         log_in(&mut sessions, "alice", &[&format!("sid=real-{i}")], 0);
     }
     // The first factor of strangers, as often as they like.
-    for i in 0..1_000_000_u64 {
+    for i in 0..lru::tests::STRANGERS {
         let mut invented = [0; 16];
         invented[..8].copy_from_slice(&i.to_be_bytes());
         let carried = [Carried { via: Via::Cookie(0), handle: Handle(invented) }];
@@ -232,4 +232,28 @@ proptest! {
             }
         }
     }
+}
+
+/// Alone, since it looks at the memory of the whole process:
+/// `cargo test --release --lib -- --ignored a_session_takes`.
+#[test]
+#[ignore = "measures the process; run it alone"]
+fn a_session_takes_about_a_hundred_bytes() {
+    let resident = || -> usize {
+        let statm = std::fs::read_to_string("/proc/self/statm").expect("Linux");
+        statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).expect("pages") * 4096
+    };
+    let mut sessions = memory("{ cookies: [sid] }");
+    let before = resident();
+    for i in 0..CAPACITY {
+        let carried = [Carried { via: Via::Cookie(0), handle: sessions.handle(&i.to_be_bytes()) }];
+        sessions.bind(&carried, &actor(&format!("person{i}@example.test")), at(0));
+    }
+    let each = (resident() - before) / CAPACITY;
+    assert_eq!(sessions.len(), CAPACITY);
+    let snapshot = sessions.to_snapshot().len() / CAPACITY;
+    use std::io::Write;
+    writeln!(std::io::stderr(), "{each} bytes a session in memory, {snapshot} in the snapshot").expect("said");
+    assert!((40..=140).contains(&each), "{each} bytes a session");
+    assert!(snapshot < 80, "{snapshot} bytes a session in the snapshot");
 }

@@ -1,4 +1,5 @@
-//! OpenTelemetry logs: OTLP over HTTP in JSON (opentelemetry-proto 1.x, `ExportLogsServiceRequest`).
+//! OpenTelemetry logs: OTLP over HTTP, in JSON or protobuf (opentelemetry-proto 1.x,
+//! `ExportLogsServiceRequest`).
 //!
 //! In JSON, 64-bit numbers are texts and ids are hexadecimal. Attributes have the names of the
 //! semantic conventions where there is one, and `authtap.…` otherwise. A collector that rejects some
@@ -19,13 +20,14 @@ use crate::event::{Outcome, Timestamp};
 use crate::format::tree::Tree;
 use crate::spool::Stored;
 
+mod protobuf;
 #[cfg(test)]
 mod tests;
 
 /// The table's entry.
 pub const KIND: SinkKind = SinkKind {
     name: "otlp",
-    doc: "OpenTelemetry logs, OTLP over HTTP in JSON",
+    doc: "OpenTelemetry logs, OTLP over HTTP in JSON or protobuf",
     fields: FIELDS,
     formats: Formats::Own,
     check,
@@ -34,6 +36,7 @@ pub const KIND: SinkKind = SinkKind {
 const FIELDS: &[Field] = &[
     Field::required("url", Kind::Str, "https://HOST:4318"),
     Field::new("resource", Kind::Dict(&Kind::Str), "{ service.name: authtap }", "attributes of the resource"),
+    Field::new("encoding", Kind::Word(ENCODINGS), "json", "of requests; protobuf is smaller, JSON can be read"),
     shared::batch_events("500"),
     shared::BATCH_BYTES,
     shared::HEADERS,
@@ -43,6 +46,8 @@ const FIELDS: &[Field] = &[
     shared::TIMEOUT,
     shared::TLS,
 ];
+
+const ENCODINGS: &[&str] = &["json", "protobuf"];
 
 /// The most attributes of the resource.
 const MAX_RESOURCE: usize = 32;
@@ -91,6 +96,7 @@ fn check(map: &Map<'_>, problems: &mut Problems) -> Option<Box<dyn SinkPlan>> {
     let usual = Usual { path: "/v1/logs", gzip: true, ..Usual::BEARER };
     let http = HttpPlan::check(map, &usual, problems);
     let limits = shared::check_limits(map, 500, problems);
+    let protobuf = map.one_of("encoding", ENCODINGS, problems) == Some("protobuf");
     let mut resource: Vec<(String, String)> = Vec::new();
     if let Some(at) = map.get("resource") {
         for (key, value) in at.entries(problems) {
@@ -109,7 +115,7 @@ fn check(map: &Map<'_>, problems: &mut Problems) -> Option<Box<dyn SinkPlan>> {
     if !resource.iter().any(|(key, _)| key == "service.name") {
         resource.push(("service.name".into(), "authtap".into()));
     }
-    Some(Box::new(Plan { http: http?, limits: limits?, resource }))
+    Some(Box::new(Plan { http: http?, limits: limits?, resource, protobuf }))
 }
 
 #[derive(Debug)]
@@ -117,12 +123,19 @@ struct Plan {
     http: HttpPlan,
     limits: Limits,
     resource: Vec<(String, String)>,
+    protobuf: bool,
 }
 
 impl SinkPlan for Plan {
     fn build(&self, cx: &BuildCx) -> Result<Box<dyn Sink>, SinkError> {
         let resource = self.resource.iter().map(|(key, value)| attribute(key, &Value::from(value.as_str()))).collect();
-        Ok(Box::new(Otlp { client: self.http.build(cx)?, limits: self.limits, resource, ledger: Ledger::default() }))
+        Ok(Box::new(Otlp {
+            client: self.http.build(cx)?,
+            limits: self.limits,
+            resource,
+            protobuf: self.protobuf,
+            ledger: Ledger::default(),
+        }))
     }
 }
 
@@ -130,6 +143,7 @@ struct Otlp {
     client: Client,
     limits: Limits,
     resource: Value,
+    protobuf: bool,
     ledger: Ledger,
 }
 
@@ -143,7 +157,10 @@ impl Otlp {
                 "resourceLogs": [{ "resource": resource, "scopeLogs": [{ "scope": scope, "logRecords": records }] }]
             }),
         };
-        Outgoing::post("application/json", body.to_string().into_bytes())
+        match self.protobuf {
+            true => Outgoing::post("application/x-protobuf", protobuf::encode(&body)),
+            false => Outgoing::post("application/json", body.to_string().into_bytes()),
+        }
     }
 }
 
@@ -175,9 +192,10 @@ impl Courier for Otlp {
             if !reply.status.is_success() {
                 return Answer::by_status(&reply, &self.client.place());
             }
-            let answer: Value = serde_json::from_slice(&reply.body).unwrap_or_default();
-            let rejected = &answer["partialSuccess"]["rejectedLogRecords"];
-            let rejected = rejected.as_u64().or_else(|| rejected.as_str().and_then(|n| n.parse().ok())).unwrap_or(0);
+            let rejected = match self.protobuf {
+                true => protobuf::rejected(&reply.body),
+                false => rejected(&reply.body),
+            };
             if rejected == 0 {
                 return Answer::Taken;
             }
@@ -185,6 +203,13 @@ impl Courier for Otlp {
             Answer::Refused { why, divisible: rejected < part.len() as u64 }
         })
     }
+}
+
+/// How many records an answer in JSON says were rejected; a 64-bit number may be a text there.
+fn rejected(answer: &[u8]) -> u64 {
+    let answer: Value = serde_json::from_slice(answer).unwrap_or_default();
+    let count = &answer["partialSuccess"]["rejectedLogRecords"];
+    count.as_u64().or_else(|| count.as_str().and_then(|n| n.parse().ok())).unwrap_or(0)
 }
 
 /// One event as a log record.

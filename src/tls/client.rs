@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{HandshakeError, TlsError, alpn_names, files, path, provider};
+use super::{HandshakeError, TlsError, files, path, provider};
 use crate::config::node::{Map, Node};
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
@@ -33,12 +33,6 @@ pub const FIELDS: &[Field] = &[
         Kind::Bool,
         "on",
         "off: any certificate will do, and anybody in between can read and change all",
-    ),
-    Field::new(
-        "alpn",
-        Kind::OneOrList(&Kind::Word(super::PROTOCOLS)),
-        "http/1.1",
-        "protocols offered to the application; HTTP/2 is not built yet, so http/1.1 is the only one",
     ),
 ];
 
@@ -77,7 +71,6 @@ pub struct ClientPlan {
     sni: Option<String>,
     identity: Option<(PathBuf, PathBuf)>,
     verify: bool,
-    alpn: Vec<&'static str>,
     /// The configuration's word for where this stands.
     section: &'static str,
 }
@@ -85,14 +78,7 @@ pub struct ClientPlan {
 impl Default for ClientPlan {
     /// What is in force for an `https:` upstream without a configuration.
     fn default() -> ClientPlan {
-        ClientPlan {
-            ca: None,
-            sni: None,
-            identity: None,
-            verify: true,
-            alpn: vec!["http/1.1"],
-            section: "upstream_tls",
-        }
+        ClientPlan { ca: None, sni: None, identity: None, verify: true, section: "upstream_tls" }
     }
 }
 
@@ -105,7 +91,6 @@ impl ClientPlan {
         let sni = check_name(&map, problems);
         let identity = check_identity(&map, problems);
         let verify = map.get("verify").map_or(Some(true), |on| on.bool(problems));
-        let alpn = alpn_names(&map, &["http/1.1"], problems);
         if verify == Some(false)
             && let Some(at) = map.get("verify")
         {
@@ -115,14 +100,13 @@ impl ClientPlan {
                 problems.warn(ca, "`ca` does nothing with `verify: off`".into(), "leave one of the two out");
             }
         }
-        let section = "upstream_tls";
-        Some(ClientPlan { ca: ca?, sni: sni?, identity: identity?, verify: verify?, alpn: alpn?, section })
+        Some(ClientPlan { ca: ca?, sni: sni?, identity: identity?, verify: verify?, section: "upstream_tls" })
     }
 
-    /// Checks a sink's `tls:`, or takes what is usual without one. `alpn` is what is offered;
-    /// nothing for a protocol without a name. `None` if there was an error.
-    pub fn check_receiver(node: Option<&Node>, alpn: &[&'static str], problems: &mut Problems) -> Option<ClientPlan> {
-        let usual = ClientPlan { alpn: alpn.to_vec(), section: "tls", ..ClientPlan::default() };
+    /// Checks a sink's `tls:`, or takes what is usual without one. `None` if
+    /// there was an error.
+    pub fn check_receiver(node: Option<&Node>, problems: &mut Problems) -> Option<ClientPlan> {
+        let usual = ClientPlan { section: "tls", ..ClientPlan::default() };
         let Some(node) = node else { return Some(usual) };
         let map = node.map(RECEIVER_FIELDS, problems)?;
         provider::check(node, problems);
@@ -136,6 +120,12 @@ impl ClientPlan {
             problems.warn(at, UNVERIFIED_RECEIVER.into(), hint);
         }
         Some(ClientPlan { ca: ca?, sni: sni?, identity: identity?, verify: verify?, ..usual })
+    }
+
+    /// The files that it names.
+    pub fn files(&self, base: &Path) -> Vec<PathBuf> {
+        let identity = self.identity.iter().flat_map(|(cert, key)| [cert, key]);
+        self.ca.iter().chain(identity).map(|file| base.join(file)).collect()
     }
 
     /// Reads the files, or the system's authorities. Relative paths are relative to `base`.
@@ -158,7 +148,7 @@ impl ClientPlan {
             warnings.push(format!("{said}; set `ca` and remove `verify: off`"));
             builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider.clone())))
         };
-        let mut config = match &self.identity {
+        let config = match &self.identity {
             None => builder.with_no_client_auth(),
             Some((cert, key)) => {
                 let (identity, warned) = files::certified_key(&base.join(cert), &base.join(key), &provider)?;
@@ -166,7 +156,6 @@ impl ClientPlan {
                 builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(identity)))
             }
         };
-        config.alpn_protocols = self.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         let name = self.sni.as_ref().and_then(|name| ServerName::try_from(name.clone()).ok());
         Ok(ClientTls { config: Arc::new(config), name, warnings })
     }
@@ -235,13 +224,20 @@ impl ClientTls {
         &self.config
     }
 
-    /// Performs the handshake with the application over a connection that was made to `host`.
-    /// The protocol agreed on is in the answer: `stream.get_ref().1.alpn_protocol()`.
+    /// Performs the handshake with the application over a connection that was made to `host`,
+    /// offering the protocols of `alpn`, the preferred one first. The one agreed on is in the
+    /// answer: `stream.get_ref().1.alpn_protocol()`.
     ///
     /// # Errors
     /// The application's certificate cannot be trusted or is for another name, it speaks no TLS,
     /// refuses, breaks off, or takes longer than `within`.
-    pub async fn connect<S>(&self, stream: S, host: &str, within: Duration) -> Result<TlsStream<S>, HandshakeError>
+    pub async fn connect<S>(
+        &self,
+        stream: S,
+        host: &str,
+        alpn: &[&str],
+        within: Duration,
+    ) -> Result<TlsStream<S>, HandshakeError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -249,7 +245,9 @@ impl ClientTls {
             Some(name) => name.clone(),
             None => ServerName::try_from(host.to_owned()).map_err(|_| HandshakeError::Name(host.to_owned()))?,
         };
-        let connecting = TlsConnector::from(self.config.clone()).connect(name, stream);
+        let alpn = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let connector = TlsConnector::from(self.config.clone());
+        let connecting = connector.with_alpn(alpn).connect(name, stream);
         tokio::time::timeout(within, connecting)
             .await
             .map_err(|_| HandshakeError::TimedOut(within))?

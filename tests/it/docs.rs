@@ -66,6 +66,8 @@ fn every_metric_is_in_the_operations_page_and_no_other() {
     metrics.undecided("login");
     metrics.event("user.logout", "success");
     metrics.reload(true);
+    metrics.flows_ended("finished", 1);
+    metrics.follow_up("decided");
     metrics.sink("stdout", "delivered", 1);
     metrics.sink_lag("stdout", 0);
     let rendered = metrics.render();

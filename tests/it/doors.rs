@@ -399,7 +399,7 @@ routes:
     ask(proxy.address, json_post("/login", &json!({"email": "carol"})));
     ask(proxy.address, json_post("/refresh", &json!({"refresh_token": "first"})));
     ask(proxy.address, json_post("/logout", &json!({"refresh_token": "second"})));
-    ask(proxy.address, json_post("/logout", &json!({"refresh_token": "first"})));
+    ask(proxy.address, json_post("/logout", &json!({"refresh_token": "third"})));
     let expected = [(SUCCESS, "", "carol"), ("user.logout", "", "carol"), ("user.logout", "", "")];
     assert_eq!(said(&proxy.stop()), expected);
 }

@@ -5,6 +5,7 @@ import json
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 from google.protobuf import json_format
+from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as pb
 
 
@@ -16,10 +17,11 @@ class Handler(BaseHTTPRequestHandler):
         if self.headers.get("content-encoding") == "gzip":
             body = gzip.decompress(body)
         request = pb.ExportLogsServiceRequest()
+        in_json = "json" in self.headers["content-type"]
         try:
-            json_format.Parse(body, request)
-            status, answer = 200, b"{}"
-        except json_format.ParseError as error:
+            json_format.Parse(body, request) if in_json else request.ParseFromString(body)
+            status, answer = 200, b"{}" if in_json else pb.ExportLogsServiceResponse().SerializeToString()
+        except (json_format.ParseError, DecodeError) as error:
             status, answer = 400, str(error).encode()
         for resource in request.resource_logs:
             for scope in resource.scope_logs:

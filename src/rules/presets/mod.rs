@@ -48,6 +48,8 @@ pub const PRESETS: &[Preset] = &[
     preset!("dokuwiki"),
     preset!("drupal"),
     preset!("ghost"),
+    preset!("gitea"),
+    preset!("gitlab"),
     preset!("grafana"),
     preset!("jenkins"),
     preset!("joomla"),
@@ -55,11 +57,15 @@ pub const PRESETS: &[Preset] = &[
     preset!("keycloak"),
     preset!("laravel"),
     preset!("mattermost"),
+    preset!("mediawiki"),
+    preset!("moodle"),
     preset!("n8n"),
+    preset!("nextcloud"),
     preset!("oidc"),
     preset!("ory-kratos"),
     preset!("passport"),
     preset!("phoenix"),
+    preset!("phpmyadmin"),
     preset!("redmine"),
     preset!("roundcube"),
     preset!("sonarqube"),
@@ -234,7 +240,10 @@ fn ask(node: &Node, problems: &mut Problems) -> Option<Asked> {
         return None;
     };
     let mut own = Problems::new(&format!("preset {name}"), preset.source);
-    let mut root = Node::parse(preset.source, &mut own)?;
+    let Some(mut root) = Node::parse(preset.source, &mut own) else {
+        problems.error(at, format!("the preset `{name}` cannot be read: {own}"));
+        return None;
+    };
     root.map(FILE, &mut own);
     if let Some(signs) = root.child("recognise") {
         recognise::read(signs, &mut own);

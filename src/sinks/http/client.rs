@@ -142,7 +142,7 @@ impl Client {
         let connecting = async {
             let stream = self.dial().await?;
             if let Some(tls) = &self.tls {
-                let handshake = tls.connect(stream, &self.url.host, self.timeout).await;
+                let handshake = tls.connect(stream, &self.url.host, &["http/1.1"], self.timeout).await;
                 let mut stream = handshake.map_err(|error| error.to_string())?;
                 // In TLS 1.3 the refusal of a client certificate comes after the handshake (RFC 8446
                 // section 2); a receiver that takes it says nothing before a request.
@@ -194,6 +194,10 @@ impl Client {
         }
         for (name, value) in &self.headers {
             headers.insert(name.clone(), value.clone());
+        }
+        if body.is_empty() && request.method != Method::GET {
+            // A method with a body says so even of an empty one (RFC 9110 section 8.6).
+            headers.insert(header::CONTENT_LENGTH, HeaderValue::from_static("0"));
         }
         let unusable = |_| Failure::Connect("the URL cannot be asked for".into());
         let mut prepared = Request::builder()
@@ -250,7 +254,7 @@ impl Client {
         match &self.tls {
             None => speak(stream).await,
             Some(tls) => {
-                let secured = tls.connect(stream, &self.url.host, self.timeout).await;
+                let secured = tls.connect(stream, &self.url.host, &["http/1.1"], self.timeout).await;
                 speak(secured.map_err(|error| Failure::Connect(error.to_string()))?).await
             }
         }

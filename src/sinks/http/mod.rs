@@ -150,7 +150,7 @@ impl HttpPlan {
             problems.error_hint(map.node, "a token is needed".into(), hint);
         }
         let basic = check_basic(map, problems);
-        let tls = ClientPlan::check_receiver(map.get("tls"), &["http/1.1"], problems);
+        let tls = ClientPlan::check_receiver(map.get("tls"), problems);
         let url = url?.or_path(usual.path);
         if let Some(at) = map.get("tls")
             && !url.https

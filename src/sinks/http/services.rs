@@ -66,19 +66,27 @@ async fn the_official_messages_of_opentelemetry_read_what_is_sent() {
     }
     let mut collector = Python::start("otlp.py");
     let folder = tempfile::tempdir().unwrap();
-    let sink = built(&format!("{{ type: otlp, url: 'http://127.0.0.1:{}' }}", collector.port), folder.path()).unwrap();
-    sink.probe().await.unwrap();
-    let batch = batch();
-    let verdict = sink.send(&batch).await;
-    assert!(matches!(verdict, Verdict::Delivered), "{verdict:?}");
-    for one in &batch {
-        let record = collector.line();
-        assert_eq!(record["timeUnixNano"], "1768469537123000000");
-        assert_eq!(record["eventName"], one.event.event_type.as_str());
-        let attributes = record["attributes"].as_array().unwrap();
-        let id = attributes.iter().find(|attribute| attribute["key"] == "authtap.id").unwrap();
-        assert_eq!(id["value"]["stringValue"], one.event.id.to_string());
+    let mut records = Vec::new();
+    for encoding in ["json", "protobuf"] {
+        // The script serves one connection at a time; it goes with the sink.
+        let yaml = format!("{{ type: otlp, url: 'http://127.0.0.1:{}', encoding: {encoding} }}", collector.port);
+        let sink = built(&yaml, folder.path()).unwrap();
+        sink.probe().await.unwrap();
+        let batch = batch();
+        let verdict = sink.send(&batch).await;
+        assert!(matches!(verdict, Verdict::Delivered), "{encoding}: {verdict:?}");
+        for one in &batch {
+            let mut record = collector.line();
+            assert_eq!(record["timeUnixNano"], "1768469537123000000");
+            assert_eq!(record["eventName"], one.event.event_type.as_str());
+            let id = record["attributes"][0].take();
+            assert_eq!(id["value"]["stringValue"], one.event.id.to_string());
+            record["observedTimeUnixNano"].take();
+            records.push(record);
+        }
     }
+    let (json, protobuf) = records.split_at(records.len() / 2);
+    assert_eq!(json, protobuf, "both encodings say the same");
 }
 
 #[tokio::test]

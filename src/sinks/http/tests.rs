@@ -48,6 +48,14 @@ async fn a_warm_connection_is_used_again_and_a_dead_one_is_replaced_once() {
 }
 
 #[tokio::test]
+async fn an_empty_body_has_a_length_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start(|_, _| says(200, "")).await;
+    client(&format!("url: {}\n", receiver.url()), folder.path()).unwrap().send(post("")).await.unwrap();
+    assert_eq!(receiver.got()[0].header("content-length"), Some("0"));
+}
+
+#[tokio::test]
 async fn a_receiver_that_never_answers_costs_the_timeout_and_no_more() {
     let folder = tempfile::tempdir().unwrap();
     let receiver = Receiver::start(|_, _| Says { never: true, ..says(200, "") }).await;
