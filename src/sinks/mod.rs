@@ -23,6 +23,7 @@ pub mod net;
 pub mod otlp;
 pub mod postgres;
 pub mod redis;
+pub mod s3;
 pub mod socket;
 pub mod splunk_hec;
 pub mod stdout;
@@ -71,6 +72,7 @@ pub const SINKS: &[SinkKind] = &[
     socket::TCP,
     socket::UNIX,
     exec::KIND,
+    s3::KIND,
     redis::KIND,
     nats::KIND,
     mqtt::KIND,

@@ -105,7 +105,7 @@ fn check(map: &Map<'_>, problems: &mut Problems) -> Option<Box<dyn SinkPlan>> {
     let address = map.get("address").and_then(|at| Address::check(at, Some(usual), problems));
     let timeout = check_timeout(map, problems);
     let tls = match (transport, map.get("tls")) {
-        ("tls", settings) => ClientPlan::check_receiver(settings, &[], problems).map(Some),
+        ("tls", settings) => ClientPlan::check_receiver(settings, problems).map(Some),
         (_, None) => Some(None),
         (_, Some(at)) => {
             problems.error_hint(at, format!("`tls` does nothing over {transport}"), "write transport: tls");

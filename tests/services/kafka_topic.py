@@ -1,9 +1,8 @@
-"""kafka_topic.py BROKERS TOPIC PARTITIONS: makes a topic."""
+"""kafka_topic.py BROKERS TOPIC: makes a topic, by asking for it: the broker of kafka.py gives it four partitions."""
 
 import sys
 
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka import Producer
 
-admin = AdminClient({"bootstrap.servers": sys.argv[1]})
-for future in admin.create_topics([NewTopic(sys.argv[2], int(sys.argv[3]), 1)]).values():
-    future.result(30)
+topic = Producer({"bootstrap.servers": sys.argv[1]}).list_topics(sys.argv[2], timeout=30).topics[sys.argv[2]]
+assert topic.error is None and len(topic.partitions) == 4, topic.error

@@ -31,8 +31,9 @@ impl Broker {
         Broker { child, address }
     }
 
-    fn topic(&self, name: &str, partitions: usize) {
-        output(script("kafka_topic.py").args([&self.address, name, &partitions.to_string()]));
+    /// Makes a topic of four partitions.
+    fn topic(&self, name: &str) {
+        output(script("kafka_topic.py").args([&self.address, name]));
     }
 
     /// Partition, offset, key, value, headers and time of each record.
@@ -61,10 +62,9 @@ async fn records_are_read_back_by_another_client_in_order_by_key_with_their_head
     }
     let broker = Broker::start();
     let folder = tempfile::tempdir().unwrap();
-    broker.topic("auth", 4);
     for compression in ["none", "gzip", "snappy"] {
         let topic = format!("auth-{compression}");
-        broker.topic(&topic, 4);
+        broker.topic(&topic);
         let yaml = format!(
             "{{ type: kafka, brokers: '{}', topic: {topic}, compression: {compression}, timeout: 20s }}",
             broker.address
@@ -107,7 +107,7 @@ async fn a_key_is_made_of_what_is_sent_and_nothing_else() {
         ("without", "key: none", None),
         ("pointer", "key: /metadata/request/path", Some("/login")),
     ] {
-        broker.topic(topic, 3);
+        broker.topic(topic);
         let yaml =
             format!("{{ type: kafka, brokers: '{}', topic: {topic}, timeout: 20s, {settings} }}", broker.address);
         let sink = built(&yaml, folder.path()).unwrap();
@@ -143,7 +143,7 @@ async fn a_broker_away_or_without_the_topic_means_again_within_the_time_allowed(
         }
         verdict => panic!("{verdict:?}"),
     }
-    broker.topic("a.user.login.failed", 1);
+    broker.topic("a.user.login.failed");
     assert!(matches!(sink.send(&batch(2)).await, Verdict::Delivered), "the topic is found when it is there");
     let mut with_long = batch(3);
     with_long[1] = Stored { line: "x".repeat(6 << 20).into(), ..with_long[1].clone() };

@@ -95,6 +95,19 @@ struct Connection {
     task: tokio::task::JoinHandle<()>,
 }
 
+impl Connection {
+    /// Itself, unless it has ended since the last batch.
+    fn if_alive(mut self) -> Option<Connection> {
+        loop {
+            match self.seen.try_recv() {
+                Ok(Seen::Failed(_)) | Err(mpsc::error::TryRecvError::Disconnected) => return None,
+                Ok(_) => {}
+                Err(mpsc::error::TryRecvError::Empty) => return Some(self),
+            }
+        }
+    }
+}
+
 impl Drop for Connection {
     fn drop(&mut self) {
         self.task.abort();
@@ -135,9 +148,9 @@ impl Broker {
     async fn publish(&self, part: &[Stored]) -> Result<Vec<Fate>, SinkError> {
         let deadline = Instant::now() + self.timeout;
         let mut warm = self.warm.lock().await;
-        let mut connection = match warm.take() {
-            Some(mut connection) if !has_failed(&mut connection) => connection,
-            _ => self.connect(deadline).await?,
+        let mut connection = match warm.take().and_then(Connection::if_alive) {
+            Some(connection) => connection,
+            None => self.connect(deadline).await?,
         };
         let mut fates: Vec<Option<Fate>> = Vec::with_capacity(part.len());
         let mut waiting: VecDeque<usize> = VecDeque::with_capacity(part.len());
@@ -198,17 +211,6 @@ impl Courier for Broker {
                 Err(why) => Answer::lost(why),
             }
         })
-    }
-}
-
-/// True if the connection has ended since the last batch.
-fn has_failed(connection: &mut Connection) -> bool {
-    loop {
-        match connection.seen.try_recv() {
-            Ok(Seen::Failed(_)) | Err(mpsc::error::TryRecvError::Disconnected) => return true,
-            Ok(_) => {}
-            Err(mpsc::error::TryRecvError::Empty) => return false,
-        }
     }
 }
 

@@ -66,7 +66,7 @@ pub fn check_tls(node: Option<&Node>, problems: &mut Problems) -> Option<Option<
         Some(_) => None,
         None => Some(node),
     };
-    ClientPlan::check_receiver(settings, &[], problems).map(Some)
+    ClientPlan::check_receiver(settings, problems).map(Some)
 }
 
 /// Reads the certificates of a `tls:` and tells its warnings.
@@ -130,7 +130,7 @@ impl Link {
     /// There is no handshake.
     pub async fn secure(&self, stream: TcpStream) -> Result<Box<dyn Wire>, SinkError> {
         let Some(tls) = &self.tls else { return Ok(Box::new(stream)) };
-        match tls.connect(stream, &self.address.host, self.timeout).await {
+        match tls.connect(stream, &self.address.host, &[], self.timeout).await {
             Ok(stream) => Ok(Box::new(stream)),
             Err(error) => Err(self.told(&format!("no connection: {error}"))),
         }
@@ -195,7 +195,7 @@ pub fn build_tls_of_library(plan: Option<&ClientPlan>, base: &Path) -> Result<Op
             Ok(Some(ClientConfig::clone(tls.config())))
         }
         None => {
-            let usual = ClientPlan::check_receiver(None, &[], &mut Problems::new("", ""));
+            let usual = ClientPlan::check_receiver(None, &mut Problems::new("", ""));
             Ok(usual.and_then(|plan| plan.build(base).ok()).map(|tls| ClientConfig::clone(tls.config())))
         }
     }

@@ -222,3 +222,10 @@ fn settings_that_cannot_be_are_told() {
         assert!(told.contains(expected), "{yaml}: {told}");
     }
 }
+
+#[test]
+fn the_example_is_a_configuration_without_a_problem() {
+    let (_, problems) =
+        crate::config::settings::check("routes.yaml", include_str!("../../../examples/postgres/routes.yaml"));
+    assert!(problems.is_empty(), "{problems}");
+}
