@@ -6,7 +6,6 @@ use super::partition::partition;
 use crate::sinks::Verdict;
 use crate::sinks::http::receiver::{built, problems};
 use crate::sinks::net::service::{batch, free_port, output, wanted};
-use crate::spool::Stored;
 use crate::spool::sample::stored;
 
 fn script(name: &str) -> Command {
@@ -145,12 +144,6 @@ async fn a_broker_away_or_without_the_topic_means_again_within_the_time_allowed(
     }
     broker.topic("a.user.login.failed");
     assert!(matches!(sink.send(&batch(2)).await, Verdict::Delivered), "the topic is found when it is there");
-    let mut with_long = batch(3);
-    with_long[1] = Stored { line: "x".repeat(6 << 20).into(), ..with_long[1].clone() };
-    match sink.send(&with_long).await {
-        Verdict::Refused { which, .. } => assert_eq!(which, [1]),
-        verdict => panic!("{verdict:?}"),
-    }
 }
 
 #[test]

@@ -1,8 +1,9 @@
 //! Real peers for tests, under `AUTHTAP_TEST_SERVICES=1`: there a missing one is a failure,
 //! elsewhere the test says that it did not run. Each is started on a free port and ended by its id.
 
-use std::net::{TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use crate::spool::Stored;
@@ -53,9 +54,16 @@ impl Drop for Service {
     }
 }
 
-/// A port that was free a moment ago.
+/// A port that was free a moment ago, for TCP and UDP. Below those that the system gives out by
+/// itself, so that no connection of another test takes it in between.
 pub(crate) fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let free =
+        |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok() && UdpSocket::bind(("127.0.0.1", *port)).is_ok();
+    // Test programs that run at one time begin at different places.
+    let begin = std::process::id() as u16;
+    let ports = || 12_000 + begin.wrapping_mul(37).wrapping_add(NEXT.fetch_add(1, Relaxed)) % 20_000;
+    std::iter::repeat_with(ports).take(20_000).find(free).expect("a free port")
 }
 
 /// Asks again and again until there is an answer.

@@ -142,6 +142,8 @@ action(type="omfile" file="{base}/out.log" template="t")
         Command::new("rsyslogd").arg("-n").arg("-f").arg(&file).arg("-i").arg(folder.path().join("pid")),
         "Debian: rsyslog rsyslog-gnutls",
     );
+    until("the other ports", || std::net::TcpStream::connect(("127.0.0.1", tcp)).ok());
+    until("the port for datagrams", || std::net::UdpSocket::bind(("127.0.0.1", udp)).err());
     let batch = batch(8);
     let mut expected = Vec::new();
     for (transport, settings) in [
@@ -154,7 +156,8 @@ action(type="omfile" file="{base}/out.log" template="t")
                 "{{ type: syslog, transport: {transport}, {settings}, hostname: web-1, app_name: {transport}-{format}, facility: local3, format: {format} }}"
             );
             let sink = built(&yaml, folder.path()).unwrap();
-            assert!(matches!(sink.send(&batch).await, Verdict::Delivered), "{yaml}");
+            let verdict = sink.send(&batch).await;
+            assert!(matches!(verdict, Verdict::Delivered), "{yaml}: {verdict:?}");
             for one in &batch {
                 let text = match format {
                     "native" => one.line.to_string(),
