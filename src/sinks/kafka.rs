@@ -129,7 +129,6 @@ struct Plan {
 
 /// What decides the partition of an event.
 #[derive(Clone, Debug)]
-#[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "only the client reads it"))]
 enum Key {
     None,
     /// Who did it: by id, else by what was typed, else by address.
