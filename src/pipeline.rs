@@ -594,9 +594,6 @@ impl Pipeline {
         let next =
             Next { client, presented, path: &facts.path, page: is_a_page(facts), began: captured.exchange.began };
         let Some(waiting) = self.follow_ups.meet(&next) else { return Vec::new() };
-        if !self.follow_ups.waits_for(client) {
-            self.current.watch.close(client);
-        }
         let rules = waiting.rules.clone();
         let decision =
             waiting.place_in(&rules).and_then(|(route, follow)| RuleSet::decide_followed(route, follow, facts));

@@ -41,6 +41,8 @@ impl Service {
         service
     }
 
+    /// Ends it now; what is behind features needs it.
+    #[allow(dead_code)]
     pub fn end(mut self) {
         let _ = self.0.kill();
         let _ = self.0.wait();
