@@ -299,6 +299,7 @@ fn build(
             upstream: Arc::new(upstream),
             client_ip: config.client_ip.clone(),
             forwarded: config.forwarded,
+            client_tls: config.client_tls.clone(),
             timeouts: config.timeouts,
             limits: config.limits,
             capture: CaptureConfig {

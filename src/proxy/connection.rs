@@ -104,8 +104,14 @@ impl Arrival {
                     Some("h2") => Protocol::Http2,
                     _ => Protocol::Http1,
                 };
-                let facts =
-                    ClientTls { version: facts.version, sni: facts.sni, ja4: facts.ja4, subject: facts.client_subject };
+                let facts = ClientTls {
+                    version: Some(facts.version),
+                    sni: facts.sni,
+                    ja4: facts.ja4,
+                    subject: facts.client_subject,
+                    name: facts.client_name,
+                    email: facts.client_email,
+                };
                 let serving = self.serving(peer.zip(local), "https", Some(Arc::new(facts)), busy);
                 serve(stream, protocol, serving).await.map_err(io::Error::other)
             }

@@ -17,6 +17,7 @@ use hyper::body::Incoming;
 use super::access_log::{AccessLog, Entry};
 use super::body::{RequestBody, ResponseBody};
 use super::client_ip::ClientIp;
+
 use super::error::{ProxyError, Side};
 use super::expect::{self, Gate};
 use super::forwarded::{Hop, Peer, Policy, client_scheme, set_forwarded};
@@ -25,7 +26,7 @@ use super::interim::Interim;
 use super::limits::{Limits, Permit};
 use super::listener::Opened;
 use super::upstream::{Client, Pool, Timeouts, Upstream};
-use super::{framing, headers, host, request_id, upgrade};
+use super::{client_tls, framing, headers, host, request_id, upgrade};
 use crate::capture::CaptureConfig;
 use crate::capture::pending::{Head, Pending};
 use crate::capture::queue::Queue;
@@ -45,6 +46,8 @@ pub struct Live {
     pub client_ip: ClientIp,
     /// What the application is told about the client.
     pub forwarded: Policy,
+    /// What is believed and told about the client's TLS.
+    pub client_tls: client_tls::Policy,
     /// Times allowed.
     pub timeouts: Timeouts,
     /// What is allowed of connections and requests.
@@ -222,7 +225,12 @@ async fn forward(
         scheme,
         tls: connection.tls.as_ref(),
     };
+    // Read before the strip: what a proxy vouched for must not go on a word of the client's `Connection`.
+    let tls_told = live.client_tls.read(&parts.headers, trusted);
     let mut pending = Pending::begin(&live.capture, &head, &shared.queue, &shared.stats);
+    if let (Some(told), Some(pending)) = (&tls_told, &mut pending) {
+        pending.tls_told(told.facts());
+    }
     let rotation = if pending.is_none() { Rotation::begin(&live.capture, &parts.headers, &parts.uri) } else { None };
 
     // What the application is told. A body of unknown length must be announced again, because its
@@ -245,6 +253,7 @@ async fn forward(
         host: host_sent.clone(),
     };
     set_forwarded(&mut parts.headers, &hop, live.forwarded);
+    live.client_tls.tell(&mut parts.headers, tls_told.as_ref(), connection.tls.as_deref());
     let id = request_id::ensure(&mut parts.headers);
     if let Some(pending) = &mut pending {
         pending.request_id(id.to_str().unwrap_or_default());

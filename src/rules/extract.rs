@@ -66,7 +66,7 @@ pub fn event_called(event_type: EventType, decision: &Decision<'_>, facts: &Fact
             network: None,
             client: None,
             tls: exchange.tls.as_ref().map(|tls| Tls {
-                version: Text::fixed(tls.version),
+                version: tls.version.map(Text::fixed),
                 sni: tls.sni.as_deref().and_then(Text::other),
                 ja4: tls.ja4.as_deref().and_then(Text::other),
                 subject: tls.subject.as_deref().and_then(Text::other),

@@ -498,6 +498,8 @@ fn facts(connection: &ServerConnection, first: &[u8]) -> TlsFacts {
         // rustls says TLS13_ where IANA says TLS_.
         cipher: cipher.map(|name| name.replacen("TLS13_", "TLS_", 1)),
         client_subject: client.and_then(|cert| der::subject(cert)),
+        client_name: client.and_then(|cert| der::common_name(cert)),
+        client_email: client.and_then(|cert| der::email(cert)),
         ja4: client_hello::parse(first).ok().map(|hello| hello.ja4()),
     }
 }
