@@ -479,7 +479,7 @@ fn listen(map: &Map<'_>, client_ip: &ClientIp, problems: &mut Problems) -> Vec<L
         return parse_listen(DEFAULT_LISTEN).into_iter().map(Listen::plain).collect();
     }
     let items = map.get("listen").map_or(&[][..], |node| node.some(problems)).iter();
-    items
+    let listens: Vec<Listen> = items
         .filter_map(|item| match item.scalar() {
             Some(_) => listen_at(item, problems).map(Listen::plain),
             None => {
@@ -500,7 +500,13 @@ fn listen(map: &Map<'_>, client_ip: &ClientIp, problems: &mut Problems) -> Vec<L
                 Some(Listen { address: address?, tls: tls.flatten(), proxy_protocol: proxy_protocol.map(Arc::new) })
             }
         })
-        .collect()
+        .collect();
+    let by_http = listens.iter().any(|l| l.tls.as_ref().is_some_and(ServerPlan::needs_plain_listener));
+    if let Some(at) = map.get("listen").filter(|_| by_http && listens.iter().all(|l| l.tls.is_some())) {
+        let hint = "add one that the authority reaches on port 80: `- 0.0.0.0:80`, or take `challenge: http-01` away";
+        problems.error_hint(at, "ACME by http-01 needs a listener without TLS".into(), hint);
+    }
+    listens
 }
 
 fn upstream(map: &Map<'_>, problems: &mut Problems) -> Option<Upstreams> {

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use hyper::body::Incoming;
 
@@ -34,6 +36,7 @@ use crate::capture::rotation::Rotation;
 use crate::exchange::{ClientTls, Ended};
 use crate::glimpse::Glimpses;
 use crate::telemetry::Traffic;
+use crate::tls::acme::{self, Issuer};
 
 /// What the traffic path needs of the configuration; replaced as a whole at a reload.
 #[derive(Debug)]
@@ -88,6 +91,8 @@ pub struct Connection {
     pub scheme: &'static str,
     /// What is known of its TLS.
     pub tls: Option<Arc<ClientTls>>,
+    /// Who proves names by HTTP on its listener.
+    pub challenges: Vec<Arc<Issuer>>,
     /// Tells its stream that a request is being answered.
     pub busy: Busy,
     /// Its way for interim answers, if it speaks HTTP/1.
@@ -105,6 +110,16 @@ impl Connection {
         let (peer, local) = self.ends?;
         let address = if peer.ip().to_canonical() == ip { peer } else { SocketAddr::new(ip, 0) };
         Some(Client { address, local })
+    }
+
+    /// What proves to an authority that we answer for a name (RFC 8555 section 8.3), if the request
+    /// asks for a token of ours; every other goes to the application.
+    fn proof(&self, parts: &Parts) -> Option<String> {
+        if self.challenges.is_empty() || parts.method != Method::GET {
+            return None;
+        }
+        let token = parts.uri.path().strip_prefix(acme::WELL_KNOWN)?;
+        self.challenges.iter().find_map(|issuer| issuer.key_authorization(token))
     }
 }
 
@@ -205,6 +220,14 @@ async fn forward(
     host::settle(&mut parts)?;
     framing::check_request(&parts.method, &parts.headers)?;
     live.limits.admit(&parts)?;
+    if let Some(proof) = connection.proof(&parts) {
+        let response = Response::new(ResponseBody::from(Bytes::from(proof)));
+        if let Some(mut log) = trace.log.take() {
+            log.answered(response.status(), None);
+            log.finish(Ended::Complete);
+        }
+        return Ok(response);
+    }
     if parts.version == Version::HTTP_2 {
         headers::join_cookies(&mut parts.headers);
     }

@@ -9,6 +9,7 @@
 //! one, into an error. The invariant of a reload: a listener has at all times a whole and working
 //! set of certificates, and connections that exist are not touched.
 
+pub mod acme;
 pub mod client;
 pub mod client_hello;
 mod der;
