@@ -55,9 +55,9 @@ impl Pebble {
             "externalAccountBindingRequired": false,
         }});
         std::fs::write(folder.join("pebble.json"), config.to_string()).expect("written");
-        let child = Command::new("pebble").arg("-config").arg(folder.join("pebble.json"));
-        let child = child.env("PEBBLE_VA_NOSLEEP", "1").stdout(Stdio::null()).stderr(Stdio::null()).spawn();
-        Pebble(child.expect("pebble starts"))
+        let mut command = Command::new("pebble");
+        command.arg("-config").arg(folder.join("pebble.json")).env("PEBBLE_VA_NOSLEEP", "1");
+        Pebble(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("pebble starts"))
     }
 }
 
