@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 use crate::admin::{self, AdminAuth, AdminState, Readiness};
 use crate::capture::CaptureConfig;
@@ -41,6 +42,7 @@ use crate::spool::memory::{self, MemorySpool};
 use crate::spool::settings::Durability;
 use crate::spool::store::EventStore;
 use crate::telemetry::Metrics;
+use crate::tls::server::ServerTls;
 
 mod error;
 pub mod offline;
@@ -131,14 +133,19 @@ pub fn bind_with(
     };
     let mut per_thread: Vec<Vec<(Entrance, Door)>> = (0..threads).map(|_| Vec::new()).collect();
     let (mut addresses, mut sockets) = (Vec::new(), Vec::new());
-    let mut secured = Vec::new();
+    let data = overrides.data.clone().unwrap_or_else(|| config.base.join(&config.data));
+    let mut secured: Vec<Arc<ServerTls>> = Vec::new();
     for (Listen { address, tls, proxy_protocol }, inherited) in wanted {
+        let tls = tls.map(|mut plan| {
+            plan.keep_in(&data);
+            plan
+        });
         let tls = tls.map(|plan| plan.build(&config.base)).transpose()?.map(Arc::new);
         for warning in tls.iter().flat_map(|tls| tls.warnings()) {
             tracing::warn!(%address, "{warning}");
         }
         secured.extend(tls.clone());
-        let door = Door { tls, proxy_protocol };
+        let door = Door { tls, proxy_protocol, challenges: Vec::new() };
         let failed = |source| StartError::Bind { address: address.clone(), source };
         let bound: Vec<Entrance> = match (inherited, &address) {
             (None, ListenAt::Unix(path)) => {
@@ -161,6 +168,10 @@ pub fn bind_with(
         for (listener, slot) in bound.into_iter().zip(&mut per_thread) {
             slot.push((listener, door.clone()));
         }
+    }
+    let issuers: Vec<_> = secured.iter().filter_map(|tls| tls.issuer().cloned()).collect();
+    for (_, door) in per_thread.iter_mut().flatten().filter(|(_, door)| door.tls.is_none()) {
+        door.challenges = issuers.clone();
     }
     let admin_listener = bind_admin(&config, &overrides)?;
     let admin = admin_listener.as_ref().and_then(|(l, _)| l.local_addr().ok());
@@ -322,6 +333,7 @@ fn build(
             upstream: Arc::new(upstream),
             client_ip: config.client_ip.clone(),
             forwarded: config.forwarded,
+            client_tls: config.client_tls.clone(),
             timeouts: config.timeouts,
             limits: config.limits,
             capture: CaptureConfig {
@@ -427,6 +439,12 @@ impl Bound {
         let files = self.sockets.iter().map(|socket| format!("unix:{}", socket.path().display()));
         let listening = self.addresses.iter().map(ToString::to_string).chain(files).collect::<Vec<_>>().join(" ");
         self.spool.append(vec![notice(STARTED, Outcome::Success, &[("version", version), ("listen", listening)])]);
+
+        // They end with this function, as nobody has to wait for an order.
+        let mut issuers = JoinSet::new();
+        for issuer in self.core.secured.iter().filter_map(|tls| tls.issuer()) {
+            issuers.spawn(issuer.clone().run());
+        }
 
         notify(State::Ready);
         watch_over(&self.core, &self.spool, stop).await;

@@ -132,6 +132,13 @@ impl Pending {
         })
     }
 
+    /// Notes what a trusted proxy says of the client's TLS, in place of what our own connection says.
+    pub fn tls_told(&mut self, tls: Option<ClientTls>) {
+        if let Some(inner) = &mut self.inner {
+            inner.tls = tls.map(Arc::new);
+        }
+    }
+
     /// Notes the request id that goes to the application.
     pub fn request_id(&mut self, id: &str) {
         if let Some(inner) = &mut self.inner {

@@ -18,6 +18,7 @@ use crate::identity::{self, IdentityPlan};
 use crate::proxy::access_log;
 use crate::proxy::balance::{self, Upstreams};
 use crate::proxy::client_ip::{self, ClientIp};
+use crate::proxy::client_tls;
 use crate::proxy::forwarded::{self, Policy};
 use crate::proxy::limits::{self, Limits};
 use crate::proxy::proxy_protocol;
@@ -84,6 +85,18 @@ pub const FIELDS: &[Field] = &[
     ),
     Field::new("client_ip", Kind::Map(client_ip::FIELDS), "", "whom to believe about the client's address"),
     Field::new("forwarded", forwarded::KIND, "append", "what the application is told about the client"),
+    Field::new(
+        "tls_header",
+        Kind::Map(client_tls::BELIEVED),
+        "",
+        "headers by which a trusted proxy that ends TLS says what it knows of the client's",
+    ),
+    Field::new(
+        "client_cert",
+        Kind::Map(client_tls::TOLD),
+        "",
+        "headers by which the application is told of a client's verified certificate",
+    ),
     Field::new("limits", Kind::Map(limits::FIELDS), "", "what is allowed of connections and requests"),
     Field::new("timeouts", Kind::Map(upstream::TIMEOUT_FIELDS), "", "times allowed"),
     Field::new(
@@ -149,6 +162,8 @@ pub struct Config {
     pub client_ip: ClientIp,
     /// What the application is told about the client.
     pub forwarded: Policy,
+    /// What is believed and told about the client's TLS.
+    pub client_tls: client_tls::Policy,
     /// Times allowed.
     pub timeouts: Timeouts,
     /// Where sessions are carried.
@@ -314,6 +329,7 @@ fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
     let client_ip = ClientIp::check(map.get("client_ip"), problems);
     let forwarded = Policy::check(map.get("forwarded"), problems);
     let client_ip = client_ip.unwrap_or_default();
+    let client_tls = client_tls::Policy::check(&map, &client_ip, problems);
     Some(Config {
         listen: listen(&map, &client_ip, problems),
         upstream_tls: upstream_tls(&map, problems),
@@ -321,6 +337,7 @@ fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
         workers: workers(&map, problems),
         client_ip,
         forwarded: forwarded.unwrap_or_default(),
+        client_tls,
         timeouts: Timeouts::check(map.get("timeouts"), problems),
         session,
         hint: Hint::check(map.get("hint"), problems),
@@ -420,7 +437,7 @@ fn listen(map: &Map<'_>, client_ip: &ClientIp, problems: &mut Problems) -> Vec<L
         return parse_listen(DEFAULT_LISTEN).into_iter().map(Listen::plain).collect();
     }
     let items = map.get("listen").map_or(&[][..], |node| node.some(problems)).iter();
-    items
+    let listens: Vec<Listen> = items
         .filter_map(|item| match item.scalar() {
             Some(_) => listen_at(item, problems).map(Listen::plain),
             None => {
@@ -441,7 +458,13 @@ fn listen(map: &Map<'_>, client_ip: &ClientIp, problems: &mut Problems) -> Vec<L
                 Some(Listen { address: address?, tls: tls.flatten(), proxy_protocol: proxy_protocol.map(Arc::new) })
             }
         })
-        .collect()
+        .collect();
+    let by_http = listens.iter().any(|l| l.tls.as_ref().is_some_and(ServerPlan::needs_plain_listener));
+    if let Some(at) = map.get("listen").filter(|_| by_http && listens.iter().all(|l| l.tls.is_some())) {
+        let hint = "add one that the authority reaches on port 80: `- 0.0.0.0:80`, or take `challenge: http-01` away";
+        problems.error_hint(at, "ACME by http-01 needs a listener without TLS".into(), hint);
+    }
+    listens
 }
 
 fn upstream(map: &Map<'_>, problems: &mut Problems) -> Option<Upstreams> {

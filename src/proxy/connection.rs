@@ -19,7 +19,7 @@ use bytes::{Bytes, BytesMut};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 
 use super::forwarded::Peer;
@@ -30,6 +30,7 @@ use super::proxy_protocol::{self, Prefixed};
 use super::stalled::Guard;
 use super::stream::Watched;
 use crate::exchange::ClientTls;
+use crate::tls::acme::{self, Issuer};
 use crate::tls::server::ServerTls;
 
 /// The most headers hyper reads without an allocation of their own.
@@ -55,6 +56,8 @@ pub struct Door {
     pub tls: Option<Arc<ServerTls>>,
     /// Whose PROXY headers are believed there, if any.
     pub proxy_protocol: Option<Arc<proxy_protocol::Policy>>,
+    /// Who proves names by HTTP there.
+    pub challenges: Vec<Arc<Issuer>>,
 }
 
 /// One connection from its first byte to the protocol it speaks.
@@ -96,16 +99,26 @@ impl Arrival {
         let stream = Prefixed::new(rest, stream);
         match self.door.tls.clone() {
             Some(tls) => {
-                let (stream, facts) = tokio::select! {
+                let (mut stream, facts) = tokio::select! {
                     accepted = tls.accept(stream, within) => accepted.map_err(io::Error::other)?,
                     _ = stop.wait_for(|stop| *stop) => return Ok(()),
                 };
+                if facts.alpn.as_deref() == Some(acme::ALPN) {
+                    // The handshake was all that was wanted (RFC 8737 section 3).
+                    return stream.shutdown().await;
+                }
                 let protocol = match facts.alpn.as_deref() {
                     Some("h2") => Protocol::Http2,
                     _ => Protocol::Http1,
                 };
-                let facts =
-                    ClientTls { version: facts.version, sni: facts.sni, ja4: facts.ja4, subject: facts.client_subject };
+                let facts = ClientTls {
+                    version: Some(facts.version),
+                    sni: facts.sni,
+                    ja4: facts.ja4,
+                    subject: facts.client_subject,
+                    name: facts.client_name,
+                    email: facts.client_email,
+                };
                 let serving = self.serving(peer.zip(local), "https", Some(Arc::new(facts)), busy);
                 serve(stream, protocol, serving).await.map_err(io::Error::other)
             }
@@ -130,7 +143,8 @@ impl Arrival {
     ) -> Serving {
         let (peer, place) = (Peer::new(ends.map(|(peer, _)| peer.ip())), self.place);
         let interim = Interim::new();
-        let connection = Connection { peer, ends, scheme, tls, busy, interim, served: Cell::new(0), place };
+        let (served, challenges) = (Cell::new(0), self.door.challenges);
+        let connection = Connection { peer, ends, scheme, tls, challenges, busy, interim, served, place };
         Serving { live: self.live, shared: self.shared, connection: Rc::new(connection), stop: self.stop }
     }
 }
