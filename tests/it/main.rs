@@ -11,6 +11,7 @@ mod doors;
 mod drain;
 mod errors;
 mod examples;
+mod faults;
 mod harness;
 mod http2_upstream;
 mod identity;

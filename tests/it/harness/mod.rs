@@ -4,6 +4,7 @@
 pub mod binary;
 pub mod certificate;
 pub mod client;
+pub mod faulty;
 pub mod h2;
 pub mod message;
 pub mod origin;
@@ -29,6 +30,11 @@ pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
         // Only gives the processor away between two looks.
         std::thread::park_timeout(Duration::from_millis(5));
     }
+}
+
+/// Whether the long runs are wanted, which nobody waits for in the normal one.
+pub fn slow() -> bool {
+    std::env::var_os("AUTHTAP_SLOW").is_some_and(|v| v == "1")
 }
 
 /// Routes about a login form, as many tests need them.
