@@ -18,6 +18,7 @@ pub mod flow;
 pub mod format;
 pub mod glimpse;
 pub mod hint;
+pub mod history;
 pub mod identity;
 pub mod pipeline;
 pub mod proxy;

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use http::header;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::capture::queue::Captured;
 use crate::capture::watch::Watch;
@@ -125,10 +125,16 @@ impl Pipeline {
             }
             self.follow_reload();
             let mut events = Vec::with_capacity(batch.len());
-            for captured in batch.drain(..) {
+            let mut awaited = Vec::new();
+            for mut captured in batch.drain(..) {
+                let written = captured.written.take();
                 // State touched before a panic is a map entry at worst, never half-written.
                 match catch_unwind(AssertUnwindSafe(|| self.events_of(&captured))) {
-                    Ok(found) => events.extend(found),
+                    Ok(found) => {
+                        // Without an event there is nothing to wait for: dropped here.
+                        awaited.extend(written.filter(|_| !found.is_empty()));
+                        events.extend(found);
+                    }
                     Err(_) => {
                         self.metrics.dropped(Drop::Panic, 1);
                         tracing::error!(exchange = ?captured.exchange, "a rule, extractor or enricher panicked; the exchange is lost");
@@ -136,17 +142,18 @@ impl Pipeline {
                 }
             }
             events.extend(self.events_of_time(Timestamp::now()));
-            self.append(events);
+            self.append(events, awaited);
             self.keep();
         }
         // No request will come any more: what waits for one is undecided now.
         let left = self.events_of_time(Timestamp::from_millis(i64::MAX));
-        self.append(left);
+        self.append(left, Vec::new());
         let last = self.sessions.take_changed().then(|| self.sessions.to_snapshot());
         self.keeper.end(last);
     }
 
-    fn append(&mut self, events: Vec<Event>) {
+    /// `awaited` are told once these events are on disk.
+    fn append(&mut self, events: Vec<Event>, awaited: Vec<oneshot::Sender<()>>) {
         for event in &events {
             self.metrics.event(event.event_type.as_str(), event.outcome.as_str());
         }
@@ -160,7 +167,9 @@ impl Pipeline {
             }
         }
         if !events.is_empty() {
+            self.spool.make_room();
             self.spool.append(events);
+            self.spool.when_on_disk(awaited);
         }
     }
 

@@ -6,6 +6,7 @@
 //! bounded prefix is copied, and the finished exchange is offered to a bounded queue: full means
 //! counted and gone.
 
+pub mod hold;
 pub mod pending;
 pub mod queue;
 pub mod rotation;
@@ -76,4 +77,6 @@ pub struct CaptureConfig {
     pub watch: Arc<Watch>,
     /// The header by which the application names events: any answer may have it.
     pub hint: Option<HeaderName>,
+    /// True if the end of an answer is held until its event is on disk.
+    pub hold: bool,
 }

@@ -13,8 +13,10 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
+use tokio::sync::oneshot;
 
 use super::CaptureConfig;
+use super::hold::OnDisk;
 use super::queue::{Captured, Held, Queue};
 use super::tee::Copier;
 use super::watch::Watch;
@@ -48,6 +50,7 @@ pub type RequestCopy = Rc<RefCell<Copier>>;
 /// One exchange in the making; hands itself over when dropped.
 pub struct Pending {
     inner: Option<Box<Inner>>,
+    on_disk: Option<OnDisk>,
 }
 
 struct Inner {
@@ -74,6 +77,7 @@ struct Inner {
     watch: Arc<Watch>,
     queue: Queue,
     stats: Arc<Traffic>,
+    written: Option<oneshot::Sender<()>>,
 }
 
 impl Pending {
@@ -90,7 +94,9 @@ impl Pending {
         let candidates = candidates.unwrap_or_default();
         let wanted = candidates.wants_request_body || (follows && config.rules.follow_needs().request_body);
         let request_copy = wanted.then(|| Rc::new(RefCell::new(Copier::new(config.limits.request_body))));
+        let (written, waits) = config.hold.then(oneshot::channel).unzip();
         Some(Pending {
+            on_disk: waits.map(|waits| OnDisk::new(waits, stats.clone())),
             inner: Some(Box::new(Inner {
                 started: Instant::now(),
                 began: Timestamp::now(),
@@ -115,6 +121,7 @@ impl Pending {
                 watch: config.watch.clone(),
                 queue: queue.clone(),
                 stats: stats.clone(),
+                written,
             })),
         })
     }
@@ -162,6 +169,11 @@ impl Pending {
         if let Some(copy) = self.inner.as_mut().and_then(|i| i.response_copy.as_mut()) {
             copy.see(data);
         }
+    }
+
+    /// What the end of the answer waits for, if it is to wait; the time it may take begins now.
+    pub fn on_disk(&mut self) -> Option<OnDisk> {
+        self.on_disk.take().map(OnDisk::begun)
     }
 
     /// The exchange ended; hands it over now.
@@ -223,6 +235,7 @@ impl Inner {
                 rules: self.rules,
                 follows: self.follows,
                 held: Held::default(),
+                written: self.written,
             },
             &self.stats,
         );

@@ -87,6 +87,7 @@ impl Rotation {
             rules: Arc::clone(&config.rules),
             follows: false,
             held: Held::default(),
+            written: None,
         };
         queue.offer(captured, stats);
     }

@@ -26,6 +26,7 @@ use crate::proxy::upstream::{self, Timeouts};
 use crate::rules::{RuleSet, presets, route};
 use crate::session::{self, SessionConfig};
 use crate::sinks::{self, SinkSpec};
+use crate::spool::{self, settings::SpoolSettings};
 use crate::tls::client::{self, ClientPlan};
 use crate::tls::server::{self, ServerPlan};
 
@@ -33,6 +34,8 @@ use crate::tls::server::{self, ServerPlan};
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 /// Where the admin listener listens without `admin:`.
 pub const DEFAULT_ADMIN: &str = "127.0.0.1:9977";
+/// The data folder without `data:` and `--data`.
+pub const DEFAULT_DATA: &str = "authtap-data";
 
 /// The longest path of a Unix socket: `sun_path` of unix(7), less the zero at its end.
 const MAX_SOCKET_PATH: usize = 107;
@@ -116,6 +119,8 @@ pub const FIELDS: &[Field] = &[
     Field::new("admin", Kind::Any(&[Kind::Word(&["on", "off"]), Kind::Map(ADMIN)]), "on", "the admin listener, or off"),
     Field::new("access_log", access_log::KIND, "off", "one JSON line a request, without queries and secrets"),
     Field::new("data", Kind::Str, "authtap-data", "folder for what must outlive the process"),
+    spool::settings::DURABILITY,
+    spool::settings::RETENTION,
     Field::new(
         "routes",
         Kind::List(&Kind::Map(route::FIELDS)),
@@ -165,6 +170,8 @@ pub struct Config {
     pub access_log: Option<access_log::Target>,
     /// Folder for what must outlive the process.
     pub data: PathBuf,
+    /// When events are on disk, and for how long.
+    pub spool: SpoolSettings,
     /// What to look for.
     pub rules: Arc<RuleSet>,
     /// The presets among it.
@@ -245,6 +252,7 @@ pub struct Start {
     workers: Option<usize>,
     admin: Option<Admin>,
     data: PathBuf,
+    spool: SpoolSettings,
 }
 
 impl Config {
@@ -257,6 +265,7 @@ impl Config {
             workers: self.workers,
             admin: self.admin.clone(),
             data: self.data.clone(),
+            spool: self.spool,
         }
     }
 
@@ -321,7 +330,8 @@ fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
         enrich: enrich::check(&map, problems),
         admin: admin(&map, problems),
         access_log: access_log::check(map.get("access_log"), problems),
-        data: map.str("data", problems).unwrap_or("authtap-data").into(),
+        data: map.str("data", problems).map_or_else(|| DEFAULT_DATA.into(), |named| base.join(named)),
+        spool: SpoolSettings::check(map.get("durability"), map.get("retention"), problems),
         rules: Arc::new(rules),
         presets: asked.into_iter().map(|preset| preset.chosen).collect(),
         sinks,
@@ -564,6 +574,8 @@ impl std::fmt::Display for Config {
             "access_log": self.access_log.as_ref().map(ToString::to_string),
             "data": self.data,
             "presets": self.presets.iter().map(|p| serde_json::json!({"name": p.name, "base": p.base(), "routes": p.routes})).collect::<Vec<_>>(),
+            "durability": self.spool.durability.to_string(),
+            "retention": { "age": format!("{}s", self.spool.retention.age.as_secs()), "size": self.spool.retention.size },
             "routes": routes,
             "sinks": sinks,
         });

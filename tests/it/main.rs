@@ -23,6 +23,7 @@ mod reload;
 mod secrets;
 mod sessions;
 mod sinks;
+mod spool;
 mod streaming;
 mod tls;
 mod told;
