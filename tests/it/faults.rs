@@ -5,6 +5,7 @@
 //! Bounded by a count in the normal run; `AUTHTAP_SLOW=1` makes a minute of each.
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::path::Path;
@@ -16,7 +17,7 @@ use serde_json::Value;
 
 use crate::harness::binary::Running;
 use crate::harness::faulty::{Fault, Faulty, HTTP2, STREAMS, body_of, fault_of};
-use crate::harness::{Client, Message, at, eventually, get, slow};
+use crate::harness::{Client, Message, at, eventually, get, slow, tell};
 
 /// How long the application may take to begin an answer, and to go on with it.
 const PATIENT: Duration = Duration::from_millis(400);
@@ -314,22 +315,19 @@ fn weather(faulty: &Faulty, faults: &'static [(Fault, u32)], upstream: &str, sha
     }
     assert!(logins > 0, "logins were seen");
     if slow() {
-        report(&tally, logins, (before, holds_text(before)), (resident, after));
+        report(&tally, logins, before, (resident, after));
     }
 }
 
-fn holds_text((descriptors, threads): (usize, usize)) -> String {
-    format!("{descriptors} descriptors, {threads} threads")
-}
-
-#[expect(clippy::print_stdout, reason = "the slow tier's figures are for whoever runs it")]
-fn report(tally: &Tally, logins: u64, (_, held): ((usize, usize), String), (before, after): (u64, u64)) {
+fn report(tally: &Tally, logins: u64, held: (usize, usize), (before, after): (u64, u64)) {
     let all: u64 = tally.values().map(|counts| counts[0]).sum();
-    println!("{all} requests, {logins} events of logins; before and after at most {held}");
-    println!("resident: {before} KiB before, {after} KiB after");
+    let mut text = String::new();
+    let _ = writeln!(text, "{all} requests, {logins} events of logins; {} descriptors, {} threads", held.0, held.1);
+    let _ = writeln!(text, "resident: {before} KiB before, {after} KiB after");
     for (fault, [all, whole, cut, refused]) in tally {
-        println!("{fault:?}: {all}, of them {whole} whole, {cut} cut, {refused} 502 or 504");
+        let _ = writeln!(text, "{fault:?}: {all}, of them {whole} whole, {cut} cut, {refused} 502 or 504");
     }
+    tell(&text);
 }
 
 #[test]

@@ -17,6 +17,7 @@ mod http2_upstream;
 mod identity;
 mod layers;
 mod operation;
+mod overload;
 mod presets;
 mod proxy_out;
 mod reload;

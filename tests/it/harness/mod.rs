@@ -37,6 +37,13 @@ pub fn slow() -> bool {
     std::env::var_os("AUTHTAP_SLOW").is_some_and(|v| v == "1")
 }
 
+/// Prints the figures of a long run, for whoever started it.
+pub fn tell(text: &str) {
+    use std::io::Write;
+    // Nobody there to read it: then it was not wanted.
+    let _ = std::io::stderr().write_all(text.as_bytes());
+}
+
 /// Routes about a login form, as many tests need them.
 pub const LOGIN: &str = r#"
 session: { cookies: [SID] }
