@@ -20,7 +20,7 @@ use crate::harness::h2::{AnyBody, H2Origin, whole};
 use crate::harness::{eventually, get, slow};
 
 /// What one who waits may cost, in KiB: two connections, the request, and the copy of what is captured.
-const EACH_KIB: u64 = 64;
+const EACH_KIB: u64 = 96;
 /// What may be added whatever the number.
 const BASE_KIB: u64 = 16 << 10;
 /// The longest that health may take.
