@@ -66,6 +66,8 @@ pub struct Overrides {
     pub data: Option<PathBuf>,
     /// Nothing outlives the process, and no folder is made.
     pub ephemeral: bool,
+    /// Capture without routes.
+    pub auto: Option<bool>,
 }
 
 /// Reads and checks a configuration file.
@@ -217,7 +219,8 @@ pub fn bind_with(
 /// Under which key sessions are hashed, and where they are kept. Without routes there is nothing
 /// to remember, and no folder is made.
 fn session_memory(config: &Config, overrides: &Overrides) -> io::Result<([u8; 32], Keeper)> {
-    if overrides.ephemeral || config.rules.routes().is_empty() {
+    let auto = overrides.auto.unwrap_or(config.auto);
+    if overrides.ephemeral || (config.rules.routes().is_empty() && !auto) {
         return Ok((key::fresh()?, Keeper::none()));
     }
     Keeper::open(&data_folder(config, overrides))
@@ -312,6 +315,10 @@ fn build(
     });
     let sinks = sinks.collect::<Result<_, _>>()?;
     let watch = before.map_or_else(Arc::default, |live| live.capture.watch.clone());
+    let auto = overrides.auto.unwrap_or(config.auto);
+    // What it knows of pages and clients goes on over a reload.
+    let known = before.and_then(|live| live.capture.auto.clone());
+    let auto = auto.then(|| known.unwrap_or_default());
     // Last, so that no file is made by a configuration that is refused.
     let (access_log, thread) = access_log(config, before.and_then(|live| live.access_log.as_ref()), metrics)?;
     Ok(Parts {
@@ -330,6 +337,7 @@ fn build(
                 session_cookies: config.session.cookies.clone(),
                 watch: watch.clone(),
                 hint: config.hint.as_ref().map(|hint| hint.header.clone()),
+                auto,
                 hold: config.spool.durability == Durability::Sync,
             },
             access_log,

@@ -68,7 +68,7 @@ pub struct Run {
     /// Folder for what must outlive the process
     #[arg(long, env = "AUTHTAP_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Recognise logins without routes (only `off` is built so far)
+    /// Recognise logins where no route is about them; the default without a configuration file
     #[arg(long, env = "AUTHTAP_AUTO", value_name = "on|off")]
     pub auto: Option<Switch>,
     /// Traffic threads; the default is one a core

@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod auto;
 pub mod body;
 pub mod capture;
 pub mod cli;

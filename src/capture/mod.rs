@@ -17,6 +17,7 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
+use crate::auto::gate::Gate;
 use crate::config::node::Node;
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
@@ -79,4 +80,6 @@ pub struct CaptureConfig {
     pub hint: Option<HeaderName>,
     /// True if the end of an answer is held until its event is on disk.
     pub hold: bool,
+    /// What is kept of exchanges that no route is about, if capture without routes is on.
+    pub auto: Option<Arc<Gate>>,
 }

@@ -20,6 +20,7 @@ use super::hold::OnDisk;
 use super::queue::{Captured, Held, Queue};
 use super::tee::Copier;
 use super::watch::Watch;
+use crate::auto::gate::{Gate, Keep, PAGE_BYTES};
 use crate::event::Timestamp;
 use crate::exchange::{ClientTls, Ended, Exchange, Kept, Request, Response};
 use crate::rules::facts::Facts;
@@ -75,24 +76,28 @@ struct Inner {
     rules: Arc<RuleSet>,
     follows: bool,
     watch: Arc<Watch>,
+    auto: Option<Arc<Gate>>,
     queue: Queue,
     stats: Arc<Traffic>,
     written: Option<oneshot::Sender<()>>,
 }
 
 impl Pending {
-    /// A guard if a route may be about this request, or another waits for it; `None`, without an
-    /// allocation, if neither is so.
+    /// A guard if a route, or capture without routes, may be about this request, or another waits for
+    /// it; `None`, without an allocation, if none of this is so.
     pub fn begin(config: &CaptureConfig, head: &Head<'_>, queue: &Queue, stats: &Arc<Traffic>) -> Option<Pending> {
         let facts = Facts::of_request(head.method, head.uri, head.host, head.headers);
         let candidates = config.rules.candidates(&facts);
+        let auto = config.auto.as_ref().filter(|_| Gate::may_matter(head.method, head.uri, head.headers));
         let follows = config.watch.is_open(head.client_ip, head.headers);
         // Whether the application has something to say is known with its answer.
-        if candidates.is_none() && !follows && config.hint.is_none() {
+        if candidates.is_none() && !follows && auto.is_none() && config.hint.is_none() {
             return None;
         }
         let candidates = candidates.unwrap_or_default();
-        let wanted = candidates.wants_request_body || (follows && config.rules.follow_needs().request_body);
+        let wanted = candidates.wants_request_body
+            || (auto.is_some() && Gate::wants_request_body(head.method, head.headers))
+            || (follows && config.rules.follow_needs().request_body);
         let request_copy = wanted.then(|| Rc::new(RefCell::new(Copier::new(config.limits.request_body))));
         let (written, waits) = config.hold.then(oneshot::channel).unzip();
         Some(Pending {
@@ -119,6 +124,7 @@ impl Pending {
                 rules: config.rules.clone(),
                 follows,
                 watch: config.watch.clone(),
+                auto: auto.cloned(),
                 queue: queue.clone(),
                 stats: stats.clone(),
                 written,
@@ -160,6 +166,20 @@ impl Pending {
         let followed = inner.follows && inner.rules.follow_needs().response_body;
         if followed || inner.rules.wants_answer(&inner.candidates, &facts) {
             inner.response_copy = Some(Copier::new(inner.response_limit));
+        }
+        if let Some(gate) = &inner.auto {
+            let request = (&inner.method, &inner.uri, inner.host.as_str(), &inner.headers);
+            match gate.keep(request, inner.client_ip, (status, headers), now) {
+                Keep::Nothing if inner.candidates.is_empty() && !inner.follows && inner.hint.is_none() => {
+                    self.inner = None;
+                    return;
+                }
+                Keep::Nothing => inner.auto = None,
+                Keep::Head => {}
+                Keep::Page | Keep::Body if inner.response_copy.is_some() => {}
+                Keep::Page => inner.response_copy = Some(Copier::new(inner.response_limit.min(PAGE_BYTES))),
+                Keep::Body => inner.response_copy = Some(Copier::new(inner.response_limit)),
+            }
         }
         inner.response = Some((status, headers.clone()));
     }
@@ -233,6 +253,7 @@ impl Inner {
                 exchange,
                 candidates: self.candidates,
                 rules: self.rules,
+                auto: self.auto.is_some(),
                 follows: self.follows,
                 held: Held::default(),
                 written: self.written,

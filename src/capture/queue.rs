@@ -27,6 +27,8 @@ pub struct Captured {
     pub rules: Arc<RuleSet>,
     /// True if the client's next request was waited for when this one came.
     pub follows: bool,
+    /// True if it may be looked at where no route takes it.
+    pub auto: bool,
     /// The bytes it holds of the queue's bound; given back when it is dropped.
     pub held: Held,
     /// Used when the event is on disk; dropped if there is none. Whoever holds the answer waits for it.
@@ -110,7 +112,7 @@ mod tests {
             response: None,
             ended: Ended::Complete,
         };
-        Captured { exchange, candidates, rules, follows: false, held: Held::default(), written: None }
+        Captured { exchange, candidates, rules, follows: false, auto: false, held: Held::default(), written: None }
     }
 
     #[test]

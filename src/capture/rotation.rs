@@ -86,6 +86,7 @@ impl Rotation {
             candidates: Candidates::default(),
             rules: Arc::clone(&config.rules),
             follows: false,
+            auto: false,
             held: Held::default(),
             written: None,
         };

@@ -53,6 +53,7 @@ async fn start(listen: SocketAddr) -> Result<Bound, StartError> {
         workers: Some(1),
         data: None,
         ephemeral: true,
+        auto: Some(false),
     };
     app::bind(config, None, overrides, false)
 }

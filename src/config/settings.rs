@@ -89,9 +89,9 @@ pub const FIELDS: &[Field] = &[
     Field::new("timeouts", Kind::Map(upstream::TIMEOUT_FIELDS), "", "times allowed"),
     Field::new(
         "auto",
-        Kind::Word(&["off"]),
+        Kind::Bool,
         "off",
-        "recognise logins without routes: not built yet, so off is the only value",
+        "recognise logins and their like where no route is about them; on by itself without a file",
     ),
     Field::new(
         "presets",
@@ -160,6 +160,8 @@ pub struct Config {
     pub hint: Option<Hint>,
     /// How much of a body is copied.
     pub capture: capture::Limits,
+    /// Capture without routes.
+    pub auto: bool,
     /// What is allowed of connections and requests.
     pub limits: Limits,
     /// What is added to events.
@@ -295,7 +297,6 @@ pub fn check(file: &str, source: &str) -> (Option<Config>, Problems) {
 fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
     let map = root.map(FIELDS, problems)?;
     version(&map, problems);
-    auto(&map, problems);
     let mut session = SessionConfig::check(map.get("session"), problems);
     let mut asked = presets::check(&map, problems);
     presets::merge_sessions(&mut asked, map.get("session"), &mut session);
@@ -327,6 +328,7 @@ fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
         identity: IdentityPlan::check(map.get("identity"), problems),
         limits: Limits::check(map.get("limits"), problems),
         capture: capture::Limits::check(map.get("capture"), problems),
+        auto: map.bool("auto", problems).unwrap_or(false),
         enrich: enrich::check(&map, problems),
         admin: admin(&map, problems),
         access_log: access_log::check(map.get("access_log"), problems),
@@ -344,14 +346,6 @@ fn version(map: &Map<'_>, problems: &mut Problems) {
     if node.scalar() != Some("1") {
         let message = format!("there is no version {} of this format", node.describe());
         problems.error_hint(node, message, "write `version: 1`; it is not the version of your own file");
-    }
-}
-
-fn auto(map: &Map<'_>, problems: &mut Problems) {
-    let Some(node) = map.get("auto") else { return };
-    if node.bool(problems) == Some(true) {
-        let message = "capture without routes is not built yet".into();
-        problems.error_hint(node, message, "write `auto: off`, or take the key away, and name the routes yourself");
     }
 }
 

@@ -74,6 +74,7 @@ impl Bench {
             candidates,
             rules,
             follows: false,
+            auto: false,
             held: Held::default(),
             written: None,
         })

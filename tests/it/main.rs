@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, reason = "a failed expectation is how a test fails, in its helpers too")]
 
 mod answers;
+mod auto;
 mod capture;
 mod config;
 mod demo;
