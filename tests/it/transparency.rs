@@ -364,12 +364,12 @@ fn framed((body, chunks): &Sent) -> Vec<u8> {
 }
 
 #[test]
-fn no_byte_of_any_body_is_changed_in_any_framing_with_every_preset_at_work() {
+fn no_byte_of_any_body_is_changed_in_any_framing_with_every_preset_and_auto_at_work() {
     let next = Arc::new(Mutex::new(Vec::new()));
     let answer = next.clone();
     let origin = Origin::answering(move |_| answer.lock().expect("no panic under the lock").clone());
     let routes = ROUTES.replace("prefix:/\"", "prefix:/page\"");
-    let proxy = Proxy::before(origin.address, &format!("presets: [{}]\n{routes}", presets::NAMES.join(", ")));
+    let proxy = Proxy::before(origin.address, &format!("auto: on\npresets: [{}]\n{routes}", presets::NAMES.join(", ")));
     let mut runner = TestRunner::new(Config { cases: 300, failure_persistence: None, ..Config::default() });
     let method = prop_oneof![Just("POST"), Just("PUT"), Just("PATCH"), Just("DELETE"), Just("GET")];
     let claims = || proptest::sample::select(&CLAIMS[..]);

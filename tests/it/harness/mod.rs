@@ -25,8 +25,9 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// processes, other people's ports.
 pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let started = Instant::now();
+    let patience = if slow() { PATIENCE * 15 } else { PATIENCE };
     while !is_so() {
-        assert!(started.elapsed() < PATIENCE, "waited in vain: {what}");
+        assert!(started.elapsed() < patience, "waited in vain: {what}");
         // Only gives the processor away between two looks.
         std::thread::park_timeout(Duration::from_millis(5));
     }
