@@ -42,6 +42,7 @@ pub const PRESETS: &[Preset] = &[
     preset!("authjs"),
     preset!("better-auth"),
     preset!("devise"),
+    preset!("directus"),
     preset!("discourse"),
     preset!("django"),
     preset!("django-allauth"),
