@@ -191,7 +191,7 @@ impl Storm<'_> {
             return;
         }
         // This machine may be slower than the time that the application is given.
-        if took >= PATIENT && status == 504 || took >= PATIENT && status == 0 {
+        if took >= PATIENT && matches!(status, 0 | 504) {
             return;
         }
         // A warm connection may just have been closed: then only what is idempotent is sent again. And
