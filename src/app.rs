@@ -20,6 +20,7 @@ use crate::capture::queue::{self, Queue};
 use crate::config::problem::Problems;
 use crate::config::settings::{self, Config, Listen, ListenAt};
 use crate::deliver::{Delivery, RunningSinkSpec};
+use crate::descriptors;
 use crate::enrich::Enrichers;
 use crate::event::Outcome;
 use crate::event::notice::{STARTED, notice};
@@ -185,6 +186,13 @@ pub fn bind_with(
     let parts = build(&config, &overrides, colour, None, &metrics)?;
     let (key, keeper) = session_memory(&config, &overrides).map_err(StartError::System)?;
     let seen = Seen::now(file.as_deref(), Some(&config));
+    descriptors::raise();
+    if config.limits.connections > descriptors::connections() {
+        tracing::warn!(
+            connections = descriptors::connections(),
+            "file descriptors are too few for limits.connections: raise them (LimitNOFILE, ulimit -n) to twice as many and 256"
+        );
+    }
     let core = Core {
         file,
         overrides,

@@ -11,6 +11,7 @@ pub mod cmd;
 pub mod config;
 pub mod deliver;
 pub mod demo;
+pub mod descriptors;
 pub mod enrich;
 pub mod event;
 pub mod exchange;

@@ -17,7 +17,7 @@ use http_body::Body;
 use hyper::body::Incoming;
 
 use super::access_log::{AccessLog, Entry};
-use super::body::{RequestBody, ResponseBody};
+use super::body::{RequestBody, ResponseBody, Watch};
 use super::client_ip::ClientIp;
 
 use super::error::{ProxyError, Side};
@@ -133,11 +133,16 @@ pub async fn handle(
     let started = Instant::now();
     let accept = request.headers().get(header::ACCEPT).cloned();
     let log = live.access_log.as_ref().map(|log| log_entry(log, live, connection, &request));
-    let mut trace = Trace { id: None, log };
+    let mut trace = Trace { id: None, body: None, log };
     let mut response = match forward(shared, live, connection, request, &mut trace).await {
         Ok(response) => response,
         Err(error) => {
-            let response = refuse(&error, accept, trace.id.as_ref(), shared);
+            let mut response = refuse(&error, accept, trace.id.as_ref(), shared);
+            if trace.body.is_some_and(|body| !body.ended()) {
+                // The rest of the body will not be read, so nothing can follow it: said, as RFC 9112
+                // section 9.6 wants, for the client not to send its next request into a closing connection.
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             if let Some(mut log) = trace.log {
                 log.answered(response.status(), None);
                 log.sent(usize::try_from(response.body().size_hint().lower()).unwrap_or(usize::MAX));
@@ -166,6 +171,8 @@ pub async fn handle(
 struct Trace {
     /// Its id, once it has one.
     id: Option<HeaderValue>,
+    /// How its body goes, if it has one.
+    body: Option<Rc<Watch>>,
     /// Its line in the access log, if there is one; it goes with the answer's body.
     log: Option<Entry>,
 }
@@ -290,7 +297,9 @@ async fn forward(
     let glimpsed = shared.glimpses.turn(&parts.uri, &shared.stats);
     let copy = pending.as_ref().and_then(Pending::request_copy);
     let gate = expect::is_expected(&parts.headers).then(Gate::default);
-    let mut request = Request::from_parts(parts, RequestBody::new(body, copy.clone(), gate.clone(), &live.limits));
+    let mut body = RequestBody::new(body, copy.clone(), gate.clone(), &live.limits);
+    trace.body = body.watch();
+    let mut request = Request::from_parts(parts, body);
     if let Some(gate) = &gate {
         expect::open_late(gate);
     }
