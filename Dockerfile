@@ -21,6 +21,8 @@ COPY --from=builder --chown=65532:65532 /out/data /var/lib/authtap
 COPY LICENSE /usr/share/doc/authtap/LICENSE
 USER 65532:65532
 WORKDIR /var/lib/authtap
+# What must outlive the container: mount a volume here.
+ENV AUTHTAP_DATA=/var/lib/authtap
 EXPOSE 8080
 # The admin listener is on loopback inside the container; AUTHTAP_ADMIN moves both it and this check.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=5s --retries=3 CMD ["/usr/local/bin/authtap", "health"]

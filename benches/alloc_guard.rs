@@ -21,7 +21,9 @@ use std::sync::Arc;
 use authtap::capture::CaptureConfig;
 use authtap::capture::pending::{Head, Pending};
 use authtap::capture::queue::Queue;
+use authtap::capture::rotation::Rotation;
 use authtap::config::settings;
+use authtap::rules::presets;
 use authtap::telemetry::Traffic;
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
 
@@ -32,6 +34,7 @@ const MANY: u64 = 11_000;
 
 const ROUTES: &str = r#"
 version: 1
+session: { cookies: [sid] }
 routes:
   - { id: login, match: { method: POST, path: /login }, actor: { login: form.username }, when: { status: 30x }, emit: user.login.success }
   - { id: role, match: { method: POST, path: "template:/admin/users/{name}/role" }, when: { status: 30x }, emit: user.role.updated }
@@ -44,13 +47,30 @@ struct Case {
     method: Method,
     target: &'static str,
     captured: bool,
+    /// Every preset at once, instead of `ROUTES`.
+    presets: bool,
 }
 
-const CASES: [Case; 4] = [
-    Case { name: "a page", method: Method::GET, target: "/items/42?page=2", captured: false },
-    Case { name: "another form", method: Method::POST, target: "/items/42/comments", captured: false },
-    Case { name: "the login page, looked at", method: Method::GET, target: "/login", captured: false },
-    Case { name: "a login", method: Method::POST, target: "/login", captured: true },
+const CASES: [Case; 7] = [
+    Case { name: "a page", method: Method::GET, target: "/items/42?page=2", captured: false, presets: false },
+    Case { name: "another form", method: Method::POST, target: "/items/42/comments", captured: false, presets: false },
+    Case { name: "the login page, looked at", method: Method::GET, target: "/login", captured: false, presets: false },
+    Case { name: "a login", method: Method::POST, target: "/login", captured: true, presets: false },
+    Case {
+        name: "every preset: a page",
+        method: Method::GET,
+        target: "/items/42?page=2",
+        captured: false,
+        presets: true,
+    },
+    Case { name: "every preset: the front page", method: Method::GET, target: "/", captured: false, presets: true },
+    Case {
+        name: "every preset: the login page",
+        method: Method::GET,
+        target: "/login",
+        captured: false,
+        presets: true,
+    },
 ];
 
 fn main() -> ExitCode {
@@ -90,8 +110,17 @@ fn main() -> ExitCode {
 
 /// What is counted: `times` requests, one like the other.
 fn repeat(case: &Case, times: u64) -> ExitCode {
-    let (Some(config), _) = settings::check("guard", ROUTES) else { return ExitCode::from(2) };
-    let capture = CaptureConfig { rules: config.rules, limits: config.capture, auto: None };
+    let routes = match case.presets {
+        true => format!("version: 1\npresets: [{}]\n", presets::NAMES.join(", ")),
+        false => ROUTES.to_owned(),
+    };
+    let (Some(config), _) = settings::check("guard", &routes) else { return ExitCode::from(2) };
+    let capture = CaptureConfig {
+        rules: config.rules,
+        limits: config.capture,
+        session_cookies: config.session.cookies,
+        ..CaptureConfig::default()
+    };
     let (queue, mut receiver) = Queue::new(8);
     let stats = Arc::new(Traffic::default());
     let uri = Uri::from_static(case.target);
@@ -104,6 +133,7 @@ fn repeat(case: &Case, times: u64) -> ExitCode {
     .into_iter()
     .map(|(name, value)| (name, HeaderValue::from_static(value)))
     .collect();
+    let answer: HeaderMap = [(header::CONTENT_TYPE, HeaderValue::from_static("text/html"))].into_iter().collect();
     let head = Head {
         tls: None,
         method: &case.method,
@@ -115,6 +145,10 @@ fn repeat(case: &Case, times: u64) -> ExitCode {
     };
     for _ in 0..times {
         let captured = Pending::begin(&capture, &head, &queue, &stats).is_some();
+        // A session cookie that is not changed costs no more.
+        if let Some(rotation) = Rotation::begin(&capture, &headers, &uri) {
+            rotation.answered(&capture, ("app.example.test", head.client_ip), &answer, &queue, &stats);
+        }
         if captured != case.captured || receiver.try_recv().is_ok() != captured {
             return ExitCode::from(2);
         }

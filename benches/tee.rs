@@ -47,7 +47,7 @@ fn main() {
 fn exchanges(criterion: &mut Criterion) {
     let (config, problems) = settings::check("bench", ROUTES);
     let config = config.unwrap_or_else(|| panic!("the routes of the benchmark are wrong: {problems}"));
-    let capture = CaptureConfig { rules: config.rules, limits: config.capture, auto: None };
+    let capture = CaptureConfig { rules: config.rules, limits: config.capture, ..CaptureConfig::default() };
     let (queue, mut receiver) = Queue::new(8);
     let stats = Arc::new(Traffic::default());
     let request = headers(&[

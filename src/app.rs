@@ -22,18 +22,24 @@ use crate::deliver::{Delivery, RunningSinkSpec};
 use crate::enrich::Enrichers;
 use crate::event::Outcome;
 use crate::event::notice::{STARTED, notice};
+use crate::glimpse::{self, Glimpses};
 use crate::pipeline::{Pipeline, PipelineConfig};
 use crate::proxy::access_log::AccessLog;
+use crate::proxy::balance::Upstreams;
 use crate::proxy::connection::Door;
 use crate::proxy::handler::Live;
 use crate::proxy::limits::Connections;
 use crate::proxy::listener::{self, Entrance, Thread};
 use crate::proxy::unix::{self, SocketFile};
 use crate::proxy::upstream::{Address, Upstream};
+use crate::session::key;
+use crate::session::snapshot::Keeper;
 use crate::sinks::BuildCx;
 use crate::socket_activation::{self, Inherited, State, notify};
 use crate::spool::Spool;
 use crate::spool::memory::{self, MemorySpool};
+use crate::spool::settings::Durability;
+use crate::spool::store::EventStore;
 use crate::telemetry::Metrics;
 
 mod error;
@@ -42,7 +48,7 @@ mod reload;
 mod tests;
 
 pub use error::StartError;
-use reload::{Core, config_text, content_hash, reload_handle, watch_over};
+use reload::{Core, Seen, config_text, reload_handle, replay_handle, watch_over};
 
 /// What the command line says over the file.
 #[derive(Clone, Debug, Default)]
@@ -57,6 +63,8 @@ pub struct Overrides {
     pub workers: Option<usize>,
     /// Folder for what must outlive the process.
     pub data: Option<PathBuf>,
+    /// Nothing outlives the process, and no folder is made.
+    pub ephemeral: bool,
     /// Capture without routes.
     pub auto: Option<bool>,
 }
@@ -87,8 +95,10 @@ pub struct Bound {
     admin_listener: Option<(StdListener, AdminAuth)>,
     core: Arc<Core>,
     queue: (Queue, mpsc::Receiver<queue::Captured>),
+    presets: Vec<&'static str>,
     delivery_of: Vec<RunningSinkSpec>,
     key: [u8; 32],
+    keeper: Keeper,
 }
 
 /// Binds the ports and builds the parts. `file` is watched and read again at a reload.
@@ -155,11 +165,14 @@ pub fn bind_with(
     let admin = admin_listener.as_ref().and_then(|(l, _)| l.local_addr().ok());
 
     let metrics = Arc::new(Metrics::new());
-    let spool: Arc<dyn Spool> = Arc::new(MemorySpool::new(memory::DEFAULT_CAPACITY));
-    let mut key = [0; 32];
-    getrandom::fill(&mut key).map_err(|e| StartError::System(io::Error::other(e.to_string())))?;
+    let spool: Arc<dyn Spool> = match config.spool.durability {
+        _ if overrides.ephemeral => Arc::new(MemorySpool::new(memory::DEFAULT_CAPACITY)),
+        Durability::Memory => Arc::new(MemorySpool::new(memory::DEFAULT_CAPACITY)),
+        _ => Arc::new(EventStore::open(&data_folder(&config, &overrides), config.spool, metrics.clone())?),
+    };
     let parts = build(&config, &overrides, colour, None, &metrics)?;
-    let seen = file.as_deref().and_then(content_hash);
+    let (key, keeper) = session_memory(&config, &overrides).map_err(StartError::System)?;
+    let seen = Seen::now(file.as_deref(), Some(&config));
     let core = Core {
         file,
         overrides,
@@ -173,6 +186,8 @@ pub fn bind_with(
         connections: Connections::new(&config.limits),
         secured,
         delivery: Mutex::new(None),
+        readiness: Readiness::new(),
+        checks: Mutex::new(None),
         access_logs: Mutex::new(parts.access_log.into_iter().collect()),
         seen: Mutex::new(seen),
     };
@@ -186,9 +201,26 @@ pub fn bind_with(
         admin_listener,
         core: Arc::new(core),
         queue: Queue::new(queue::CAPACITY),
+        presets: config.presets.iter().map(|preset| preset.name).collect(),
         delivery_of: parts.sinks,
         key,
+        keeper,
     })
+}
+
+/// Under which key sessions are hashed, and where they are kept. Without routes there is nothing
+/// to remember, and no folder is made.
+fn session_memory(config: &Config, overrides: &Overrides) -> io::Result<([u8; 32], Keeper)> {
+    let auto = overrides.auto.unwrap_or(config.auto);
+    if overrides.ephemeral || (config.rules.routes().is_empty() && !auto) {
+        return Ok((key::fresh()?, Keeper::none()));
+    }
+    Keeper::open(&data_folder(config, overrides))
+}
+
+/// Where what must outlive the process is kept.
+fn data_folder(config: &Config, overrides: &Overrides) -> PathBuf {
+    overrides.data.clone().unwrap_or_else(|| config.data.clone())
 }
 
 /// What is spoken on each of the sockets handed over.
@@ -251,17 +283,30 @@ fn build(
     before: Option<&Live>,
     metrics: &Metrics,
 ) -> Result<Parts, StartError> {
-    let named = overrides.upstream.clone().map(|one| vec![one]);
-    let servers =
-        named.or_else(|| config.upstream.as_ref().map(|u| u.servers.clone())).ok_or(StartError::NoUpstream)?;
-    let upstream = Upstream::build(servers, config.upstream_tls.as_ref(), &config.base)?;
+    // The command line says where the application is; how it is spoken to stays as in the file.
+    let upstreams = match (overrides.upstream.clone(), config.upstream.clone()) {
+        (Some(one), Some(upstreams)) => Upstreams { servers: vec![one], ..upstreams },
+        (Some(one), None) => vec![one].into(),
+        (None, Some(upstreams)) => upstreams,
+        (None, None) => return Err(StartError::NoUpstream),
+    };
+    let mut upstream = Upstream::build(upstreams, config.upstream_tls.as_ref(), &config.base)?;
+    if let Some(before) = before {
+        upstream.inherit(&before.upstream);
+    }
     let enrichers: Enrichers = config.enrich.build(&config.base)?;
-    let cx = BuildCx { base: config.base.clone(), colour };
+    let cx = BuildCx::new(config.base.clone(), colour);
     let sinks = config.sinks.iter().map(|spec| {
-        let sink = spec.plan.build(&cx).map_err(|source| StartError::Sink { name: spec.name.clone(), source })?;
-        Ok::<_, StartError>(RunningSinkSpec { name: spec.name.clone(), sink: sink.into(), filter: spec.filter.clone() })
+        let sink = spec.build(&cx).map_err(|source| StartError::Sink { name: spec.name.clone(), source })?;
+        Ok::<_, StartError>(RunningSinkSpec {
+            name: spec.name.clone(),
+            sink: sink.into(),
+            filter: spec.filter.clone(),
+            batch: spec.batch,
+        })
     });
     let sinks = sinks.collect::<Result<_, _>>()?;
+    let watch = before.map_or_else(Arc::default, |live| live.capture.watch.clone());
     let auto = overrides.auto.unwrap_or(config.auto);
     // What it knows of pages and clients goes on over a reload.
     let known = before.and_then(|live| live.capture.auto.clone());
@@ -278,10 +323,24 @@ fn build(
             forwarded: config.forwarded,
             timeouts: config.timeouts,
             limits: config.limits,
-            capture: CaptureConfig { rules: config.rules.clone(), limits: config.capture, auto },
+            capture: CaptureConfig {
+                rules: config.rules.clone(),
+                limits: config.capture,
+                session_cookies: config.session.cookies.clone(),
+                watch: watch.clone(),
+                hint: config.hint.as_ref().map(|hint| hint.header.clone()),
+                auto,
+                hold: config.spool.durability == Durability::Sync,
+            },
             access_log,
         },
-        pipeline: PipelineConfig { enrichers: Arc::new(enrichers), session: config.session.clone() },
+        pipeline: PipelineConfig {
+            enrichers: Arc::new(enrichers),
+            session: config.session.clone(),
+            watch,
+            identity: config.identity.build(&config.base)?,
+            hint: config.hint.clone(),
+        },
     })
 }
 
@@ -306,14 +365,17 @@ impl Bound {
     /// Runs until `stop` is ready, then drains: readiness turns red, requests in flight end, what
     /// was captured becomes events, and the sinks take what they can before the deadline.
     pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), StartError> {
-        let readiness = Readiness::new();
+        let readiness = self.core.readiness.clone();
         let starting = readiness.guard("traffic threads");
         let (stopping, stopped) = watch::channel(false);
         let (queue, receiver) = self.queue;
 
         let pipeline = Pipeline::new(self.core.pipeline.clone(), self.key, self.spool.clone(), self.metrics.clone());
+        let pipeline = pipeline.kept_by(self.keeper);
         let pipeline = pipeline.start(receiver).map_err(StartError::System)?;
         let mut threads = Vec::new();
+        let (glimpses, answers) = Glimpses::new();
+        tokio::spawn(glimpse::watch(answers, self.presets, self.spool.clone()));
         for (i, listeners) in self.listeners.into_iter().enumerate() {
             let thread = Thread {
                 number: i,
@@ -321,6 +383,7 @@ impl Bound {
                 connections: self.core.connections.clone(),
                 live: self.core.live.clone(),
                 queue: queue.clone(),
+                glimpses: glimpses.clone(),
                 stats: self.metrics.add_traffic(),
                 stop: stopped.clone(),
             };
@@ -328,11 +391,12 @@ impl Bound {
             threads.push(spawned.map_err(StartError::System)?);
         }
         // From here on only the traffic threads can send: their end is the pipeline's.
-        drop(queue);
+        drop((queue, glimpses));
 
         let handle = tokio::runtime::Handle::current();
         let delivery = Delivery::start(&handle, self.spool.clone(), self.metrics.clone(), self.delivery_of);
         *self.core.delivery.lock().unwrap_or_else(PoisonError::into_inner) = Some(delivery);
+        self.core.check_health();
         let (ending, ended) = watch::channel(false);
         let admin = self.admin_listener.map(|(listener, auth)| {
             let state = AdminState {
@@ -341,6 +405,7 @@ impl Bound {
                 readiness: readiness.clone(),
                 config: config_text(&self.core),
                 reload: reload_handle(&self.core),
+                replay: replay_handle(&self.core),
                 auth,
             };
             tokio::spawn(serve_admin(listener, state, ended))
@@ -375,10 +440,21 @@ impl Bound {
         join(threads, pipeline).await;
         let delivery = self.core.delivery.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(delivery) = delivery {
-            for (sink, left) in delivery.drain(deadline).await.left {
-                tracing::error!(%sink, events = left, "the sink did not take these before the end; they are lost");
+            let drained = delivery.drain(deadline).await;
+            for (sink, left) in drained.left {
+                match drained.kept {
+                    true => {
+                        tracing::info!(%sink, events = left, "the sink did not take these before the end; the next start goes on with them")
+                    }
+                    false => {
+                        tracing::error!(%sink, events = left, "the sink did not take these before the end; they are lost")
+                    }
+                }
             }
         }
+        let spool = self.spool.clone();
+        // It waits for the disk, within a bound of its own.
+        let _ = tokio::task::spawn_blocking(move || spool.close()).await;
         self.core.end_access_logs(deadline).await;
         // Until here it said that we drain, and how that goes.
         ending.send_replace(true);

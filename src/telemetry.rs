@@ -26,12 +26,18 @@ pub enum Drop {
     QueueFull,
     /// A rule, extractor or enricher panicked.
     Panic,
+    /// An exchange held more calls than become events.
+    Batch,
+    /// A hint header said what cannot be read.
+    Hint,
     /// A sink had not read it when the spool had to give it up.
     SpoolFull,
     /// The receiver refused it for good.
     Refused,
     /// The program ended before a sink had taken it.
     Shutdown,
+    /// The disk was too slow or away for too long: it is not in the event store.
+    StoreFull,
 }
 
 impl Drop {
@@ -40,9 +46,12 @@ impl Drop {
         match self {
             Drop::QueueFull => "queue_full",
             Drop::Panic => "panic",
+            Drop::Batch => "batch",
+            Drop::Hint => "hint",
             Drop::SpoolFull => "spool_full",
             Drop::Refused => "refused",
             Drop::Shutdown => "shutdown",
+            Drop::StoreFull => "store_full",
         }
     }
 }
@@ -60,10 +69,14 @@ pub struct Traffic {
     pub open: AtomicI64,
     /// Upgraded tunnels open now.
     pub tunnels: AtomicI64,
+    /// Answers that could have been looked at for signs of a known application.
+    pub glimpsed: AtomicU64,
     /// Exchanges handed to the pipeline.
     pub captured: AtomicU64,
     /// Exchanges lost because the queue was full.
     pub queue_full: AtomicU64,
+    /// Answers that were held until their event is on disk, and let go because that took too long.
+    pub let_go: AtomicU64,
     /// How often an address of the application was put out for a while, after failures in a row.
     pub ejections: AtomicU64,
     /// Connections closed because a limit of connections was reached.
@@ -165,6 +178,22 @@ pub struct Metrics {
     pub access_log_dropped: Counter,
     /// Sessions remembered now.
     pub sessions: Gauge,
+    /// Flows under way now, by their keys.
+    pub flows: Gauge,
+    /// Events that wait for their client's next request now.
+    pub follow_ups_waiting: Gauge,
+    flows_ended: Family<ResultLabel, Counter>,
+    follow_ups: Family<ResultLabel, Counter>,
+    /// Successes that were not told, because their key had been told within the interval.
+    pub sampled: Counter,
+    /// Addresses of the application that are down by their health checks.
+    pub upstream_down: Gauge,
+    /// 1 while events are kept on disk as they should be.
+    pub store_healthy: Gauge,
+    /// Bytes of the event store that hold something.
+    pub store_bytes: Gauge,
+    sink_lag_bytes: Family<SinkLabel, Gauge>,
+    sink_lag_seconds: Family<SinkLabel, Gauge>,
 }
 
 impl Default for Metrics {
@@ -190,6 +219,16 @@ impl Metrics {
             config_current: Gauge::default(),
             access_log_dropped: Counter::default(),
             sessions: Gauge::default(),
+            flows: Gauge::default(),
+            follow_ups_waiting: Gauge::default(),
+            flows_ended: Family::default(),
+            follow_ups: Family::default(),
+            sampled: Counter::default(),
+            upstream_down: Gauge::default(),
+            store_healthy: Gauge::default(),
+            store_bytes: Gauge::default(),
+            sink_lag_bytes: Family::default(),
+            sink_lag_seconds: Family::default(),
             registry: Registry::default(),
         };
         registry.register("events", "events emitted, by type and outcome", metrics.events.clone());
@@ -213,11 +252,48 @@ impl Metrics {
             metrics.access_log_dropped.clone(),
         );
         registry.register("sessions", "sessions remembered now", metrics.sessions.clone());
+        registry.register("flows", "logins of several steps under way now, by key", metrics.flows.clone());
+        registry.register("flows_ended", "logins of several steps that ended, by result", metrics.flows_ended.clone());
+        registry.register(
+            "follow_ups_waiting",
+            "events that wait for their client's next request now",
+            metrics.follow_ups_waiting.clone(),
+        );
+        registry.register(
+            "follow_ups",
+            "events that waited for the next request, by result",
+            metrics.follow_ups.clone(),
+        );
+        registry.register(
+            "events_sampled",
+            "successes not told, because their key had been told within the route's interval",
+            metrics.sampled.clone(),
+        );
+        registry.register(
+            "upstream_down",
+            "addresses of the application that are down by their health checks",
+            metrics.upstream_down.clone(),
+        );
+        registry.register(
+            "store_healthy",
+            "1 while events are kept on disk as they should be",
+            metrics.store_healthy.clone(),
+        );
+        registry.register("store_bytes", "bytes of the event store that hold something", metrics.store_bytes.clone());
+        registry.register("sink_lag_bytes", "bytes of the events waiting for a sink", metrics.sink_lag_bytes.clone());
+        registry.register(
+            "sink_lag_seconds",
+            "how long the oldest event waiting for a sink has waited",
+            metrics.sink_lag_seconds.clone(),
+        );
         // Every reason is shown from the start, so that an alert on it has a series to watch.
-        for reason in [Drop::Panic, Drop::SpoolFull, Drop::Refused, Drop::Shutdown] {
+        for reason in
+            [Drop::Panic, Drop::Batch, Drop::Hint, Drop::SpoolFull, Drop::Refused, Drop::Shutdown, Drop::StoreFull]
+        {
             let _ = metrics.dropped.get_or_create(&ReasonLabel { reason: reason.as_str().into() });
         }
         metrics.config_current.set(1);
+        metrics.store_healthy.set(1);
         Metrics { registry, ..metrics }
     }
 
@@ -255,10 +331,21 @@ impl Metrics {
         let blocks = self.traffic.lock().unwrap_or_else(PoisonError::into_inner);
         let full = blocks.iter().map(|b| b.queue_full.load(Relaxed)).sum();
         let mut losses = vec![(Drop::QueueFull.as_str(), full)];
-        for reason in [Drop::Panic, Drop::SpoolFull, Drop::Refused] {
+        for reason in [Drop::Panic, Drop::Batch, Drop::Hint, Drop::SpoolFull, Drop::Refused, Drop::StoreFull] {
             losses.push((reason.as_str(), self.dropped_so_far(reason)));
         }
         losses
+    }
+
+    /// Counts logins of several steps that ended: `finished`, `abandoned`, `evicted`.
+    pub fn flows_ended(&self, result: &'static str, count: u64) {
+        self.flows_ended.get_or_create(&ResultLabel { result: result.into() }).inc_by(count);
+    }
+
+    /// Counts what became of an event that waited: `decided`, `undecided` (the next request did not
+    /// decide it), `timeout`, `no_room`, `repeated` (the same form sent twice: one event).
+    pub fn follow_up(&self, result: &'static str) {
+        self.follow_ups.get_or_create(&ResultLabel { result: result.into() }).inc();
     }
 
     /// Counts a reload.
@@ -274,10 +361,13 @@ impl Metrics {
         self.sink_events.get_or_create(&labels).inc_by(count);
     }
 
-    /// States how many events wait for a sink.
-    pub fn sink_lag(&self, sink: &str, events: u64) {
-        let lag = i64::try_from(events).unwrap_or(i64::MAX);
-        self.sink_lag.get_or_create(&SinkLabel { sink: sink.into() }).set(lag);
+    /// States what waits for a sink: events, bytes of their lines, and how long the oldest has waited.
+    pub fn sink_lag(&self, sink: &str, events: u64, bytes: u64, age: Duration) {
+        let label = SinkLabel { sink: sink.into() };
+        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        self.sink_lag.get_or_create(&label).set(number(events));
+        self.sink_lag_bytes.get_or_create(&label).set(number(bytes));
+        self.sink_lag_seconds.get_or_create(&label).set(number(age.as_secs()));
     }
 
     /// All metrics in the OpenMetrics text format, which Prometheus reads.
@@ -340,6 +430,11 @@ impl Collector for TrafficCollector {
             ("connections_accepted", "connections accepted", sum(&|b| b.accepted.load(Relaxed))),
             ("exchanges_captured", "exchanges handed to the pipeline", sum(&|b| b.captured.load(Relaxed))),
             ("exchanges_dropped", "exchanges lost because the queue was full", sum(&|b| b.queue_full.load(Relaxed))),
+            (
+                "answers_let_go",
+                "answers held for the disk (durability: sync) and let go after a second",
+                sum(&|b| b.let_go.load(Relaxed)),
+            ),
             (
                 "connections_refused",
                 "connections closed because a limit was reached",

@@ -44,12 +44,18 @@ pub enum StartError {
     /// A database cannot be used.
     #[error("{0}")]
     Enrich(#[from] crate::enrich::EnrichError),
+    /// The key of `identity` cannot be had.
+    #[error("{0}")]
+    Identity(#[from] crate::identity::IdentityError),
     /// A certificate or key cannot be used.
     #[error("{0}")]
     Tls(#[from] crate::tls::TlsError),
     /// The sockets of the service manager cannot be used.
     #[error("{0}")]
     Activation(#[from] socket_activation::ActivationError),
+    /// The event store belongs to another process.
+    #[error("{0}")]
+    Store(#[from] crate::spool::store::StoreError),
     /// A sink cannot be built.
     #[error("sink `{name}`: {source}")]
     Sink {

@@ -13,14 +13,15 @@ use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
 use super::{Overrides, build, load};
-use crate::admin;
-use crate::config::settings::Start;
+use crate::admin::{self, Readiness};
+use crate::config::settings::{Config, Start};
 use crate::deliver::Delivery;
 use crate::event::Outcome;
 use crate::event::notice::{DROPPED, RELOADED, notice};
 use crate::pipeline::PipelineConfig;
 use crate::proxy::handler::Live;
 use crate::proxy::limits::Connections;
+use crate::proxy::upstream::health::Checks;
 use crate::socket_activation::{State, notify};
 use crate::spool::Spool;
 use crate::telemetry::Metrics;
@@ -45,9 +46,51 @@ pub(super) struct Core {
     pub(super) connections: Arc<Connections>,
     pub(super) secured: Vec<Arc<ServerTls>>,
     pub(super) delivery: Mutex<Option<Delivery>>,
+    pub(super) readiness: Arc<Readiness>,
+    /// The health checks of the application in force.
+    pub(super) checks: Mutex<Option<Checks>>,
     /// The threads of the access log: of the one in force, and of those before it that still write.
     pub(super) access_logs: Mutex<Vec<JoinHandle<()>>>,
-    pub(super) seen: Mutex<Option<blake3::Hash>>,
+    pub(super) seen: Mutex<Seen>,
+}
+
+/// The files that a configuration was read from, as they were then.
+#[derive(Clone)]
+pub(super) struct Seen {
+    content: Option<blake3::Hash>,
+    /// True from when the file is found missing until it is there again.
+    missing: bool,
+    /// Certificates and keys towards the application.
+    beside: Vec<PathBuf>,
+    beside_content: Vec<Option<blake3::Hash>>,
+}
+
+impl Seen {
+    /// As they are now.
+    pub(super) fn now(file: Option<&Path>, config: Option<&Config>) -> Seen {
+        let tls = config.and_then(|config| Some((config.upstream_tls.as_ref()?, &config.base)));
+        let beside: Vec<_> = tls.map(|(plan, base)| plan.files(base)).unwrap_or_default();
+        let beside_content = beside.iter().map(|file| content_hash(file)).collect();
+        Seen { content: file.and_then(content_hash), missing: false, beside, beside_content }
+    }
+
+    /// What changed, if anything did; a file that is missing is said once.
+    fn look(&mut self, file: &Path) -> Option<&'static str> {
+        let Some(now) = content_hash(file) else {
+            if !std::mem::replace(&mut self.missing, true) {
+                tracing::warn!(file = %file.display(), "the configuration file is gone or unreadable; the one in force stays");
+            }
+            return None;
+        };
+        self.missing = false;
+        if self.content != Some(now) {
+            return Some("the configuration file changed");
+        }
+        let beside = self.beside.iter().map(|file| content_hash(file));
+        // Between two versions of a file there may be none for a moment.
+        let changed = beside.zip(&self.beside_content).any(|(now, before)| now.is_some() && now != *before);
+        changed.then_some("a file of upstream_tls changed")
+    }
 }
 
 /// Waits for the end; meanwhile follows SIGHUP, the configuration file and the databases.
@@ -84,10 +127,11 @@ pub(super) async fn watch_over(core: &Arc<Core>, spool: &Arc<dyn Spool>, stop: i
                 let looked = core.clone();
                 let changed = tokio::task::spawn_blocking(move || {
                     refresh_databases(&looked);
-                    looked.file_changed()
+                    let file = looked.file.as_deref()?;
+                    looked.seen.lock().unwrap_or_else(PoisonError::into_inner).look(file)
                 });
-                if changed.await.unwrap_or(false) {
-                    tracing::info!("the configuration file changed");
+                if let Ok(Some(what)) = changed.await {
+                    tracing::info!("{what}");
                     let _ = reload(core.clone()).await;
                 }
             }
@@ -127,15 +171,29 @@ fn hangups() -> mpsc::Receiver<()> {
     receiver
 }
 
-pub(super) fn content_hash(file: &Path) -> Option<blake3::Hash> {
+fn content_hash(file: &Path) -> Option<blake3::Hash> {
     std::fs::read(file).ok().map(|content| blake3::hash(&content))
 }
 
 impl Core {
-    /// True if the file's content is another than when it was last read.
-    fn file_changed(&self) -> bool {
-        let Some(now) = self.file.as_deref().and_then(content_hash) else { return false };
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) != Some(now)
+    /// Checks the health of the application in force, in place of the one before. While every
+    /// address is down, the process is not ready: whoever sends traffic here may have another place.
+    pub(super) fn check_health(&self) {
+        let mut checks = Checks::start(&self.live.load().upstream, &self.metrics.upstream_down);
+        if let Some(checks) = &mut checks {
+            let (mut all_down, readiness) = (checks.all_down(), self.readiness.clone());
+            checks.meanwhile(async move {
+                loop {
+                    let down = *all_down.borrow_and_update();
+                    let _guard =
+                        down.then(|| readiness.guard("the application: every address fails its health checks"));
+                    if all_down.changed().await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+        *self.checks.lock().unwrap_or_else(PoisonError::into_inner) = checks;
     }
 
     /// Remembers the thread of a new access log; those that have ended are forgotten.
@@ -175,8 +233,14 @@ impl Core {
         let Some(file) = &self.file else {
             return Err("there is no configuration file to read again: authtap was started without one".into());
         };
-        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = content_hash(file);
-        let result = load(file).and_then(|(config, problems)| {
+        let content = content_hash(file);
+        let loaded = load(file);
+        // Looked at before they are used: what changes meanwhile is seen at the next look.
+        let beside = loaded.as_ref().ok().map(|(config, _)| Seen::now(Some(file), Some(config)));
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        *seen = Seen { content, ..beside.unwrap_or_else(|| seen.clone()) };
+        drop(seen);
+        let result = loaded.and_then(|(config, problems)| {
             let before = self.live.load_full();
             let parts = build(&config, &self.overrides, self.colour, Some(&before), &self.metrics)?;
             if config.needs_restart_over(&self.started_with) {
@@ -185,6 +249,7 @@ impl Core {
             self.connections.follow(&config.limits);
             self.keep_access_log(parts.access_log);
             self.live.store(Arc::new(parts.live));
+            self.check_health();
             self.pipeline.store(Arc::new(parts.pipeline));
             if let Some(delivery) = &mut *self.delivery.lock().unwrap_or_else(PoisonError::into_inner) {
                 delivery.replace(parts.sinks);
@@ -229,6 +294,23 @@ pub(super) fn reload_handle(core: &Arc<Core>) -> admin::Reload {
     Arc::new(move || {
         let core = core.clone();
         Box::pin(reload(core)) as Pin<Box<dyn Future<Output = Result<String, String>> + Send>>
+    })
+}
+
+/// What `POST /replay` does.
+pub(super) fn replay_handle(core: &Arc<Core>) -> admin::Replay {
+    let core = core.clone();
+    Arc::new(move |sink, from, dead_letters| {
+        if !core.spool.outlives_the_process() {
+            return Err("events are not kept on disk at present, so there is nothing to send again\n".into());
+        }
+        let position = from.map(|from| core.spool.position_at(from));
+        let delivery = core.delivery.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(delivery) = &*delivery else { return Err("authtap is about to end\n".into()) };
+        match delivery.replay(sink, position, dead_letters) {
+            true => Ok(format!("sink {sink} is sent again what was asked for\n")),
+            false => Err(format!("there is no such sink; there are: {}\n", delivery.names().join(", "))),
+        }
     })
 }
 

@@ -9,7 +9,7 @@ use http::Method;
 use super::answer::{self, Kind};
 use super::intent::{Intent, Stage};
 use super::request::{Role, looks_like_an_address};
-use super::seen::{Seen, actor_of, agent, resolved};
+use super::seen::{Seen, actor_of, agent, carried, resolved};
 use super::verdict::{self, Context, Outcome, Scale, Verdict};
 use super::waiting::{self, Waiting};
 use super::words::{CONFIRM, EMAIL, Words};
@@ -67,7 +67,7 @@ impl Auto {
         let mut draft = self.draft(seen, lent);
         draft.event.actor = actor;
         let shown = seen.presented.first().copied();
-        lent.sessions.forget(&seen.presented);
+        lent.sessions.forget(&carried(&seen.presented));
         self.flows.forget(&seen.all);
         let verdict = Verdict { outcome: Outcome::Accepted, confidence, rule };
         self.emit(draft, &[("user.logout", Went::Success)], shown, verdict, lent.sessions)
@@ -113,7 +113,7 @@ impl Auto {
                     && !in_session
                     && (seen.fresh_session || !seen.answer.tokens.is_empty())
                 {
-                    lent.sessions.bind(&seen.fresh, &draft.event.actor, false, now);
+                    lent.sessions.bind(&carried(&seen.fresh), &draft.event.actor, now);
                 }
                 "user.created"
             }
@@ -197,7 +197,7 @@ impl Auto {
             actor.login.clone_from(&flow.actor.login);
         }
         actor.email.clone_from(&flow.actor.email);
-        lent.sessions.bind(&seen.presented, &actor, false, now);
+        lent.sessions.bind(&carried(&seen.presented), &actor, now);
         self.flows.forget(&seen.all);
         let mut draft = self.draft(seen, lent);
         draft.event.actor = actor;

@@ -40,7 +40,7 @@ use flow::Flows;
 use intent::{Intent, Known, Stage};
 use learn::Learned;
 use request::{Request, Shape};
-use seen::{Seen, actor_of, agent, resolved, shape};
+use seen::{Seen, actor_of, agent, carried, resolved, shape};
 use verdict::{Outcome, Verdict};
 use waiting::{Next, Waiting, WaitingRoom};
 
@@ -189,7 +189,7 @@ impl Auto {
             None => self.finish(waiting.draft, verdict, sessions),
             Some(name) if verdict.outcome == Outcome::Accepted => {
                 if name == waiting::LOGOUT {
-                    sessions.forget(&waiting.draft.presented);
+                    sessions.forget(&carried(&waiting.draft.presented));
                 }
                 let shown = waiting.draft.presented.first().copied();
                 self.emit(waiting.draft, &[(name, Went::Success)], shown, verdict, sessions)
@@ -219,14 +219,14 @@ impl Auto {
         let now = seen.exchange.answered;
         // The answer moved a session: its actor goes along.
         if let Some(actor) = &seen.session
-            && let Some(known) = sessions.recall(&seen.presented, now)
+            && let Some(known) = sessions.recall(&carried(&seen.presented), now)
             && !known.pending
         {
             let brought = |name: &str| cookie::request_cookie(seen.facts.headers, name).is_some();
             let moved = seen.answer.sessions().filter(|c| brought(c.name)).map(|c| sessions.handle(c.value));
             let tokens = seen.answer.tokens.iter().map(|t| sessions.handle(t.as_bytes()));
             let moved: Vec<Handle> = moved.chain(tokens).collect();
-            sessions.bind(&moved, actor, false, now);
+            sessions.bind(&carried(&moved), actor, now);
         }
         if let Some(flow) = self.flows.recall(&seen.all, now) {
             self.flows.bind(&seen.all, flow.stage, flow.actor, now);
@@ -274,7 +274,7 @@ impl Auto {
         let mut event = draft.event;
         event.source.rule = Some(Text::fixed(verdict.rule));
         event.source.confidence = (verdict.confidence * 100.0).round() / 100.0;
-        event.metadata.session_id = session.and_then(Handle::shown);
+        event.metadata.session_id = session.and_then(|session| session.shown().text());
         let made = types.iter().enumerate().map(|(i, (name, outcome))| {
             let id = if i == 0 { event.id } else { EventId::new() };
             Event { id, event_type: EventType::fixed(name), outcome: *outcome, ..event.clone() }

@@ -17,7 +17,7 @@ use crate::event::{Actor, Text};
 use crate::exchange::Exchange;
 use crate::rules::extract;
 use crate::rules::facts::Facts;
-use crate::session::{Handle, Sessions};
+use crate::session::{Carried, Handle, Sessions, Via};
 
 /// What an exchange is, as the parts of this module see it.
 pub(super) struct Seen<'a, 'f> {
@@ -53,7 +53,7 @@ impl Auto {
         let host = self.learned.host(facts.host);
         let now = exchange.answered;
         let presented = presented(facts, request, host, sessions);
-        let mut session = sessions.recall(&presented, now).filter(|k| !k.pending).map(|k| k.actor);
+        let mut session = sessions.recall(&carried(&presented), now).filter(|k| !k.pending).map(|k| k.actor);
         if session.is_none()
             && let Some(token) = credentials::bearer(facts.headers)
         {
@@ -98,6 +98,12 @@ impl Auto {
 pub(super) fn actor_of(who: &str) -> Actor {
     let login = Text::identifier(who);
     Actor { email: login.clone().filter(|_| looks_like_an_address(who)), login, ..Actor::default() }
+}
+
+/// These values for the memory. Which header carried one does not matter here: what moves and what
+/// ends is concluded from the exchange, not from the carrier.
+pub(super) fn carried(handles: &[Handle]) -> Vec<Carried> {
+    handles.iter().map(|handle| Carried { via: Via::Token, handle: *handle }).collect()
 }
 
 /// Sessions that a request brings: tokens, then cookies, those that the application hides from

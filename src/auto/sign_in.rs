@@ -8,7 +8,7 @@ use http::header;
 use super::answer::Kind;
 use super::intent::{Intent, Stage};
 use super::request::Role;
-use super::seen::{Seen, accepts_pages, actor_of, agent, resolved};
+use super::seen::{Seen, accepts_pages, actor_of, agent, carried, resolved};
 use super::verdict::{self, Context, Outcome, Scale, Verdict};
 use super::waiting::Waiting;
 use super::words::LOGIN;
@@ -103,9 +103,9 @@ impl Auto {
                 let bound = if draft.fresh.is_empty() { &draft.presented } else { &draft.fresh };
                 if named {
                     if !draft.fresh.is_empty() {
-                        sessions.forget(&draft.presented);
+                        sessions.forget(&carried(&draft.presented));
                     }
-                    sessions.bind(bound, &draft.event.actor, false, now);
+                    sessions.bind(&carried(bound), &draft.event.actor, now);
                 }
                 let shown = bound.first().copied();
                 let both = draft.with_code || draft.stage == Some(Stage::SecondFactor);

@@ -24,10 +24,11 @@ pub fn request_cookies(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8
     lines.flat_map(|line| line.as_bytes().split(|b| *b == b';')).filter_map(pair)
 }
 
-/// The value of the first cookie of that name, unquoted. Servers differ in which of several they
-/// read; RFC 6265 section 5.4 makes browsers send the one with the longest path first.
+/// The value of the first cookie of that name (see [`change`] for a trailing `*`), unquoted. Servers
+/// differ in which of several they read; RFC 6265 section 5.4 makes browsers send the one with the
+/// longest path first.
 pub fn request_cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
-    request_cookies(headers).find(|(found, _)| *found == name.as_bytes()).map(|(_, value)| value)
+    request_cookies(headers).find(|(found, _)| fits(name, found)).map(|(_, value)| value)
 }
 
 /// One `Set-Cookie` line.

@@ -12,8 +12,11 @@ pub mod cookie;
 pub mod credentials;
 pub mod encoding;
 pub mod form;
+pub mod graphql;
+pub mod html_form;
 pub mod json;
 pub mod multipart;
+pub mod xmlrpc;
 
 use std::borrow::Cow;
 
@@ -44,7 +47,7 @@ pub fn media_type(content_type: &str) -> &str {
 
 /// The first parameter of that name in a header value such as `Content-Type` or
 /// `Content-Disposition` (RFC 9110 section 5.6.6), names compared without regard to case.
-fn param<'a>(value: &'a str, name: &str) -> Option<Cow<'a, str>> {
+pub(crate) fn param<'a>(value: &'a str, name: &str) -> Option<Cow<'a, str>> {
     let mut rest = value.split_once(';')?.1;
     loop {
         let end = rest.find(['=', ';'])?;

@@ -6,17 +6,23 @@
 //! bounded prefix is copied, and the finished exchange is offered to a bounded queue: full means
 //! counted and gone.
 
+pub mod hold;
 pub mod pending;
 pub mod queue;
+pub mod rotation;
 pub mod tee;
+pub mod watch;
 
 use std::sync::Arc;
+
+use http::HeaderName;
 
 use crate::auto::gate::Gate;
 use crate::config::node::Node;
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
 use crate::rules::RuleSet;
+use watch::Watch;
 
 /// The keys of `capture:`.
 pub const FIELDS: &[Field] = &[
@@ -66,6 +72,14 @@ pub struct CaptureConfig {
     pub rules: Arc<RuleSet>,
     /// How much is kept.
     pub limits: Limits,
+    /// Names of session cookies; if there is none, those that were learnt count.
+    pub session_cookies: Vec<String>,
+    /// What to look at beyond the routes; one for the life of the process.
+    pub watch: Arc<Watch>,
+    /// The header by which the application names events: any answer may have it.
+    pub hint: Option<HeaderName>,
+    /// True if the end of an answer is held until its event is on disk.
+    pub hold: bool,
     /// What is kept of exchanges that no route is about, if capture without routes is on.
     pub auto: Option<Arc<Gate>>,
 }

@@ -12,11 +12,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
+use tokio::sync::oneshot;
 
 use super::CaptureConfig;
+use super::hold::OnDisk;
 use super::queue::{Captured, Held, Queue};
 use super::tee::Copier;
+use super::watch::Watch;
 use crate::auto::gate::{Gate, Keep, PAGE_BYTES};
 use crate::event::Timestamp;
 use crate::exchange::{ClientTls, Ended, Exchange, Kept, Request, Response};
@@ -48,6 +51,7 @@ pub type RequestCopy = Rc<RefCell<Copier>>;
 /// One exchange in the making; hands itself over when dropped.
 pub struct Pending {
     inner: Option<Box<Inner>>,
+    on_disk: Option<OnDisk>,
 }
 
 struct Inner {
@@ -68,30 +72,36 @@ struct Inner {
     response_limit: usize,
     ended: Ended,
     candidates: Candidates,
+    hint: Option<HeaderName>,
     rules: Arc<RuleSet>,
+    follows: bool,
+    watch: Arc<Watch>,
     auto: Option<Arc<Gate>>,
     queue: Queue,
     stats: Arc<Traffic>,
+    written: Option<oneshot::Sender<()>>,
 }
 
 impl Pending {
-    /// A guard if a route, or capture without routes, may be about this request; `None`, without an
-    /// allocation, if none is.
+    /// A guard if a route, or capture without routes, may be about this request, or another waits for
+    /// it; `None`, without an allocation, if none of this is so.
     pub fn begin(config: &CaptureConfig, head: &Head<'_>, queue: &Queue, stats: &Arc<Traffic>) -> Option<Pending> {
         let facts = Facts::of_request(head.method, head.uri, head.host, head.headers);
+        let candidates = config.rules.candidates(&facts);
         let auto = config.auto.as_ref().filter(|_| Gate::may_matter(head.method, head.uri, head.headers));
-        let wanted = auto.is_some() && Gate::wants_request_body(head.method, head.headers);
-        let candidates = match config.rules.candidates(&facts) {
-            Some(mut candidates) => {
-                candidates.wants_request_body |= wanted;
-                candidates
-            }
-            None if auto.is_some() => Candidates::none(wanted),
-            None => return None,
-        };
-        let request_copy =
-            candidates.wants_request_body.then(|| Rc::new(RefCell::new(Copier::new(config.limits.request_body))));
+        let follows = config.watch.is_open(head.client_ip, head.headers);
+        // Whether the application has something to say is known with its answer.
+        if candidates.is_none() && !follows && auto.is_none() && config.hint.is_none() {
+            return None;
+        }
+        let candidates = candidates.unwrap_or_default();
+        let wanted = candidates.wants_request_body
+            || (auto.is_some() && Gate::wants_request_body(head.method, head.headers))
+            || (follows && config.rules.follow_needs().request_body);
+        let request_copy = wanted.then(|| Rc::new(RefCell::new(Copier::new(config.limits.request_body))));
+        let (written, waits) = config.hold.then(oneshot::channel).unzip();
         Some(Pending {
+            on_disk: waits.map(|waits| OnDisk::new(waits, stats.clone())),
             inner: Some(Box::new(Inner {
                 started: Instant::now(),
                 began: Timestamp::now(),
@@ -110,10 +120,14 @@ impl Pending {
                 response_limit: config.limits.response_body,
                 ended: Ended::ClientGone,
                 candidates,
+                hint: config.hint.clone(),
                 rules: config.rules.clone(),
+                follows,
+                watch: config.watch.clone(),
                 auto: auto.cloned(),
                 queue: queue.clone(),
                 stats: stats.clone(),
+                written,
             })),
         })
     }
@@ -133,18 +147,30 @@ impl Pending {
     /// The answer's head is there; decides whether its body is kept.
     pub fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
         let Some(inner) = &mut self.inner else { return };
+        if inner.candidates.is_empty()
+            && !inner.follows
+            && !inner.hint.as_ref().is_some_and(|name| headers.contains_key(name))
+        {
+            self.inner = None;
+            return;
+        }
         let now = Timestamp::now();
         inner.answered = Some(now);
         let mut facts = Facts::of_request(&inner.method, &inner.uri, &inner.host, &inner.headers);
         facts.response = Some((status, headers));
         facts.at = now;
-        if inner.rules.wants_answer(&inner.candidates, &facts) {
+        // Before the client can act on the answer, and so before its next request.
+        if let Some(within) = inner.rules.may_follow(&inner.candidates, &facts) {
+            inner.watch.open(inner.watch.client(inner.client_ip, &inner.headers), within);
+        }
+        let followed = inner.follows && inner.rules.follow_needs().response_body;
+        if followed || inner.rules.wants_answer(&inner.candidates, &facts) {
             inner.response_copy = Some(Copier::new(inner.response_limit));
         }
         if let Some(gate) = &inner.auto {
             let request = (&inner.method, &inner.uri, inner.host.as_str(), &inner.headers);
             match gate.keep(request, inner.client_ip, (status, headers), now) {
-                Keep::Nothing if inner.candidates.is_none() => {
+                Keep::Nothing if inner.candidates.is_empty() && !inner.follows && inner.hint.is_none() => {
                     self.inner = None;
                     return;
                 }
@@ -163,6 +189,11 @@ impl Pending {
         if let Some(copy) = self.inner.as_mut().and_then(|i| i.response_copy.as_mut()) {
             copy.see(data);
         }
+    }
+
+    /// What the end of the answer waits for, if it is to wait; the time it may take begins now.
+    pub fn on_disk(&mut self) -> Option<OnDisk> {
+        self.on_disk.take().map(OnDisk::begun)
     }
 
     /// The exchange ended; hands it over now.
@@ -184,6 +215,10 @@ impl Drop for Pending {
 
 impl Inner {
     fn hand_over(mut self: Box<Self>) {
+        // No route is about it, and no answer came that could have said something.
+        if self.candidates.is_empty() && !self.follows && self.response.is_none() {
+            return;
+        }
         if self.ended == Ended::Complete
             && let Some(copy) = &mut self.response_copy
         {
@@ -219,7 +254,9 @@ impl Inner {
                 candidates: self.candidates,
                 rules: self.rules,
                 auto: self.auto.is_some(),
+                follows: self.follows,
                 held: Held::default(),
+                written: self.written,
             },
             &self.stats,
         );

@@ -7,6 +7,7 @@ use crate::cli::Check;
 use crate::config::problem::{Problems, Severity};
 use crate::config::settings::{self, Config};
 use crate::proxy::upstream::{self, Upstream};
+use crate::rules::presets::Chosen;
 use crate::sinks::BuildCx;
 
 /// Checks a file and says what it found.
@@ -45,11 +46,24 @@ pub fn verdict(config: Option<&Config>, problems: &Problems) -> String {
     let (errors, warnings) = (count(errors, "error"), count(warnings, "warning"));
     match config {
         Some(config) => {
-            let routes = count(config.rules.routes().len(), "route");
+            let shipped: usize = config.rules.routes().iter().filter(|route| route.preset.is_some()).count();
+            let mut routes = count(config.rules.routes().len() - shipped, "route");
+            if !config.presets.is_empty() {
+                let presets: Vec<String> = config.presets.iter().map(brought).collect();
+                routes = format!("{routes} and {shipped} of presets ({})", presets.join(", "));
+            }
             let sinks = count(config.sinks.len(), "sink");
             format!("{}: {routes}, {sinks}, {warnings}", problems.file)
         }
         None => format!("{}: {errors}, {warnings}", problems.file),
+    }
+}
+
+/// A preset with where it is mounted and how many routes it brought.
+fn brought(preset: &Chosen) -> String {
+    match preset.base.as_str() {
+        "" => format!("{} {}", preset.name, preset.routes),
+        base => format!("{} at {base} {}", preset.name, preset.routes),
     }
 }
 
@@ -96,10 +110,10 @@ fn connect(config: &Config) -> u8 {
         }
     };
     if let Some(upstreams) = &config.upstream {
-        match Upstream::build(upstreams.servers.clone(), config.upstream_tls.as_ref(), &config.base) {
+        match Upstream::build(upstreams.clone(), config.upstream_tls.as_ref(), &config.base) {
             Ok(upstream) => {
                 for address in upstream.servers() {
-                    let tried = runtime.block_on(upstream::probe(address, upstream.tls(), &config.timeouts));
+                    let tried = runtime.block_on(upstream::probe(&upstream, address, &config.timeouts));
                     say(format!("upstream {address}"), tried.map_err(|error| with_source(&error)));
                 }
             }
@@ -107,9 +121,9 @@ fn connect(config: &Config) -> u8 {
         }
     }
     say("databases".into(), config.enrich.build(&config.base).map(drop).map_err(|e| e.to_string()));
-    let cx = BuildCx { base: config.base.clone(), colour: false };
+    let cx = BuildCx::new(config.base.clone(), false);
     for spec in &config.sinks {
-        let tried = spec.plan.build(&cx).and_then(|sink| runtime.block_on(sink.probe()));
+        let tried = spec.build(&cx).and_then(|sink| runtime.block_on(sink.probe()));
         say(format!("sink {}", spec.name), tried.map_err(|e| e.to_string()));
     }
     code

@@ -2,8 +2,11 @@
 
 pub mod check;
 pub mod demo;
+pub mod events;
 pub mod health;
+pub mod presets;
 pub mod serve;
+pub mod spool;
 pub mod tail;
 pub mod test;
 
@@ -31,6 +34,9 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Check(options) => check::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Tail(options) => tail::run(&options),
+        Command::Presets(options) => presets::run(&options),
+        Command::Events(options) => events::run(&options),
+        Command::Spool(options) => spool::run(&options),
         Command::Health(options) => health::run(&options),
         Command::Schema(options) => print(&match options.of {
             SchemaOf::Config => pretty(&crate::config::settings::json_schema()),

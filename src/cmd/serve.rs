@@ -94,6 +94,7 @@ fn overrides(options: &Run) -> Result<Overrides, String> {
         },
         workers: options.workers.map(usize::from),
         data: options.data.clone(),
+        ephemeral: false,
         auto: options.auto.map(|switch| switch == Switch::On),
     })
 }

@@ -15,7 +15,7 @@ use super::problem::{Problem, Problems, Severity};
 use super::shape::{Field, Kind};
 
 /// Keys that the design names and this version does not have, so that whoever read of them is told so.
-const NOT_BUILT: &[&str] = &["presets", "identity", "flow", "follow", "graphql", "detect"];
+const NOT_BUILT: &[&str] = &["detect"];
 
 /// A YAML value with its place.
 #[derive(Clone, Debug)]

@@ -103,6 +103,11 @@ impl Problems {
         self.push(Problem::error(at.span.clone(), &at.path, message).hint(hint));
     }
 
+    /// Adds an error at a node that may hold a secret, which the excerpt does not show.
+    pub fn error_blotted(&mut self, at: &Node, message: String, hint: &str) {
+        self.push(Problem { blotted: true, ..Problem::error(at.span.clone(), &at.path, message).hint(hint) });
+    }
+
     /// Adds an error at a key of the mapping `of` with a hint.
     pub fn error_key(&mut self, of: &Node, key: &Key, message: String, hint: &str) {
         self.push(Problem::error(key.span.clone(), &of.path, message).hint(hint));

@@ -14,6 +14,8 @@ use super::shape::{Field, Kind};
 use crate::body::cookie::fits;
 use crate::capture;
 use crate::enrich::{self, EnrichPlan};
+use crate::hint::{self, Hint};
+use crate::identity::{self, IdentityPlan};
 use crate::proxy::access_log;
 use crate::proxy::balance::{self, Upstreams};
 use crate::proxy::client_ip::{self, ClientIp};
@@ -21,9 +23,10 @@ use crate::proxy::forwarded::{self, Policy};
 use crate::proxy::limits::{self, Limits};
 use crate::proxy::proxy_protocol;
 use crate::proxy::upstream::{self, Timeouts};
-use crate::rules::{RuleSet, route};
+use crate::rules::{RuleSet, presets, route};
 use crate::session::{self, SessionConfig};
 use crate::sinks::{self, SinkSpec};
+use crate::spool::{self, settings::SpoolSettings};
 use crate::tls::client::{self, ClientPlan};
 use crate::tls::server::{self, ServerPlan};
 
@@ -31,6 +34,8 @@ use crate::tls::server::{self, ServerPlan};
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 /// Where the admin listener listens without `admin:`.
 pub const DEFAULT_ADMIN: &str = "127.0.0.1:9977";
+/// The data folder without `data:` and `--data`.
+pub const DEFAULT_DATA: &str = "authtap-data";
 
 /// The longest path of a Unix socket: `sun_path` of unix(7), less the zero at its end.
 const MAX_SOCKET_PATH: usize = 107;
@@ -89,10 +94,24 @@ pub const FIELDS: &[Field] = &[
         "recognise logins and their like where no route is about them; on by itself without a file",
     ),
     Field::new(
+        "presets",
+        presets::SEVERAL,
+        "[]",
+        "routes that are shipped, by application; those of the file come first, and take the place of one with their id",
+    ),
+    Field::new("preset", presets::ONE, "", "the same, for one"),
+    Field::new(
         "session",
         Kind::Map(session::FIELDS),
         "",
         "where the application's sessions are carried, so that later events know their actor",
+    ),
+    Field::new("identity", Kind::Map(identity::FIELDS), "raw", "how much of who somebody is an event says"),
+    Field::new(
+        "hint",
+        Kind::Map(hint::FIELDS),
+        "off",
+        "a response header by which the application itself names events",
     ),
     Field::new("capture", Kind::Map(capture::FIELDS), "", "how much of a body is copied for the rules"),
     enrich::geoip::FIELD,
@@ -100,6 +119,8 @@ pub const FIELDS: &[Field] = &[
     Field::new("admin", Kind::Any(&[Kind::Word(&["on", "off"]), Kind::Map(ADMIN)]), "on", "the admin listener, or off"),
     Field::new("access_log", access_log::KIND, "off", "one JSON line a request, without queries and secrets"),
     Field::new("data", Kind::Str, "authtap-data", "folder for what must outlive the process"),
+    spool::settings::DURABILITY,
+    spool::settings::RETENTION,
     Field::new(
         "routes",
         Kind::List(&Kind::Map(route::FIELDS)),
@@ -133,6 +154,10 @@ pub struct Config {
     pub timeouts: Timeouts,
     /// Where sessions are carried.
     pub session: SessionConfig,
+    /// How much of who somebody is an event says.
+    pub identity: IdentityPlan,
+    /// The header by which the application names events, if it is believed.
+    pub hint: Option<Hint>,
     /// How much of a body is copied.
     pub capture: capture::Limits,
     /// Capture without routes.
@@ -147,8 +172,12 @@ pub struct Config {
     pub access_log: Option<access_log::Target>,
     /// Folder for what must outlive the process.
     pub data: PathBuf,
+    /// When events are on disk, and for how long.
+    pub spool: SpoolSettings,
     /// What to look for.
     pub rules: Arc<RuleSet>,
+    /// The presets among it.
+    pub presets: Vec<presets::Chosen>,
     /// Where events go.
     pub sinks: Vec<SinkSpec>,
     /// Relative paths in the file are relative to this folder.
@@ -225,6 +254,7 @@ pub struct Start {
     workers: Option<usize>,
     admin: Option<Admin>,
     data: PathBuf,
+    spool: SpoolSettings,
 }
 
 impl Config {
@@ -237,6 +267,7 @@ impl Config {
             workers: self.workers,
             admin: self.admin.clone(),
             data: self.data.clone(),
+            spool: self.spool,
         }
     }
 
@@ -266,11 +297,14 @@ pub fn check(file: &str, source: &str) -> (Option<Config>, Problems) {
 fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
     let map = root.map(FIELDS, problems)?;
     version(&map, problems);
-    let session = SessionConfig::check(map.get("session"), problems);
+    let mut session = SessionConfig::check(map.get("session"), problems);
+    let mut asked = presets::check(&map, problems);
+    presets::merge_sessions(&mut asked, map.get("session"), &mut session);
+    let shipped = asked.iter_mut().flat_map(|preset| preset.routes(&session, problems)).collect();
     let routes = map.list("routes", problems);
-    let rules = RuleSet::check(routes, &session.cookies, problems);
+    let rules = RuleSet::check_with(routes, shipped, &session.cookies, problems);
     for route in routes {
-        declared_secrets(route, &session, problems);
+        declared_secrets(route, &session, false, problems);
     }
     let sinks = match map.get("sinks") {
         Some(at) => sinks::check_all(at, problems),
@@ -290,14 +324,18 @@ fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
         forwarded: forwarded.unwrap_or_default(),
         timeouts: Timeouts::check(map.get("timeouts"), problems),
         session,
+        hint: Hint::check(map.get("hint"), problems),
+        identity: IdentityPlan::check(map.get("identity"), problems),
         limits: Limits::check(map.get("limits"), problems),
         capture: capture::Limits::check(map.get("capture"), problems),
         auto: map.bool("auto", problems).unwrap_or(false),
         enrich: enrich::check(&map, problems),
         admin: admin(&map, problems),
         access_log: access_log::check(map.get("access_log"), problems),
-        data: map.str("data", problems).unwrap_or("authtap-data").into(),
+        data: map.str("data", problems).map_or_else(|| DEFAULT_DATA.into(), |named| base.join(named)),
+        spool: SpoolSettings::check(map.get("durability"), map.get("retention"), problems),
         rules: Arc::new(rules),
+        presets: asked.into_iter().map(|preset| preset.chosen).collect(),
         sinks,
         base: base.to_owned(),
     })
@@ -312,15 +350,12 @@ fn version(map: &Map<'_>, problems: &mut Problems) {
 }
 
 /// What the file itself calls a session or a token is one, whatever its name looks like: no source
-/// may carry it into an event.
-fn declared_secrets(route: &Node, session: &SessionConfig, problems: &mut Problems) {
-    let tokens: Vec<&str> = route
-        .child("session")
-        .and_then(|s| s.child("token"))
-        .map_or(&[][..], Node::items)
-        .iter()
-        .filter_map(Node::scalar)
-        .collect();
+/// may carry it into an event. `parts` are allowed where it is known that a cookie holds a name
+/// beside its secret: in presets.
+pub(crate) fn declared_secrets(route: &Node, session: &SessionConfig, parts: bool, problems: &mut Problems) {
+    let session_of = route.child("session");
+    let declared = ["token", "carried"].into_iter().filter_map(|key| session_of?.child(key));
+    let tokens: Vec<&str> = declared.flat_map(Node::items).filter_map(Node::scalar).collect();
     for key in ["actor", "target", "organization", "method", "provider", "fields"] {
         let mut rest: Vec<&Node> = route.child(key).into_iter().collect();
         while let Some(node) = rest.pop() {
@@ -330,7 +365,8 @@ fn declared_secrets(route: &Node, session: &SessionConfig, problems: &mut Proble
                 Value::Null => {}
                 Value::Scalar { text, .. } => {
                     let source = text.strip_prefix("response.").unwrap_or(text);
-                    let cookie = source.strip_prefix("cookie.");
+                    let cookie = source.strip_prefix("cookie.").filter(|name| !parts || !name.contains(':'));
+                    let cookie = cookie.map(|name| name.split(':').next().unwrap_or_default());
                     let header = source.strip_prefix("header.");
                     let declared = tokens.contains(&text.as_str())
                         || cookie.is_some_and(|n| session.cookies.iter().any(|c| fits(c, n.as_bytes())))
@@ -446,24 +482,12 @@ fn listen(map: &Map<'_>, client_ip: &ClientIp, problems: &mut Problems) -> Vec<L
 
 fn upstream(map: &Map<'_>, problems: &mut Problems) -> Option<Upstreams> {
     let node = map.get("upstream")?;
-    let found = Upstreams::check(node, problems)?;
-    if found.health.is_some()
-        && let Some(at) = node.child("health")
-    {
-        let hint = "leave it out: an address that fails three times in a row is left out for a while anyhow";
-        problems.error_hint(at, "health checks are not built yet".into(), hint);
-    }
-    Some(found)
+    Upstreams::check(node, problems)
 }
 
 fn upstream_tls(map: &Map<'_>, problems: &mut Problems) -> Option<ClientPlan> {
     let node = map.get("upstream_tls")?;
     let plan = ClientPlan::check(node, problems);
-    let offered = node.child("alpn").map_or(&[][..], Node::items);
-    if let Some(at) = offered.iter().find(|item| item.scalar() == Some("h2")) {
-        let hint = "write `alpn: http/1.1`, or take the key away: it is what every such server speaks";
-        problems.error_hint(at, "HTTP/2 to the application is not built yet".into(), hint);
-    }
     // Without `upstream:` it is named on the command line, and may be anything.
     let plain = map.get("upstream").and_then(|at| match &at.value {
         Value::Map(_) => at.child("servers"),
@@ -520,6 +544,9 @@ impl std::fmt::Display for Config {
             "listen": self.listen.iter().map(|l| serde_json::json!({"address": l.address.to_string(), "tls": l.tls.is_some(), "proxy_protocol": l.proxy_protocol.is_some()})).collect::<Vec<_>>(),
             "upstream": upstream,
             "upstream_tls": self.upstream_tls.is_some(),
+            "upstream_protocol": self.upstream.as_ref().map(|u| u.protocol.as_str()),
+            "upstream_proxy_protocol": self.upstream.as_ref().is_some_and(|u| u.proxy_protocol.is_some()),
+            "upstream_health": self.upstream.as_ref().and_then(|u| u.health.as_ref()).map(|h| &h.path),
             "workers": self.workers,
             "timeouts": {
                 "connect": millis(self.timeouts.connect),
@@ -534,10 +561,15 @@ impl std::fmt::Display for Config {
                 "headers": self.session.headers.iter().map(|h| h.as_str()).collect::<Vec<_>>(),
                 "ttl": millis(self.session.ttl),
             },
+            "identity": self.identity.shown(),
+            "hint": self.hint.as_ref().map(|h| h.header.as_str()),
             "capture": { "request_body": self.capture.request_body, "response_body": self.capture.response_body },
             "admin": self.admin.as_ref().map(|a| serde_json::json!({"listen": a.listen, "token_env": a.token_env})),
             "access_log": self.access_log.as_ref().map(ToString::to_string),
             "data": self.data,
+            "presets": self.presets.iter().map(|p| serde_json::json!({"name": p.name, "base": p.base(), "routes": p.routes})).collect::<Vec<_>>(),
+            "durability": self.spool.durability.to_string(),
+            "retention": { "age": format!("{}s", self.spool.retention.age.as_secs()), "size": self.spool.retention.size },
             "routes": routes,
             "sinks": sinks,
         });

@@ -15,7 +15,8 @@ use std::sync::atomic::{
 };
 use std::time::Duration;
 
-use super::upstream::Address;
+use super::proxy_protocol;
+use super::upstream::{Address, Protocol};
 use crate::config::node::{Node, Value};
 use crate::config::problem::{Problem, Problems};
 use crate::config::shape::{Field, Kind};
@@ -31,16 +32,16 @@ pub const FAILURES: u32 = 3;
 pub const FIRST_OUT_MS: u64 = 10_000;
 /// The longest time out, in milliseconds.
 pub const LONGEST_OUT_MS: u64 = 60_000;
-/// So many good health checks in a row bring an address back.
-pub const RISE: u32 = 2;
-/// So many bad health checks in a row take an address out.
-pub const FALL: u32 = 3;
+/// The most of `healthy_after` and `unhealthy_after`.
+const CHECKS: u64 = 1000;
 
 /// The fields of `upstream.health:`.
 pub const HEALTH_FIELDS: &[Field] = &[
     Field::required("path", Kind::Str, "what is asked with GET; an answer of 200 to 399 is good"),
     Field::new("interval", Kind::Duration, "5s", "from one check of an address to the next"),
-    Field::new("timeout", Kind::Duration, "2s", "for the head of the answer"),
+    Field::new("timeout", Kind::Duration, "2s", "for a connection and the head of the answer"),
+    Field::new("healthy_after", Kind::Int(1, CHECKS), "2", "so many good checks in a row bring an address back"),
+    Field::new("unhealthy_after", Kind::Int(1, CHECKS), "3", "so many bad checks in a row take an address out"),
 ];
 
 /// The fields of `upstream:` in its long form.
@@ -50,7 +51,19 @@ pub const FIELDS: &[Field] = &[
         Kind::OneOrList(&Kind::Str),
         "addresses of the application, used in turn: http://HOST:PORT, https://HOST:PORT or unix:/run/app.sock",
     ),
-    Field::new("health", Kind::Map(HEALTH_FIELDS), "", "checks of each address: not built yet"),
+    Field::new(
+        "protocol",
+        Kind::Word(Protocol::NAMES),
+        "http1",
+        "http1; h2: HTTP/2, agreed on in TLS (ALPN) or by prior knowledge (h2c) without; auto: what an https: address chooses",
+    ),
+    Field::new(
+        "proxy_protocol",
+        proxy_protocol::OUT_KIND,
+        "off",
+        "tell each connection's client in a PROXY header; connections then serve one client only",
+    ),
+    Field::new("health", Kind::Map(HEALTH_FIELDS), "", "checks of each address, beside the failures of requests"),
 ];
 
 /// What `upstream:` may be: an address, a list of them, or a mapping.
@@ -61,8 +74,19 @@ pub const KIND: Kind = Kind::Any(&[Kind::OneOrList(&Kind::Str), Kind::Map(FIELDS
 pub struct Upstreams {
     /// The addresses in the order of the file; at least one, no two alike.
     pub servers: Vec<Address>,
+    /// What is spoken with them.
+    pub protocol: Protocol,
+    /// In which version they are told whose connection it is, if they are.
+    pub proxy_protocol: Option<proxy_protocol::Version>,
     /// How their health is checked, if it is.
     pub health: Option<Health>,
+}
+
+impl From<Vec<Address>> for Upstreams {
+    /// These addresses with the usual settings.
+    fn from(servers: Vec<Address>) -> Upstreams {
+        Upstreams { servers, protocol: Protocol::Http1, proxy_protocol: None, health: None }
+    }
 }
 
 /// `upstream.health:`, checked.
@@ -72,25 +96,33 @@ pub struct Health {
     pub path: String,
     /// From one check of an address to the next.
     pub interval: Duration,
-    /// For the head of the answer.
+    /// For a connection and the head of the answer.
     pub timeout: Duration,
+    /// So many good checks in a row bring an address back.
+    pub healthy_after: u32,
+    /// So many bad checks in a row take an address out.
+    pub unhealthy_after: u32,
 }
 
 impl Upstreams {
     /// Checks `upstream:` in any of its forms. `None` if it cannot be used.
     pub fn check(node: &Node, problems: &mut Problems) -> Option<Upstreams> {
-        let (list, health) = match &node.value {
+        let mut upstreams = Upstreams::from(Vec::new());
+        let list = match &node.value {
             Value::Map(_) => {
                 let map = node.map(FIELDS, problems)?;
-                let health = match map.get("health") {
-                    Some(at) => Some(Health::check(at, problems)?),
-                    None => None,
-                };
-                (map.get("servers")?, health)
+                if let Some(at) = map.get("health") {
+                    upstreams.health = Some(Health::check(at, problems)?);
+                }
+                if let Some(at) = map.get("protocol") {
+                    upstreams.protocol = Protocol::check(at, problems)?;
+                }
+                upstreams.proxy_protocol = proxy_protocol::Version::check(map.get("proxy_protocol"), problems);
+                map.get("servers")?
             }
-            _ => (node, None),
+            _ => node,
         };
-        let mut servers: Vec<Address> = Vec::new();
+        let servers = &mut upstreams.servers;
         let mut good = true;
         for item in list.items() {
             match item.str(problems).map(Address::parse) {
@@ -117,7 +149,7 @@ impl Upstreams {
             problems.error(list, format!("at most {MAX_SERVERS} addresses, found {}", servers.len()));
             good = false;
         }
-        good.then_some(Upstreams { servers, health })
+        good.then_some(upstreams)
     }
 }
 
@@ -133,7 +165,13 @@ impl Health {
         }
         let interval = time(&map, "interval", Duration::from_secs(5), problems)?;
         let timeout = time(&map, "timeout", Duration::from_secs(2), problems)?;
-        Some(Health { path: path.to_owned(), interval, timeout })
+        let count = |key, default, problems: &mut Problems| match map.get(key) {
+            Some(at) => at.int(1..=CHECKS, problems).and_then(|n| u32::try_from(n).ok()),
+            None => Some(default),
+        };
+        let (healthy_after, unhealthy_after) =
+            (count("healthy_after", 2, problems)?, count("unhealthy_after", 3, problems)?);
+        Some(Health { path: path.to_owned(), interval, timeout, healthy_after, unhealthy_after })
     }
 }
 
@@ -244,12 +282,12 @@ impl Checked {
         self.streak | if self.down { Checked::DOWN } else { 0 }
     }
 
-    fn after(self, good: bool) -> Checked {
+    fn after(self, good: bool, health: &Health) -> Checked {
         if good != self.down {
             return Checked { streak: 0, ..self };
         }
         let streak = self.streak.saturating_add(1);
-        let enough = if self.down { RISE } else { FALL };
+        let enough = if self.down { health.healthy_after } else { health.unhealthy_after };
         if streak >= enough { Checked { down: !self.down, streak: 0 } } else { Checked { streak, ..self } }
     }
 }
@@ -258,6 +296,17 @@ impl Balancer {
     /// All addresses in. More than [`MAX_SERVERS`] are cut off.
     pub fn new(servers: usize) -> Balancer {
         Balancer { servers: (0..servers.min(MAX_SERVERS)).map(|_| Server::default()).collect() }
+    }
+
+    /// Takes over what is known of an address under another number: after a reload that kept it.
+    /// Whoever did not check it any more forgets what checks said.
+    pub fn inherit(&self, server: usize, from: &Balancer, other: usize, checked: bool) {
+        let (Some(to), Some(from)) = (self.servers.get(server), from.servers.get(other)) else { return };
+        to.failures.store(from.failures.load(Relaxed), Relaxed);
+        to.out.store(from.out.load(Relaxed), Relaxed);
+        if checked {
+            to.checked.store(from.checked.load(Relaxed), Relaxed);
+        }
     }
 
     /// The address for a request, or for its next try; `None` once every address was tried.
@@ -311,11 +360,11 @@ impl Balancer {
 
     /// What a health check of the address said. `Some(up)` if this changed its health. A good check
     /// that brings it back ends a passive ejection too.
-    pub fn checked(&self, server: usize, good: bool) -> Option<bool> {
+    pub fn checked(&self, server: usize, good: bool, health: &Health) -> Option<bool> {
         let at = self.servers.get(server)?;
-        let step = |word| Some(Checked::unpack(word).after(good).pack());
+        let step = |word| Some(Checked::unpack(word).after(good, health).pack());
         let before = Checked::unpack(at.checked.fetch_update(AcqRel, Acquire, step).ok()?);
-        let after = before.after(good);
+        let after = before.after(good, health);
         if before.down == after.down {
             return None;
         }
@@ -328,6 +377,11 @@ impl Balancer {
     /// True if the address is in: neither out for its failures nor down by its checks.
     pub fn is_in(&self, server: usize, now_ms: u64) -> bool {
         self.servers.get(server).is_some_and(|server| server.is_in(now_ms))
+    }
+
+    /// How many addresses are down by their health checks.
+    pub fn down(&self) -> usize {
+        self.servers.iter().filter(|server| Checked::unpack(server.checked.load(Relaxed)).down).count()
     }
 
     /// How many addresses there are.

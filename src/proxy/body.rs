@@ -1,17 +1,22 @@
 //! The bodies that go through: forwarded frame by frame, watched, never held back.
 
+use std::cell::Cell;
+use std::future::Future;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 use super::access_log::Entry;
 use super::expect::Gate;
 use super::idle::{Hold, IdleBody, IdleError};
 use super::limits::Limits;
 use super::upstream::Lease;
+use crate::capture::hold::OnDisk;
 use crate::capture::pending::{Pending, RequestCopy};
 use crate::exchange::Ended;
 
@@ -29,6 +34,59 @@ pub enum BodyError {
     Broken(hyper::Error),
 }
 
+/// How a request's body ended early, without what the error says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Broke {
+    /// It stood still for longer than allowed.
+    Idle,
+    /// It is longer than allowed.
+    TooLarge,
+    /// It broke off.
+    Off,
+}
+
+impl BodyError {
+    /// Which it is.
+    pub fn broke(&self) -> Broke {
+        match self {
+            BodyError::Idle => Broke::Idle,
+            BodyError::TooLarge => Broke::TooLarge,
+            BodyError::Broken(_) => Broke::Off,
+        }
+    }
+}
+
+/// What is to be known of a request's body while it is on its way.
+#[derive(Debug, Default)]
+pub struct Watch {
+    broke: Cell<Option<Broke>>,
+    moved: Cell<Option<Instant>>,
+    answered: Cell<bool>,
+}
+
+impl Watch {
+    /// How it ended early, if it did: over HTTP/2 the error itself does not come back.
+    pub fn broke(&self) -> Option<Broke> {
+        self.broke.get()
+    }
+
+    /// When a piece of it was last passed on.
+    pub fn moved(&self) -> Option<Instant> {
+        self.moved.get()
+    }
+
+    /// The application has begun to answer, so both talk now and either may be silent: from here on
+    /// the body may stand still.
+    pub fn answered(&self) {
+        self.answered.set(true);
+    }
+
+    /// A piece of it is passed on.
+    pub(super) fn moves(&self) {
+        self.moved.set(Some(Instant::now()));
+    }
+}
+
 /// A request's body on its way to the application.
 pub struct RequestBody {
     inner: Option<IdleBody<Incoming>>,
@@ -37,13 +95,15 @@ pub struct RequestBody {
     room: Option<u64>,
     /// Keeps the body back while the client waits to be told to go on.
     gate: Option<Gate>,
+    /// Told how it goes, if somebody asked.
+    watched: Option<Rc<Watch>>,
 }
 
 impl RequestBody {
     /// Forwards `inner` within the limits, feeding `copy` if there is one.
     pub fn new(inner: Incoming, copy: Option<RequestCopy>, gate: Option<Gate>, limits: &Limits) -> RequestBody {
         let room = (limits.request_body > 0).then_some(limits.request_body);
-        let body = RequestBody { inner: Some(IdleBody::new(inner, limits.body_idle)), copy, room, gate };
+        let body = RequestBody { inner: Some(IdleBody::new(inner, limits.body_idle)), copy, room, gate, watched: None };
         if body.is_end_stream() {
             body.note(|copy| copy.end());
         }
@@ -52,7 +112,23 @@ impl RequestBody {
 
     /// No body.
     pub fn empty() -> RequestBody {
-        RequestBody { inner: None, copy: None, room: None, gate: None }
+        RequestBody { inner: None, copy: None, room: None, gate: None, watched: None }
+    }
+
+    /// Where it will say how it goes. `None` if it has ended.
+    pub fn watch(&mut self) -> Option<Rc<Watch>> {
+        if self.is_end_stream() {
+            return None;
+        }
+        Some(self.watched.get_or_insert_default().clone())
+    }
+
+    fn fails(&self, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        self.note(|copy| copy.broke = true);
+        if let Some(watched) = &self.watched {
+            watched.broke.set(Some(error.broke()));
+        }
+        Poll::Ready(Some(Err(error)))
     }
 
     fn note(&self, what: impl FnOnce(&mut crate::capture::tee::Copier)) {
@@ -84,19 +160,29 @@ impl Body for RequestBody {
             ready!(gate.poll_open(cx));
             self.gate = None;
         }
-        let Some(inner) = &mut self.inner else { return Poll::Ready(None) };
+        let Self { inner, watched, .. } = &mut *self;
+        let Some(inner) = inner else { return Poll::Ready(None) };
+        if watched.as_ref().is_some_and(|watched| watched.answered.get()) {
+            inner.no_limit();
+        }
         let frame = ready!(Pin::new(inner).poll_frame(cx)).map(|frame| {
             frame.map_err(|error| match error {
                 IdleError::Idle => BodyError::Idle,
                 IdleError::Body(error) => BodyError::Broken(error),
             })
         });
+        let frame = match frame {
+            Some(Err(error)) => return self.fails(error),
+            frame => frame,
+        };
+        if let Some(watched) = &self.watched {
+            watched.moves();
+        }
         match &frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
                     if !self.fits(data) {
-                        self.note(|copy| copy.broke = true);
-                        return Poll::Ready(Some(Err(BodyError::TooLarge)));
+                        return self.fails(BodyError::TooLarge);
                     }
                     self.note(|copy| copy.see(data));
                 }
@@ -105,7 +191,7 @@ impl Body for RequestBody {
                 }
             }
             None => self.note(|copy| copy.end()),
-            Some(Err(_)) => self.note(|copy| copy.broke = true),
+            Some(Err(_)) => {}
         }
         Poll::Ready(frame)
     }
@@ -119,7 +205,17 @@ impl Body for RequestBody {
     }
 }
 
+/// The end of an answer that waits for the disk (`durability: sync`).
+pub struct Held {
+    on_disk: OnDisk,
+    last: Option<Frame<Bytes>>,
+}
+
 /// An answer's body on its way to the client.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly every answer is the large one; a box would be an allocation a request"
+)]
 pub enum ResponseBody {
     /// The application's.
     Upstream {
@@ -133,6 +229,8 @@ pub enum ResponseBody {
         log: Option<Entry>,
         /// While it lives, the client waits for us and is not idle.
         hold: Hold,
+        /// The last piece, until the event that the answer gave is on disk.
+        held: Option<Box<Held>>,
     },
     /// One of our own.
     Own(Option<Bytes>),
@@ -149,21 +247,30 @@ impl ResponseBody {
         limits: &Limits,
     ) -> ResponseBody {
         let inner = IdleBody::new(inner, limits.answer_idle);
-        let mut body = ResponseBody::Upstream { inner, lease: Some(lease), pending, log, hold };
+        let mut body = ResponseBody::Upstream { inner, lease: Some(lease), pending, log, hold, held: None };
         if body.is_end_stream() {
             body.finish(Ended::Complete);
         }
         body
     }
 
+    /// What the head of an answer without a body waits for, if it is to wait.
+    pub fn held(&mut self) -> Option<OnDisk> {
+        let ResponseBody::Upstream { held, .. } = self else { return None };
+        held.take().map(|held| held.on_disk)
+    }
+
     fn finish(&mut self, ended: Ended) {
-        let ResponseBody::Upstream { lease, pending, log, .. } = self else { return };
+        let ResponseBody::Upstream { lease, pending, log, held, .. } = self else { return };
         if let Some(lease) = lease.take()
             && ended == Ended::Complete
         {
             lease.give_back();
         }
         if let Some(mut pending) = pending.take() {
+            if ended == Ended::Complete {
+                *held = pending.on_disk().map(|on_disk| Box::new(Held { on_disk, last: None }));
+            }
             pending.finish(ended);
         }
         if let Some(mut log) = log.take() {
@@ -179,6 +286,12 @@ impl Body for ResponseBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let (frame, over) = match &mut *self {
             ResponseBody::Own(data) => return Poll::Ready(data.take().map(|d| Ok(Frame::data(d)))),
+            ResponseBody::Upstream { held: Some(held), .. } => {
+                ready!(Pin::new(&mut held.on_disk).poll(cx));
+                let last = held.last.take();
+                self.held();
+                return Poll::Ready(last.map(Ok));
+            }
             ResponseBody::Upstream { inner, pending, log, .. } => {
                 let frame = ready!(Pin::new(&mut *inner).poll_frame(cx));
                 if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
@@ -197,12 +310,17 @@ impl Body for ResponseBody {
             Some(Ok(_)) | None => self.finish(Ended::Complete),
             Some(Err(_)) => self.finish(Ended::UpstreamFailed),
         }
+        if let ResponseBody::Upstream { held: Some(held), .. } = &mut *self {
+            held.last = frame.and_then(Result::ok);
+            return self.poll_frame(cx);
+        }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             ResponseBody::Own(data) => data.is_none(),
+            ResponseBody::Upstream { held: Some(_), .. } => false,
             ResponseBody::Upstream { inner, .. } => inner.is_end_stream(),
         }
     }
@@ -210,6 +328,10 @@ impl Body for ResponseBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             ResponseBody::Own(data) => SizeHint::with_exact(data.as_ref().map_or(0, |d| d.len() as u64)),
+            ResponseBody::Upstream { held: Some(held), .. } => {
+                let last = held.last.as_ref().and_then(Frame::data_ref);
+                SizeHint::with_exact(last.map_or(0, |data| data.len() as u64))
+            }
             ResponseBody::Upstream { inner, .. } => inner.size_hint(),
         }
     }

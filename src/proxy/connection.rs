@@ -25,7 +25,9 @@ use tokio::sync::watch;
 use super::forwarded::Peer;
 use super::handler::{Connection, Live, Place, Shared, handle};
 use super::idle::{Busy, IdleStream, IdleTimes};
+use super::interim::{Interim, InterimStream};
 use super::proxy_protocol::{self, Prefixed};
+use super::stalled::Guard;
 use super::stream::Watched;
 use crate::exchange::ClientTls;
 use crate::tls::server::ServerTls;
@@ -77,12 +79,14 @@ impl Arrival {
             let live = self.live.load();
             (live.timeouts.header, live.limits.keep_alive_idle)
         };
+        let mut local = watched.local();
         let mut stream = IdleStream::new(watched, IdleTimes { first_byte: within, idle });
         let mut rest = Bytes::new();
         if let (Some(policy), Some(from)) = (&self.door.proxy_protocol, peer) {
             let read = proxy_protocol::read(&mut stream, from, policy, within).await;
             let accepted = read.map_err(io::Error::other)?;
             (peer, rest) = (Some(accepted.peer), accepted.rest);
+            local = accepted.local.or(local);
             if self.place.permit.name(accepted.peer.ip()).is_err() {
                 self.shared.stats.connections_refused.fetch_add(1, Relaxed);
                 return Ok(());
@@ -102,7 +106,7 @@ impl Arrival {
                 };
                 let facts =
                     ClientTls { version: facts.version, sni: facts.sni, ja4: facts.ja4, subject: facts.client_subject };
-                let serving = self.serving(peer, "https", Some(Arc::new(facts)), busy);
+                let serving = self.serving(peer.zip(local), "https", Some(Arc::new(facts)), busy);
                 serve(stream, protocol, serving).await.map_err(io::Error::other)
             }
             None => {
@@ -111,7 +115,7 @@ impl Arrival {
                     // Nothing was asked yet, so nothing is cut off.
                     _ = stop.wait_for(|stop| *stop) => return Ok(()),
                 };
-                let serving = self.serving(peer, "http", None, busy);
+                let serving = self.serving(peer.zip(local), "http", None, busy);
                 serve(stream, protocol, serving).await.map_err(io::Error::other)
             }
         }
@@ -119,13 +123,14 @@ impl Arrival {
 
     fn serving(
         self,
-        peer: Option<SocketAddr>,
+        ends: Option<(SocketAddr, SocketAddr)>,
         scheme: &'static str,
         tls: Option<Arc<ClientTls>>,
         busy: Busy,
     ) -> Serving {
-        let (peer, place) = (Peer::new(peer.map(|peer| peer.ip())), self.place);
-        let connection = Connection { peer, scheme, tls, busy, served: Cell::new(0), place };
+        let (peer, place) = (Peer::new(ends.map(|(peer, _)| peer.ip())), self.place);
+        let interim = Interim::new();
+        let connection = Connection { peer, ends, scheme, tls, busy, interim, served: Cell::new(0), place };
         Serving { live: self.live, shared: self.shared, connection: Rc::new(connection), stop: self.stop }
     }
 }
@@ -169,15 +174,18 @@ where
         let live = live.load();
         (live.timeouts.header, live.limits)
     };
-    let service = service_fn(move |request| {
+    let stats = shared.stats.clone();
+    let (interim, busy) = (connection.interim.clone(), connection.busy.clone());
+    let answer = move |request| {
         let (live, shared, connection) = (live.clone(), shared.clone(), connection.clone());
         async move {
             let live = live.load();
-            Ok::<_, std::convert::Infallible>(handle(&shared, &live, &connection, request).await)
+            handle(&shared, &live, &connection, request).await
         }
-    });
+    };
     match protocol {
         Protocol::Http1 => {
+            let stream = InterimStream::new(stream, interim);
             let mut builder = http1::Builder::new();
             if limits.headers != DEFAULT_HEADERS {
                 builder.max_headers(limits.headers);
@@ -189,19 +197,30 @@ where
                 .preserve_header_case(true)
                 .auto_date_header(false)
                 .half_close(true)
-                .serve_connection(TokioIo::new(stream), service)
+                .serve_connection(TokioIo::new(stream), service_fn(|request| answered(answer(request))))
                 .with_upgrades();
             tokio::pin!(serving);
-            tokio::select! {
+            let served = tokio::select! {
                 served = serving.as_mut() => served,
                 _ = stop.wait_for(|stop| *stop) => {
                     serving.as_mut().graceful_shutdown();
                     serving.await
                 }
+            };
+            // A head that hyper cannot read, or not within the limits, it answers itself: 400 or 431.
+            if served.as_ref().is_err_and(hyper::Error::is_parse) {
+                stats.refused.fetch_add(1, Relaxed);
             }
+            served
         }
         Protocol::Http2 => {
-            let serving = http2::Builder::new(OnThisThread)
+            let guard = Guard::new(limits.keep_alive_idle, busy);
+            let paced = guard.clone();
+            let service = service_fn(move |request| {
+                let (pace, answering) = (paced.next(), answer(request));
+                answered(async move { answering.await.map(|body| pace.body(body)) })
+            });
+            let serving = http2::Builder::new(guard)
                 .timer(TokioTimer::new())
                 .max_concurrent_streams(limits.streams_per_connection)
                 .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
@@ -224,17 +243,7 @@ where
     }
 }
 
-/// Runs the streams of an HTTP/2 connection on the connection's own thread.
-#[derive(Clone, Copy, Debug)]
-struct OnThisThread;
-
-impl<F> hyper::rt::Executor<F> for OnThisThread
-where
-    F: Future + 'static,
-{
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(async move {
-            future.await;
-        });
-    }
+/// What hyper wants of a service: nothing fails, an error is an answer too.
+async fn answered<T>(answer: impl Future<Output = T>) -> Result<T, std::convert::Infallible> {
+    Ok(answer.await)
 }

@@ -49,7 +49,7 @@ pub fn is_expected(headers: &HeaderMap) -> bool {
     headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// Opens the gate when the application says to go on, or has said nothing for long enough.
+/// Opens the gate when the application says to go on.
 pub fn watch<B>(request: &mut Request<B>, gate: &Gate) {
     let told = gate.clone();
     hyper::ext::on_informational(request, move |answer| {
@@ -57,6 +57,10 @@ pub fn watch<B>(request: &mut Request<B>, gate: &Gate) {
             told.open();
         }
     });
+}
+
+/// Opens the gate when the application has said nothing for long enough.
+pub fn open_late(gate: &Gate) {
     let late = gate.clone();
     tokio::task::spawn_local(async move {
         tokio::time::sleep(PATIENCE).await;

@@ -4,6 +4,7 @@
 //! waits on capture, and no lock is held across an await.
 
 use std::cell::Cell;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
@@ -20,14 +21,17 @@ use super::error::{ProxyError, Side};
 use super::expect::{self, Gate};
 use super::forwarded::{Hop, Peer, Policy, client_scheme, set_forwarded};
 use super::idle::Busy;
+use super::interim::Interim;
 use super::limits::{Limits, Permit};
 use super::listener::Opened;
-use super::upstream::{Pool, Timeouts, Upstream};
+use super::upstream::{Client, Pool, Timeouts, Upstream};
 use super::{framing, headers, host, request_id, upgrade};
 use crate::capture::CaptureConfig;
 use crate::capture::pending::{Head, Pending};
 use crate::capture::queue::Queue;
+use crate::capture::rotation::Rotation;
 use crate::exchange::{ClientTls, Ended};
+use crate::glimpse::Glimpses;
 use crate::telemetry::Traffic;
 
 /// What the traffic path needs of the configuration; replaced as a whole at a reload.
@@ -57,6 +61,8 @@ pub struct Shared {
     pub pool: Rc<Pool>,
     /// The way to the pipeline.
     pub queue: Queue,
+    /// A look at some answers.
+    pub glimpses: Glimpses,
     /// Counters.
     pub stats: Arc<Traffic>,
 }
@@ -73,16 +79,30 @@ pub struct Place {
 pub struct Connection {
     /// The other end.
     pub peer: Peer,
+    /// Both ends with their ports: the client's and ours. `None` over a Unix socket.
+    pub ends: Option<(SocketAddr, SocketAddr)>,
     /// `http` or `https`: what it speaks.
     pub scheme: &'static str,
     /// What is known of its TLS.
     pub tls: Option<Arc<ClientTls>>,
     /// Tells its stream that a request is being answered.
     pub busy: Busy,
+    /// Its way for interim answers, if it speaks HTTP/1.
+    pub interim: Interim,
     /// How many requests it has carried.
     pub served: Cell<u64>,
     /// Its place among the connections; given back with the last of its requests and tunnels.
     pub place: Place,
+}
+
+impl Connection {
+    /// Whom a PROXY header names for a request of this client. Its port is known only if the client
+    /// is the other end.
+    fn client(&self, ip: IpAddr) -> Option<Client> {
+        let (peer, local) = self.ends?;
+        let address = if peer.ip().to_canonical() == ip { peer } else { SocketAddr::new(ip, 0) };
+        Some(Client { address, local })
+    }
 }
 
 /// One request, from its head to the head of its answer.
@@ -174,6 +194,9 @@ async fn forward(
     // From here on the client waits for us, however long the application thinks.
     let hold = connection.busy.hold();
     let (mut parts, body) = request.into_parts();
+    // A client of HTTP/1.0 knows no interim answer (RFC 9110 section 15.2), and over HTTP/2 hyper
+    // has no way to send one.
+    let takes_interim = parts.version == Version::HTTP_11;
     let h2_websocket = parts.version == Version::HTTP_2 && upgrade::translate_websocket(&mut parts);
     // Who is asking, and for what: settled before anything believes it.
     host::settle(&mut parts)?;
@@ -200,6 +223,7 @@ async fn forward(
         tls: connection.tls.as_ref(),
     };
     let mut pending = Pending::begin(&live.capture, &head, &shared.queue, &shared.stats);
+    let rotation = if pending.is_none() { Rotation::begin(&live.capture, &parts.headers, &parts.uri) } else { None };
 
     // What the application is told. A body of unknown length must be announced again, because its
     // announcement is hop-by-hop and the client side of hyper sends none with a GET.
@@ -231,16 +255,27 @@ async fn forward(
     trace.id = Some(id);
     parts.version = Version::HTTP_11;
 
+    let glimpsed = shared.glimpses.turn(&parts.uri, &shared.stats);
     let copy = pending.as_ref().and_then(Pending::request_copy);
     let gate = expect::is_expected(&parts.headers).then(Gate::default);
     let mut request = Request::from_parts(parts, RequestBody::new(body, copy.clone(), gate.clone(), &live.limits));
     if let Some(gate) = &gate {
+        expect::open_late(gate);
+    }
+    if takes_interim {
+        connection.interim.begin(&mut request, gate.clone()).await;
+    } else if let Some(gate) = &gate {
         expect::watch(&mut request, gate);
     }
     let client_side = switching.then(|| hyper::upgrade::on(&mut request));
     shared.pool.point_at(&live.upstream);
+    let client = if live.upstream.tells_client() { connection.client(client_ip) } else { None };
     let asked = trace.log.as_ref().map(|_| Instant::now());
-    let (mut response, lease) = match shared.pool.send(request, &live.timeouts).await {
+    let sent = shared.pool.send(request, client, &live.timeouts).await;
+    if takes_interim {
+        connection.interim.end();
+    }
+    let (mut response, lease) = match sent {
         Ok(answered) => answered,
         Err(error) => {
             if let Some(pending) = &mut pending {
@@ -259,8 +294,18 @@ async fn forward(
         }
         return Err(shared.pool.failed(error));
     }
+    if let Some(path) = glimpsed {
+        shared.glimpses.offer(path, response.status(), response.headers());
+    }
     if let Some(pending) = &mut pending {
         pending.answered(response.status(), response.headers());
+    }
+    if let Some(rotation) = rotation {
+        let from = (&*host_name, client_ip);
+        rotation.answered(&live.capture, from, response.headers(), &shared.queue, &shared.stats);
+    }
+    if let Some(hint) = &live.capture.hint {
+        response.headers_mut().remove(hint);
     }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         // An application that switches unasked would leave two readings of what follows.
@@ -286,5 +331,10 @@ async fn forward(
     let asks_upgrade = response.status() == StatusCode::UPGRADE_REQUIRED;
     headers::strip_response(response.headers_mut(), asks_upgrade);
     *response.version_mut() = Version::HTTP_11;
-    Ok(response.map(|body| ResponseBody::upstream(body, lease, pending, log, hold, &live.limits)))
+    let mut response = response.map(|body| ResponseBody::upstream(body, lease, pending, log, hold, &live.limits));
+    // Without a body there is no last piece to hold back, only the head.
+    if let Some(on_disk) = response.body_mut().held() {
+        on_disk.await;
+    }
+    Ok(response)
 }

@@ -26,13 +26,13 @@ mod tests;
 
 /// A timer that is made when it is first needed and set anew only when it has run out.
 #[derive(Debug, Default)]
-struct Alarm {
+pub(super) struct Alarm {
     sleep: Option<Pin<Box<Sleep>>>,
 }
 
 impl Alarm {
     /// Ready if `deadline` has passed; else the task is woken then, or earlier.
-    fn poll(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
+    pub(super) fn poll(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         if sleep.deadline() > deadline {
             sleep.as_mut().reset(deadline);
@@ -48,7 +48,7 @@ impl Alarm {
 }
 
 /// When a wait that began at `start` has lasted too long; `None` is never.
-fn after(start: Instant, wait: Duration) -> Option<Instant> {
+pub(super) fn after(start: Instant, wait: Duration) -> Option<Instant> {
     (!wait.is_zero()).then(|| start.checked_add(wait)).flatten()
 }
 
@@ -83,6 +83,11 @@ impl<B> IdleBody<B> {
     /// Fails with [`IdleError::Idle`] if no frame comes for `idle`; zero is no limit.
     pub fn new(inner: B, idle: Duration) -> IdleBody<B> {
         IdleBody { inner, idle, waits_since: None, alarm: Alarm::default(), failed: false }
+    }
+
+    /// It may stand still from now on.
+    pub fn no_limit(&mut self) {
+        self.idle = Duration::ZERO;
     }
 
     /// The body itself.
@@ -142,11 +147,24 @@ struct Holds {
     began: Instant,
     /// When the last hold ended, in milliseconds after `began`, rounded up.
     ended_ms: AtomicU64,
+    /// When the stream was last seen full, in the same.
+    full_ms: AtomicU64,
+}
+
+impl Holds {
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.began.elapsed().as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
+    }
+
+    fn at(&self, ms: &AtomicU64) -> Instant {
+        self.began.checked_add(Duration::from_millis(ms.load(Relaxed))).unwrap_or(self.began)
+    }
 }
 
 impl Busy {
-    fn new() -> Busy {
-        Busy(Arc::new(Holds { count: AtomicU32::new(0), began: Instant::now(), ended_ms: AtomicU64::new(0) }))
+    pub(super) fn new() -> Busy {
+        let (count, began) = (AtomicU32::new(0), Instant::now());
+        Busy(Arc::new(Holds { count, began, ended_ms: AtomicU64::new(0), full_ms: AtomicU64::new(0) }))
     }
 
     /// While the guard lives, silence of the peer is no idleness; that it does not take what is
@@ -161,8 +179,13 @@ impl Busy {
     }
 
     fn ended(&self) -> Instant {
-        let since = Duration::from_millis(self.0.ended_ms.load(Relaxed));
-        self.0.began.checked_add(since).unwrap_or(self.0.began)
+        self.0.at(&self.0.ended_ms)
+    }
+
+    /// When the stream last took no more: until then the connection itself held everything up. Its
+    /// beginning, if that never was.
+    pub(super) fn last_full(&self) -> Instant {
+        self.0.at(&self.0.full_ms)
     }
 }
 
@@ -172,8 +195,7 @@ pub struct Hold(Arc<Holds>);
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        let ms = self.0.began.elapsed().as_nanos().div_ceil(1_000_000);
-        self.0.ended_ms.fetch_max(u64::try_from(ms).unwrap_or(u64::MAX), Relaxed);
+        self.0.ended_ms.fetch_max(self.0.now_ms(), Relaxed);
         // Whoever sees the count at zero sees the time too.
         self.0.count.fetch_sub(1, Release);
     }
@@ -258,6 +280,7 @@ impl State {
 
     /// A write that waits: the peer does not take what we have for it.
     fn write_waits<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
+        self.busy.0.full_ms.store(self.busy.0.now_ms(), Relaxed);
         if self.times.idle.is_zero() {
             return Poll::Pending;
         }
@@ -273,7 +296,9 @@ impl State {
     }
 
     fn wrote(&mut self, result: io::Result<usize>) -> Poll<io::Result<usize>> {
-        self.write_waits_since = None;
+        if self.write_waits_since.take().is_some() {
+            self.busy.0.full_ms.store(self.busy.0.now_ms(), Relaxed);
+        }
         self.moved = Instant::now();
         Poll::Ready(result)
     }

@@ -24,6 +24,7 @@ use super::limits::Connections;
 use super::stream::{self, Watched};
 use super::upstream::Pool;
 use crate::capture::queue::Queue;
+use crate::glimpse::Glimpses;
 use crate::telemetry::Traffic;
 
 /// How many connections may wait to be accepted.
@@ -81,6 +82,8 @@ pub struct Thread {
     pub live: Arc<ArcSwap<Live>>,
     /// The way to the pipeline.
     pub queue: Queue,
+    /// A look at some answers.
+    pub glimpses: Glimpses,
     /// Its counters.
     pub stats: Arc<Traffic>,
     /// Turns true when it is time to stop.
@@ -99,7 +102,8 @@ impl Thread {
         let live = self.live.load();
         let pool = Pool::new(live.upstream.clone(), self.number, self.stats.clone());
         drop(live);
-        let shared = Rc::new(Shared { pool: pool.clone(), queue: self.queue, stats: self.stats });
+        let shared =
+            Rc::new(Shared { pool: pool.clone(), queue: self.queue, glimpses: self.glimpses, stats: self.stats });
         let open = Rc::new(Open::default());
         let mut accepting = Vec::new();
         for (listener, door) in self.listeners {

@@ -1,7 +1,7 @@
 //! The stream under the protocols: a connection that can be watched while it is served.
 
 use std::io::{self, IoSlice};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
@@ -38,6 +38,14 @@ impl Watched {
     /// Shares a connection.
     pub fn new(socket: Socket) -> Watched {
         Watched(Arc::new(socket))
+    }
+
+    /// Where the client connected to; `None` over a Unix socket.
+    pub fn local(&self) -> Option<SocketAddr> {
+        match &*self.0 {
+            Socket::Tcp(stream) => stream.local_addr().ok(),
+            Socket::Unix(_) => None,
+        }
     }
 
     /// Ready when the other end has reset the connection: nothing can reach it any more. An

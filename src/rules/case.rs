@@ -13,16 +13,18 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use serde_json::Value as Json;
 
-use super::condition::{Condition, HEADER_HINT};
+use super::condition::{Condition, HEADER_HINT, location_path};
 use super::facts::Facts;
+use super::follow::Follow;
 use super::path::PathPattern;
 use super::route::{OUTCOMES, Route};
-use super::{RuleSet, extract};
+use super::{Decision, RuleSet, extract};
 use crate::config::node::{Map, Node, Value, clip};
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
 use crate::event::{Actor, Event, EventType, Outcome, Text, Timestamp};
 use crate::exchange::{Ended, Exchange, Kept, Request, Response};
+use crate::served::ServedForm;
 
 /// When every test's answer is given (2026-01-15T09:32:17Z): what a cookie's expiry is held against.
 const ANSWERED: Timestamp = Timestamp::from_millis(1_768_469_537_000);
@@ -48,6 +50,7 @@ const REQUEST: &[Field] = &[
     Field::new("form", Kind::Dict(&TEXTS), "", "fields of a urlencoded form; any made-up password will do"),
     Field::new("json", Kind::Json, "", "a JSON body"),
     Field::new("body", Kind::Str, "", "any other body, as text; say its `content-type` among the headers"),
+    Field::new("served", Kind::Dict(&TEXTS), "", "the form as the page served it before, for `form_changed`"),
     Field::new(
         "session",
         Kind::Map(SESSION),
@@ -97,6 +100,11 @@ const EXPECT: &[Field] = &[
     Field::new("also", TEXTS, "", "the further event types, all of them in order"),
 ];
 
+const NEXT: &[Field] = &[
+    Field::new("request", Kind::Map(REQUEST), "where the answer leads", "what is asked next"),
+    Field::required("response", Kind::Map(RESPONSE), "what is answered then"),
+];
+
 /// The keys of one entry of a route's `tests`.
 pub const FIELDS: &[Field] = &[
     Field::required("name", Kind::Str, "what the test shows, in a few words"),
@@ -106,6 +114,7 @@ pub const FIELDS: &[Field] = &[
         Kind::Any(&[Kind::Word(NONE), Kind::Map(RESPONSE)]),
         "what the application answers, for example { status: 302, location: / }; none if it gives no answer",
     ),
+    Field::new("next", Kind::Map(NEXT), "none comes in time", "the client's next request, for rules with `follow`"),
     Field::required(
         "expect",
         Kind::Any(&[Kind::Word(NONE), Kind::Map(EXPECT)]),
@@ -124,7 +133,10 @@ pub struct Case {
     headers: HeaderMap,
     body: Bytes,
     session: Option<Actor>,
+    served: Option<ServedForm>,
     response: Option<(StatusCode, HeaderMap, Bytes)>,
+    /// The next exchange of the client; what it expects is its own business.
+    next: Option<Box<Case>>,
     expect: Expect,
 }
 
@@ -172,19 +184,51 @@ impl Case {
         cookies(&request, &mut headers, problems);
         let body = request_body(&request, at, &mut headers, problems);
         let session = request.get("session").and_then(|at| session(at, problems));
+        let served = request.get("served").map(|at| served(at, problems));
         let response = response(map.get("response")?, problems);
         let expect = expect(map.get("expect")?, problems);
+        let (uri, response) = (uri?, response?);
+        let next = match map.get("next") {
+            Some(at) => {
+                let leads_to = response.as_ref().and_then(|(_, headers, _)| location_path(headers, &uri));
+                Some(Box::new(Case::next(at, &host, leads_to, problems)?))
+            }
+            None => None,
+        };
+        let (name, method, expect) = (name?, method?, expect?);
+        Some(Case { name, method, uri, host, headers, body, session, served, response, next, expect })
+    }
+
+    /// Reads the next exchange. What its request leaves out is what a browser would ask for.
+    fn next(node: &Node, host: &str, leads_to: Option<String>, problems: &mut Problems) -> Option<Case> {
+        let map = node.map(NEXT, problems)?;
+        let empty = Node { span: node.span.clone(), path: node.path.clone(), value: Value::Map(Vec::new()) };
+        let at = map.get("request").unwrap_or(&empty);
+        let request = at.map(REQUEST, problems)?;
+        let paths: Vec<PathPattern> = leads_to.into_iter().map(PathPattern::Exact).collect();
+        let mut headers = headers(&request, problems);
+        let host = request.str("host", problems).unwrap_or(host).to_ascii_lowercase();
+        insert(&mut headers, header::HOST, &host);
+        cookies(&request, &mut headers, problems);
+        let body = request_body(&request, at, &mut headers, problems);
         Some(Case {
-            name: name?,
-            method: method?,
-            uri: uri?,
+            name: Text::fixed("next"),
+            method: method(&request, &[], problems)?,
+            uri: uri(&request, at, &paths, false, problems)?,
             host,
             headers,
             body,
-            session,
-            response: response?,
-            expect: expect?,
+            session: request.get("session").and_then(|at| session(at, problems)),
+            served: None,
+            response: response(map.get("response")?, problems)?,
+            next: None,
+            expect: Expect::Nothing,
         })
+    }
+
+    /// True if it shows that nothing is reported.
+    pub fn expects_nothing(&self) -> bool {
+        matches!(self.expect, Expect::Nothing)
     }
 
     /// Runs the test of `route` against the whole set.
@@ -192,31 +236,77 @@ impl Case {
         let Some((exchange, candidates)) = self.exchange(rules) else { return self.judge(None, route) };
         let mut facts = Facts::of_exchange(&exchange);
         facts.session_known = Some(self.session.is_some());
-        let Some(decision) = rules.decide(&candidates, &facts) else { return self.judge(None, route) };
-        let mut event = extract::event(&decision, &facts, &exchange);
-        if let (Some(event), Some(known)) = (&mut event, &self.session) {
-            event.actor_of_session(known);
-        }
-        let decided = (decision.route.id.to_string(), decision.rule.to_string());
-        let found = event.map(|event| (event, decision.types.get(1..).unwrap_or_default().to_vec()));
-        self.judge(Some((decided, decision.outcome, found)), route)
+        facts.served = self.served.clone();
+        // Of a batch the first call that gives an event counts.
+        let mut first: Option<Found> = None;
+        rules.decide_each(&candidates, &facts, |decision| {
+            if first.as_ref().is_some_and(|(_, _, event)| event.is_some()) {
+                return;
+            }
+            let mut event = extract::event(&decision, &facts, &exchange);
+            let decision = match (decision.follow, &self.next) {
+                (Some(follow), Some(next)) => {
+                    let placeholder = EventType::fixed("user.login.unknown");
+                    let waiting = extract::event_called(placeholder, &decision, &facts, &exchange);
+                    let (decision, shown) = next.follows(decision, follow, waiting);
+                    event = shown;
+                    decision
+                }
+                _ => decision,
+            };
+            if let (Some(event), Some(known)) = (&mut event, &self.session) {
+                event.actor_of_session(known);
+            }
+            let decided = (decision.route.id.to_string(), decision.rule.to_string());
+            let found = event.map(|event| (event, decision.types.get(1..).unwrap_or_default().to_vec()));
+            first = Some((decided, decision.outcome, found));
+        });
+        self.judge(first, route)
     }
 
     /// The exchange as capture would hand it over, and the routes it may belong to.
     fn exchange(&self, rules: &RuleSet) -> Option<(Exchange, super::Candidates)> {
         let mut head = Facts::of_request(&self.method, &self.uri, &self.host, &self.headers);
         let candidates = rules.candidates(&head)?;
-        let kept = |bytes: &Bytes, asked: bool| match asked {
-            true => Kept { bytes: bytes.clone(), cut: false, asked },
-            false => Kept::default(),
-        };
-        let response = self.response.as_ref().map(|(status, headers, body)| {
+        let mut exchange = self.whole();
+        if !candidates.wants_request_body {
+            exchange.request.body = Kept::default();
+        }
+        if let (Some((status, headers, _)), Some(response)) = (&self.response, &mut exchange.response) {
             head.response = Some((*status, headers));
             head.at = ANSWERED;
-            let asked = rules.wants_answer(&candidates, &head);
-            Response { status: *status, headers: headers.clone(), body: kept(body, asked) }
+            if !rules.wants_answer(&candidates, &head) {
+                response.body = Kept::default();
+            }
+        }
+        Some((exchange, candidates))
+    }
+
+    /// What this exchange, which is the next one, makes of an event that waited for it.
+    fn follows<'r>(&self, decision: Decision<'r>, follow: &'r Follow, waiting: Event) -> (Decision<'r>, Option<Event>) {
+        let exchange = self.whole();
+        let mut facts = Facts::of_exchange(&exchange);
+        facts.session_known = Some(self.session.is_some());
+        let decision = RuleSet::decide_followed(decision.route, follow, &facts).unwrap_or(decision);
+        let event = decision.types.first().map(|first| Event {
+            event_type: first.clone(),
+            outcome: decision.outcome,
+            reason: decision.reason.clone(),
+            source: crate::event::Source { rule: Some(decision.rule.clone()), ..waiting.source.clone() },
+            ..waiting
         });
-        let exchange = Exchange {
+        (decision, event)
+    }
+
+    /// The exchange with both bodies.
+    fn whole(&self) -> Exchange {
+        let kept = |bytes: &Bytes| Kept { bytes: bytes.clone(), cut: false, asked: true };
+        let response = self.response.as_ref().map(|(status, headers, body)| Response {
+            status: *status,
+            headers: headers.clone(),
+            body: kept(body),
+        });
+        Exchange {
             tls: None,
             began: ANSWERED,
             answered: ANSWERED,
@@ -229,12 +319,11 @@ impl Case {
                 uri: self.uri.clone(),
                 host: self.host.clone(),
                 headers: self.headers.clone(),
-                body: kept(&self.body, candidates.wants_request_body),
+                body: kept(&self.body),
             },
             ended: if response.is_some() { Ended::Complete } else { Ended::UpstreamFailed },
             response,
-        };
-        Some((exchange, candidates))
+        }
     }
 
     fn judge(&self, found: Option<Found>, route: &Route) -> Verdict {
@@ -294,7 +383,11 @@ fn list<T: fmt::Display>(items: &[T]) -> String {
 
 fn method(request: &Map<'_>, demands: &[Condition], problems: &mut Problems) -> Option<Method> {
     let Some(at) = request.get("method") else {
-        let first = demands.iter().find_map(|d| if let Condition::Method(all) = d { all.first() } else { None });
+        let first = demands.iter().find_map(|d| match d {
+            Condition::Method(all) => all.first(),
+            Condition::Overridden(_) => Some(&Method::POST),
+            _ => None,
+        });
         return Some(first.cloned().unwrap_or(Method::GET));
     };
     let text = at.str(problems)?;
@@ -426,6 +519,14 @@ fn session(at: &Node, problems: &mut Problems) -> Option<Actor> {
         problems.error_hint(at, "the session is nobody's".into(), hint);
     }
     Some(actor)
+}
+
+/// The form as it was served.
+fn served(at: &Node, problems: &mut Problems) -> ServedForm {
+    let fields = at.entries(problems).iter();
+    ServedForm::of_values(
+        fields.map(|(key, value)| (key.text.as_str(), value.items().iter().filter_map(Node::scalar).collect())),
+    )
 }
 
 /// The outer `None` means that a problem was reported, the inner one that no answer came.

@@ -10,21 +10,25 @@ use std::ops::RangeInclusive;
 
 use http::{HeaderMap, HeaderName, Method, Uri, header};
 use regex::Regex;
+use serde_json::Value as Json;
 
+use super::calls::Scope;
 use super::facts::{BodyFacts, Facts, Truth, select};
 use super::matcher::{self, Matcher, compile};
 use super::path::{PathPattern, compared};
+use super::{graphql, method, xmlrpc};
 use crate::body;
 use crate::body::cookie::{self, CookieChange};
+use crate::body::form::Fields;
 use crate::body::json::scalar_text;
 use crate::config::node::{Map, Node, Value, clip, suggest};
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
 
-const MATCHER: Kind = Kind::Named("matcher", || &matcher::SHAPE);
+pub(super) const MATCHER: Kind = Kind::Named("matcher", || &matcher::SHAPE);
 const BY_NAME: Kind = Kind::Dict(&MATCHER);
 /// A value of JSON may be null, and be compared with it.
-const BY_POINTER: Kind = Kind::Dict(&Kind::Any(&[MATCHER, Kind::Null]));
+pub(super) const BY_POINTER: Kind = Kind::Dict(&Kind::Any(&[MATCHER, Kind::Null]));
 
 /// Where a condition has a place of its own in the schema, since conditions contain conditions.
 pub const CONDITION: Kind = Kind::Named("condition", || &Kind::Map(WHEN));
@@ -69,6 +73,14 @@ pub const WHEN: &[Field] = &[
         "",
         "known: the request's session has an actor; changed: the answer sets another session cookie",
     ),
+    Field::new(
+        "form_changed",
+        Kind::OneOrList(&Kind::Str),
+        "",
+        "one of these form fields differs from the page as it was served; the route's `compare` names them",
+    ),
+    Field::new("graphql", Kind::Map(graphql::WHEN), "", "a GraphQL field and what became of it"),
+    Field::new("xmlrpc", Kind::Map(xmlrpc::WHEN), "", "an XML-RPC call and what became of it"),
     Field::new("method", Kind::OneOrList(&Kind::Str), "", "method of the request"),
     Field::new("path", Kind::OneOrList(&Kind::Str), "", "path of the request, as in `match`"),
     Field::new("host", Kind::OneOrList(&Kind::Str), "", "host of the request"),
@@ -103,6 +115,19 @@ pub const MATCH: &[Field] = &[
     Field::new("header", BY_NAME, "", "headers"),
     Field::new("cookie", BY_NAME, "", "cookies"),
     Field::new("content_type", MATCHER, "", "media type, without parameters"),
+    Field::new(
+        "graphql",
+        Kind::Map(graphql::MATCH),
+        "",
+        "a GraphQL field, by any of the ways in which GraphQL is sent; each field of a request is looked at",
+    ),
+    Field::new("xmlrpc", Kind::Map(xmlrpc::MATCH), "", "an XML-RPC call; each call of a multicall is looked at"),
+    Field::new(
+        "method_override",
+        Kind::Bool,
+        "false",
+        "a POST counts as the method it names in the field `_method` or in `X-HTTP-Method-Override`",
+    ),
 ];
 
 /// What must hold.
@@ -116,6 +141,12 @@ pub enum Condition {
     Not(Box<Condition>),
     /// The request's method is one of these.
     Method(Vec<Method>),
+    /// The same where a POST may name another method.
+    Overridden(Vec<Method>),
+    /// What a GraphQL field asks for, or what became of it.
+    Graphql(graphql::Demand),
+    /// What an XML-RPC call asks for, or what became of it.
+    XmlRpc(xmlrpc::Demand),
     /// The request's path matches one of these.
     Path(Vec<PathPattern>),
     /// The request's host is one of these.
@@ -158,6 +189,8 @@ pub enum Condition {
     ContentType(Matcher),
     /// Whether the request's session has an actor.
     SessionKnown(bool),
+    /// One of these form fields differs from the page as it was served.
+    FormChanged(Vec<String>),
     /// Whether the answer sets another session cookie; the names are those of `session.cookies`.
     SessionChanged(Vec<String>),
 }
@@ -222,6 +255,12 @@ impl Condition {
             body_texts(at, &mut all, problems);
         }
         one(&map, "content_type", Condition::ContentType, &mut all, problems);
+        if let Some(at) = map.get("graphql") {
+            graphql::check(at, graphql::WHEN, Condition::Graphql, &mut all, problems);
+        }
+        if let Some(at) = map.get("xmlrpc") {
+            xmlrpc::check(at, xmlrpc::WHEN, Condition::XmlRpc, &mut all, problems);
+        }
         let session = map.get("session");
         match session.and_then(|at| at.one_of(&["known", "unknown", "changed"], problems)) {
             Some("known") => all.push(Condition::SessionKnown(true)),
@@ -237,6 +276,10 @@ impl Condition {
                 all.push(Condition::SessionChanged(cookies.to_vec()));
             }
             None => {}
+        }
+        if let Some(at) = map.get("form_changed") {
+            let names = at.some(problems).iter().filter_map(|item| item.str(problems).map(str::to_owned));
+            all.push(Condition::FormChanged(names.collect()));
         }
         request_side(&map, &mut all, problems);
         if let Some(at) = map.get("request") {
@@ -276,8 +319,35 @@ impl Condition {
         headers(&map, "header", Condition::RequestHeader, &mut all, problems);
         one(&map, "content_type", Condition::RequestType, &mut all, problems);
         pointers(&map, "json", Condition::RequestJson, &mut all, problems);
+        if let Some(at) = map.get("graphql") {
+            graphql::check(at, graphql::MATCH, Condition::Graphql, &mut all, problems);
+        }
+        if let Some(at) = map.get("xmlrpc") {
+            xmlrpc::check(at, xmlrpc::MATCH, Condition::XmlRpc, &mut all, problems);
+        }
+        if map.bool("method_override", problems) == Some(true) {
+            let Some(demand) = all.iter_mut().find(|c| matches!(c, Condition::Method(_))) else {
+                let at = map.get("method_override").unwrap_or(node);
+                let hint = "name the method that is meant: { method: DELETE, method_override: true }";
+                problems.error_hint(at, "no method is demanded that another could stand for".into(), hint);
+                return None;
+            };
+            if let Condition::Method(methods) = demand {
+                *demand = Condition::Overridden(std::mem::take(methods));
+            }
+        }
         all.sort_by_key(|c| c.needs().request_body);
         Some(all)
+    }
+
+    /// The fields that some `form_changed` in it names.
+    pub fn changed_fields(&self) -> Vec<&str> {
+        match self {
+            Condition::All(inner) | Condition::Any(inner) => inner.iter().flat_map(Condition::changed_fields).collect(),
+            Condition::Not(inner) => inner.changed_fields(),
+            Condition::FormChanged(names) => names.iter().map(String::as_str).collect(),
+            _ => Vec::new(),
+        }
     }
 
     /// Which bodies it may have to read.
@@ -287,11 +357,28 @@ impl Condition {
                 inner.iter().fold(Needs::default(), |needs, c| needs.or(c.needs()))
             }
             Condition::Not(inner) => inner.needs(),
-            Condition::Form(..) | Condition::RequestJson(..) => Needs { request_body: true, response_body: false },
+            Condition::Form(..) | Condition::RequestJson(..) | Condition::Overridden(_) | Condition::FormChanged(_) => {
+                Needs { request_body: true, response_body: false }
+            }
+            Condition::Graphql(demand) => demand.needs(),
+            Condition::XmlRpc(demand) => demand.needs(),
             Condition::Json(..) | Condition::Contains(_) | Condition::Omits(_) | Condition::BodyRegex(_) => {
                 Needs { request_body: false, response_body: true }
             }
             _ => Needs::default(),
+        }
+    }
+
+    /// How much of an exchange it speaks of.
+    pub fn scope(&self) -> Scope {
+        match self {
+            Condition::All(inner) | Condition::Any(inner) => {
+                inner.iter().map(Condition::scope).max().unwrap_or_default()
+            }
+            Condition::Not(inner) => inner.scope(),
+            Condition::Graphql(_) | Condition::XmlRpc(_) => Scope::Field,
+            Condition::RequestJson(..) | Condition::Json(..) => Scope::Entry,
+            _ => Scope::Exchange,
         }
     }
 
@@ -323,9 +410,15 @@ impl Condition {
             }
             Condition::Not(inner) => inner.holds(facts).map(|held| !held),
             Condition::Method(methods) => Some(methods.contains(facts.method)),
+            Condition::Overridden(methods) => method::overridden(methods, facts),
+            Condition::Graphql(demand) => demand.holds(facts),
+            Condition::XmlRpc(demand) => demand.holds(facts),
             Condition::Path(patterns) => Some(patterns.iter().any(|p| p.matches(&facts.path))),
             Condition::Host(hosts) => Some(hosts.iter().any(|h| h.matches(Some(facts.host)))),
-            Condition::Query(name, matcher) => Some(matcher.matches_any(facts.query().all(name))),
+            Condition::Query(name, matcher) => Some(match may_have(facts.uri.query(), name) {
+                true => matcher.matches_any(facts.query().all(name)),
+                false => matcher.matches(None),
+            }),
             Condition::RequestHeader(name, matcher) => Some(header_matches(facts.headers, name, matcher)),
             Condition::Cookie(name, matcher) => {
                 let value = cookie::request_cookie(facts.headers, name).map(String::from_utf8_lossy);
@@ -333,7 +426,9 @@ impl Condition {
             }
             Condition::RequestType(matcher) => Some(matcher.matches(media_type(facts.headers).as_deref())),
             Condition::Form(name, matcher) => form_holds(facts.request_body()?, name, matcher),
-            Condition::RequestJson(pointer, matcher) => json_holds(facts.request_body()?, pointer, matcher),
+            Condition::RequestJson(pointer, matcher) => {
+                json_holds(facts.request_body()?, facts.request_json(), pointer, matcher)
+            }
             Condition::Status(ranges) => {
                 let (status, _) = facts.response?;
                 Some(ranges.iter().any(|r| r.contains(&status.as_u16())))
@@ -345,10 +440,7 @@ impl Condition {
             }
             Condition::LocationPath(matcher) => Some(matcher.matches(location_path(response()?, facts.uri).as_deref())),
             Condition::LocationQuery(name, matcher) => {
-                let sent = response()?.get(header::LOCATION).map(|v| String::from_utf8_lossy(v.as_bytes()));
-                let query = sent.as_deref().and_then(|l| l.split('#').next()).and_then(|l| l.split_once('?'));
-                let fields = crate::body::form::parse(query.map_or("", |(_, q)| q).as_bytes(), false);
-                Some(matcher.matches_any(fields.all(name)))
+                Some(matcher.matches_any(location_fields(response()?).all(name)))
             }
             Condition::LocationHost(matcher) => {
                 let sent = response()?.get(header::LOCATION).and_then(|v| v.to_str().ok());
@@ -364,7 +456,9 @@ impl Condition {
                     CookieState::Deleted => change == CookieChange::Deleted,
                 })
             }
-            Condition::Json(pointer, matcher) => json_holds(facts.response_body()?, pointer, matcher),
+            Condition::Json(pointer, matcher) => {
+                json_holds(facts.response_body()?, facts.response_json(), pointer, matcher)
+            }
             Condition::Contains(texts) => {
                 let body = facts.response_body()?;
                 found(texts.iter().any(|t| body.text().contains(t.as_str())), body)
@@ -378,6 +472,7 @@ impl Condition {
                 found(regex.is_match(&body.text()), body)
             }
             Condition::ContentType(matcher) => Some(matcher.matches(media_type(response()?).as_deref())),
+            Condition::FormChanged(names) => form_changed(facts, names),
             Condition::SessionKnown(wanted) => facts.session_known.map(|known| known == *wanted),
             Condition::SessionChanged(names) => {
                 let answer = response()?;
@@ -385,6 +480,29 @@ impl Condition {
             }
         }
     }
+}
+
+/// False if the query certainly has no such field: so that the requests no route is about are told
+/// without reading their fields, which allocates.
+fn may_have(query: Option<&str>, name: &str) -> bool {
+    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    query.is_some_and(|query| !plain || query.contains('%') || query.contains(name))
+}
+
+/// One changed field is enough; a field that was not served is open.
+fn form_changed(facts: &Facts<'_>, names: &[String]) -> Truth {
+    let served = facts.served.as_ref()?;
+    let body = facts.request_body()?;
+    let sent = body.fields()?;
+    let mut sure = !body.cut() && sent.complete();
+    for name in names {
+        match served.changed(name, sent) {
+            Some(true) if sure => return Some(true),
+            Some(false) => {}
+            _ => sure = false,
+        }
+    }
+    sure.then_some(false)
 }
 
 /// What was found is found; what was not found in a cut body may stand in the rest of it.
@@ -404,20 +522,27 @@ fn form_holds(body: &BodyFacts<'_>, name: &str, matcher: &Matcher) -> Truth {
     }
 }
 
-fn json_holds(body: &BodyFacts<'_>, pointer: &str, matcher: &Matcher) -> Truth {
-    match body.json() {
+fn json_holds(body: &BodyFacts<'_>, json: Option<&Json>, pointer: &str, matcher: &Matcher) -> Truth {
+    match json {
         Some(json) => {
             let selected = select(json, pointer);
             if selected.is_empty() {
                 return Some(matcher.accepts_absence());
             }
-            // A list or an object is there, but has no text to compare.
-            let texts: Vec<Cow<'_, str>> =
-                selected.iter().map(|v| scalar_text(v).unwrap_or(Cow::Borrowed("\u{0}"))).collect();
+            let texts: Vec<Cow<'_, str>> = selected.into_iter().map(compared_text).collect();
             Some(matcher.matches_any(texts.iter().map(|t| &**t)))
         }
         None if body.cut() => None,
         None => Some(matcher.accepts_absence()),
+    }
+}
+
+/// A value of JSON as a text to compare. Null is written `null`; a list or an object is there, but
+/// has no text.
+pub(super) fn compared_text(value: &Json) -> Cow<'_, str> {
+    match value {
+        Json::Null => Cow::Borrowed("null"),
+        value => scalar_text(value).unwrap_or(Cow::Borrowed("\u{0}")),
     }
 }
 
@@ -430,6 +555,13 @@ fn header_matches(headers: &HeaderMap, name: &HeaderName, matcher: &Matcher) -> 
 fn media_type(headers: &HeaderMap) -> Option<String> {
     let content_type = body::content_type(headers);
     (!content_type.is_empty()).then(|| body::media_type(content_type).to_ascii_lowercase())
+}
+
+/// The query fields of `Location`.
+pub fn location_fields(response: &HeaderMap) -> Fields<'static> {
+    let sent = response.get(header::LOCATION).map(|v| String::from_utf8_lossy(v.as_bytes()));
+    let query = sent.as_deref().and_then(|l| l.split('#').next()).and_then(|l| l.split_once('?'));
+    crate::body::form::parse(query.map_or("", |(_, q)| q).as_bytes(), false).into_owned()
 }
 
 /// The path `Location` leads to, resolved against the request's (RFC 3986 section 5.2), in its
@@ -543,11 +675,11 @@ fn headers(
     }
 }
 
-fn pointers(
+pub(super) fn pointers<C>(
     map: &Map<'_>,
     key: &str,
-    make: fn(String, Matcher) -> Condition,
-    all: &mut Vec<Condition>,
+    make: fn(String, Matcher) -> C,
+    all: &mut Vec<C>,
     problems: &mut Problems,
 ) {
     let Some(at) = map.get(key) else { return };

@@ -3,6 +3,7 @@
 use super::Decision;
 use super::facts::Facts;
 use super::path::PathPattern;
+use super::route::Route;
 use super::source::{Source, is_secret_name};
 use crate::event::text::{MASK, looks_like_a_token};
 use crate::event::{
@@ -13,15 +14,26 @@ use crate::exchange::{Ended, Exchange};
 
 /// The primary event of a decision, before enrichment. `event_type` is the first of its types.
 pub fn event(decision: &Decision<'_>, facts: &Facts<'_>, exchange: &Exchange) -> Option<Event> {
-    let route = decision.route;
+    Some(event_called(decision.types.first()?.clone(), decision, facts, exchange))
+}
+
+/// Who the sources of a route name.
+pub fn actor(route: &Route, facts: &Facts<'_>) -> Actor {
     let first = |sources: &[Source]| sources.iter().find_map(|s| s.read(facts, &route.paths));
     let identifier = |sources: &[Source]| first(sources).and_then(|v| Text::identifier(&v));
-    let actor = Actor {
+    Actor {
         id: identifier(&route.actor.id),
         email: identifier(&route.actor.email),
         login: identifier(&route.actor.login),
         kind: route.actor.kind.clone(),
-    };
+    }
+}
+
+/// The event of a decision that has no type yet, or emits none: what its sources find.
+pub fn event_called(event_type: EventType, decision: &Decision<'_>, facts: &Facts<'_>, exchange: &Exchange) -> Event {
+    let route = decision.route;
+    let first = |sources: &[Source]| sources.iter().find_map(|s| s.read(facts, &route.paths));
+    let identifier = |sources: &[Source]| first(sources).and_then(|v| Text::identifier(&v));
     let target = route.target.as_ref().map(|t| Target {
         kind: t.kind.clone(),
         id: identifier(&t.id),
@@ -35,17 +47,17 @@ pub fn event(decision: &Decision<'_>, facts: &Facts<'_>, exchange: &Exchange) ->
         Some((name.clone(), value))
     });
     let mut event = Event {
-        event_type: decision.types.first()?.clone(),
+        event_type,
         outcome: decision.outcome,
         reason: decision.reason.clone(),
-        actor,
+        actor: actor(route, facts),
         target: target.filter(|t| !t.is_empty()),
         organization: identifier(&route.organization).map(|id| Organization { id }),
         source: EventSource {
             route: Some(route.id.clone()),
             rule: Some(decision.rule.clone()),
-            preset: None,
-            mode: Mode::Routes,
+            preset: route.preset.clone(),
+            mode: if route.preset.is_some() { Mode::Preset } else { Mode::Routes },
             confidence: 1.0,
         },
         ..of_exchange(facts, exchange, &route.paths)
@@ -53,7 +65,7 @@ pub fn event(decision: &Decision<'_>, facts: &Facts<'_>, exchange: &Exchange) ->
     event.metadata.method = text(&route.method);
     event.metadata.provider = text(&route.provider);
     event.metadata.fields = fields.collect();
-    Some(event)
+    event
 }
 
 /// An event that says where and when, and nothing yet of what happened or who did it: capture

@@ -5,16 +5,18 @@
 //! questions can only ever say "needed" or "not needed", never something else than the last one.
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::cell::{Cell, OnceCell};
 
 use http::{HeaderMap, Method, StatusCode, Uri};
 use serde_json::Value;
 
+use super::calls::{self, Asked, Calls};
 use super::path::compared;
 use crate::body::form::Fields;
-use crate::body::{self, encoding, form, json, multipart};
+use crate::body::{self, encoding, form, graphql, json, multipart, xmlrpc};
 use crate::event::Timestamp;
 use crate::exchange::{Exchange, Kept};
+use crate::served::ServedForm;
 
 /// Yes, no, or open (`None`): not decidable from what is known.
 pub type Truth = Option<bool>;
@@ -40,9 +42,15 @@ pub struct Facts<'a> {
     pub bodies: Option<Bodies<'a>>,
     /// Whether the request's session has an actor, once that was looked up.
     pub session_known: Truth,
+    /// The form that this request sends back, as it was served, once that was looked up.
+    pub served: Option<ServedForm>,
     /// When the answer was given: what a cookie's expiry is compared with.
     pub at: Timestamp,
     query: OnceCell<Fields<'a>>,
+    calls: OnceCell<Calls>,
+    /// Which of the calls is looked at.
+    call: Cell<usize>,
+    xmlrpc_answers: OnceCell<Option<Vec<xmlrpc::Answer>>>,
 }
 
 /// Both bodies, read when somebody asks.
@@ -74,8 +82,12 @@ impl<'a> Facts<'a> {
             response: None,
             bodies: None,
             session_known: None,
+            served: None,
             at: Timestamp::from_millis(0),
             query: OnceCell::new(),
+            calls: OnceCell::new(),
+            call: Cell::new(0),
+            xmlrpc_answers: OnceCell::new(),
         }
     }
 
@@ -105,6 +117,72 @@ impl<'a> Facts<'a> {
     /// The request's body, once known.
     pub fn request_body(&self) -> Option<&BodyFacts<'a>> {
         self.bodies.as_ref().map(|b| &b.request)
+    }
+
+    /// What the request asks for, once its body is known.
+    pub fn calls(&self) -> &Calls {
+        self.calls.get_or_init(|| Calls::of(self))
+    }
+
+    /// From here on, call number `call` is looked at.
+    pub fn look_at(&self, call: usize) {
+        self.call.set(call);
+    }
+
+    /// The widest route that the call that is looked at concerns.
+    pub(super) fn widest(&self) -> calls::Scope {
+        // The body of what is no batch need not be read to know this.
+        if self.call.get() == 0 { calls::Scope::Exchange } else { self.calls().widest(self.call.get()) }
+    }
+
+    /// The request's JSON; of a batch, the entry that is looked at.
+    pub fn request_json(&self) -> Option<&Value> {
+        let json = self.request_body()?.json()?;
+        // Only lists are batches.
+        let entry = if json.is_array() { self.calls().entry(self.call.get()) } else { None };
+        entry.map_or(Some(json), |entry| json.get(entry))
+    }
+
+    /// The answer's JSON; of a batch, the part that answers what is looked at.
+    pub fn response_json(&self) -> Option<&Value> {
+        let answer = self.response_body()?.json()?;
+        let entry = if answer.is_array() { self.calls().entry(self.call.get()) } else { None };
+        entry.map_or(Some(answer), |entry| calls::answer_to(self.request_json(), entry, answer))
+    }
+
+    /// The GraphQL request that is looked at.
+    pub fn graphql(&self) -> Option<&Asked> {
+        let calls::Kind::GraphQl { requests, fields, .. } = &self.calls().kind else { return None };
+        requests.get(fields.get(self.call.get())?.0)
+    }
+
+    /// The field that is looked at; `None` if only the operation's name is known.
+    pub fn graphql_field(&self) -> Option<&graphql::Field> {
+        let calls::Kind::GraphQl { fields, .. } = &self.calls().kind else { return None };
+        self.graphql()?.operation.as_ref()?.fields.get(fields.get(self.call.get())?.1)
+    }
+
+    /// The variables of the GraphQL request that is looked at.
+    pub fn graphql_variables(&self) -> Option<&Value> {
+        let asked = self.graphql()?;
+        asked.variables.as_ref().or_else(|| self.request_json()?.get("variables"))
+    }
+
+    /// The XML-RPC call that is looked at.
+    pub fn xmlrpc(&self) -> Option<&xmlrpc::Call> {
+        let calls::Kind::XmlRpc(calls) = &self.calls().kind else { return None };
+        calls.calls.get(self.call.get())
+    }
+
+    /// What was answered to it: its own result, or a fault that concerns all calls.
+    pub fn xmlrpc_answer(&self) -> Option<&xmlrpc::Answer> {
+        let calls::Kind::XmlRpc(calls) = &self.calls().kind else { return None };
+        let body = self.response_body()?;
+        let answers = self.xmlrpc_answers.get_or_init(|| xmlrpc::answers(body.decoded(), body.cut(), calls.multicall));
+        match answers.as_deref()? {
+            [fault @ xmlrpc::Answer::Fault(_)] => Some(fault),
+            several => several.get(self.call.get()),
+        }
     }
 }
 

@@ -6,25 +6,36 @@
 //! the pipeline with everything known. The first route that matches decides; within it, the first
 //! rule that holds; what no rule decides takes the route's default.
 
+pub mod calls;
 pub mod case;
 pub mod condition;
 pub mod extract;
 pub mod facts;
+pub mod follow;
+pub mod graphql;
 pub mod matcher;
+mod method;
 pub mod path;
+pub mod presets;
 pub mod route;
+pub mod sample;
 pub mod source;
+pub mod xmlrpc;
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::time::Duration;
 
+use http::Method;
 use regex::RegexSet;
 
 use crate::config::node::Node;
 use crate::config::problem::Problems;
 use crate::event::{EventType, Outcome, Text};
-use condition::Condition;
+use calls::Scope;
+use condition::{Condition, Needs};
 use facts::Facts;
+use follow::Follow;
 use path::PathPattern;
 use route::Route;
 
@@ -40,15 +51,45 @@ pub struct RuleSet {
     routes: Vec<Route>,
     /// Routes by literal path, in order.
     exact: HashMap<String, Vec<u16>>,
-    /// All patterns at once, and the route each belongs to.
-    patterns: RegexSet,
-    pattern_routes: Vec<u16>,
+    /// The patterns of all routes.
+    patterns: Patterns,
+    /// Those of routes that a GET may belong to: few, where most requests are.
+    of_get: Patterns,
     /// Routes that name no path.
     anywhere: Vec<u16>,
+    /// Which bodies of a next request the follow-ups read, all together.
+    follow_needs: Needs,
+}
+
+/// Patterns looked for at once, and the route each belongs to.
+#[derive(Debug, Default)]
+struct Patterns {
+    set: RegexSet,
+    routes: Vec<u16>,
+}
+
+impl Patterns {
+    /// The patterns of these routes; the routes themselves if they are too much for one set.
+    fn of<'r>(routes: impl Iterator<Item = (u16, &'r Route)>) -> Result<Patterns, Vec<u16>> {
+        let (mut sources, mut owners) = (Vec::new(), Vec::new());
+        for (i, path) in routes.flat_map(|(i, route)| route.paths.iter().map(move |path| (i, path))) {
+            sources.push(match path {
+                PathPattern::Exact(_) => continue,
+                PathPattern::Prefix(prefix) => format!("^{}", regex::escape(prefix)),
+                PathPattern::Regex { regex, .. } => regex.as_str().to_owned(),
+            });
+            owners.push(i);
+        }
+        match regex::RegexSetBuilder::new(&sources).size_limit(256 << 20).dfa_size_limit(32 << 20).build() {
+            Ok(set) => Ok(Patterns { set, routes: owners }),
+            // Each compiled alone.
+            Err(_) => Err(owners),
+        }
+    }
 }
 
 /// Routes that a request may belong to, in order.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Candidates {
     routes: Vec<u16>,
     /// True if the request's body can matter.
@@ -56,13 +97,8 @@ pub struct Candidates {
 }
 
 impl Candidates {
-    /// No route: for an exchange that is looked at without one.
-    pub fn none(wants_request_body: bool) -> Candidates {
-        Candidates { routes: Vec::new(), wants_request_body }
-    }
-
-    /// True if there is no route.
-    pub fn is_none(&self) -> bool {
+    /// True if no route is about the request.
+    pub fn is_empty(&self) -> bool {
         self.routes.is_empty()
     }
 }
@@ -80,11 +116,19 @@ pub struct Decision<'r> {
     pub reason: Option<Text>,
     /// What is emitted: the primary type first; empty if nothing is.
     pub types: Vec<EventType>,
+    /// The client's next request decides; until it comes, the outcome is unknown.
+    pub follow: Option<&'r Follow>,
 }
 
 impl RuleSet {
     /// Reads `routes:`. `cookies` are the names of session cookies.
     pub fn check(nodes: &[Node], cookies: &[String], problems: &mut Problems) -> RuleSet {
+        RuleSet::check_with(nodes, Vec::new(), cookies, problems)
+    }
+
+    /// The same with routes of presets, which come after: a route of the file is asked first, and
+    /// takes the place of one with its id.
+    pub fn check_with(nodes: &[Node], presets: Vec<Route>, cookies: &[String], problems: &mut Problems) -> RuleSet {
         let mut routes: Vec<Route> = Vec::new();
         let mut places: Vec<&Node> = Vec::new();
         let mut ids: HashMap<Text, usize> = HashMap::new();
@@ -109,40 +153,38 @@ impl RuleSet {
             problems.error_hint(&nodes[MAX_ROUTES], format!("more than {MAX_ROUTES} routes"), hint);
         }
         shadowed_routes(&routes, &places, problems);
+        let room = MAX_ROUTES.saturating_sub(routes.len());
+        routes.extend(presets.into_iter().filter(|route| !ids.contains_key(&route.id)).take(room));
         RuleSet::new(routes)
     }
 
     /// A set of these routes.
     pub fn new(routes: Vec<Route>) -> RuleSet {
         let mut set = RuleSet::default();
-        let mut sources = Vec::new();
-        for (i, route) in routes.iter().enumerate() {
-            let i = i as u16;
+        let numbered = || routes.iter().enumerate().map(|(i, route)| (i as u16, route));
+        for (i, route) in numbered() {
             if route.paths.is_empty() {
                 set.anywhere.push(i);
             }
             for path in &route.paths {
-                match path {
-                    PathPattern::Exact(exact) => set.exact.entry(exact.clone()).or_default().push(i),
-                    PathPattern::Prefix(prefix) => {
-                        sources.push(format!("^{}", regex::escape(prefix)));
-                        set.pattern_routes.push(i);
-                    }
-                    PathPattern::Regex { regex, .. } => {
-                        sources.push(regex.as_str().to_owned());
-                        set.pattern_routes.push(i);
-                    }
+                if let PathPattern::Exact(exact) = path {
+                    set.exact.entry(exact.clone()).or_default().push(i);
                 }
             }
         }
-        let built = regex::RegexSetBuilder::new(&sources).size_limit(256 << 20).dfa_size_limit(32 << 20).build();
-        match built {
-            Ok(patterns) => set.patterns = patterns,
-            // Each compiled alone; together they are too much: try them one by one instead.
-            Err(_) => set.anywhere.append(&mut set.pattern_routes),
+        let all = Patterns::of(numbered());
+        match all.and_then(|all| Ok((all, Patterns::of(numbered().filter(|(_, route)| route.allows_get()))?))) {
+            Ok((all, of_get)) => (set.patterns, set.of_get) = (all, of_get),
+            // Together they are too much: try them one by one instead.
+            Err(_) => {
+                let patterned = |route: &Route| route.paths.iter().any(|path| !matches!(path, PathPattern::Exact(_)));
+                set.anywhere.extend(numbered().filter(|(_, route)| patterned(route)).map(|(i, _)| i));
+            }
         }
         set.anywhere.sort_unstable();
         set.anywhere.dedup();
+        let follows = routes.iter().flat_map(|r| &r.rules).filter_map(|r| r.follow.as_ref());
+        set.follow_needs = follows.map(Follow::needs).fold(Needs::default(), Needs::or);
         set.routes = routes;
         set
     }
@@ -156,16 +198,24 @@ impl RuleSet {
     /// Allocates nothing to say no (but for paths with escapes).
     pub fn candidates(&self, facts: &Facts<'_>) -> Option<Candidates> {
         let exact = self.exact.get(&*facts.path);
-        if exact.is_none() && self.anywhere.is_empty() && !self.patterns.is_match(&facts.path) {
+        let patterns = if *facts.method == Method::GET { &self.of_get } else { &self.patterns };
+        let fits = patterns.set.is_match(&facts.path);
+        if exact.is_none() && self.anywhere.is_empty() && !fits {
             return None;
         }
         // Filtered before it is collected: an empty collection is no allocation.
-        let may_match = |i: &u16| self.route(*i).is_some_and(|r| matched(&r.demands, facts) != Some(false));
+        // No login is asked for by a preflight: such methods count only where a route names them.
+        let aside = [Method::HEAD, Method::OPTIONS, Method::TRACE, Method::CONNECT].contains(facts.method);
+        let may_match = |i: &u16| {
+            self.route(*i).is_some_and(|r| {
+                ((!aside || r.names_methods()) && matched(&r.demands, facts) != Some(false)) || r.is_page(facts)
+            })
+        };
         let mut routes: Vec<u16> =
             exact.into_iter().flatten().chain(&self.anywhere).copied().filter(may_match).collect();
-        if self.patterns.is_match(&facts.path) {
-            let hits = self.patterns.matches(&facts.path);
-            routes.extend(hits.into_iter().filter_map(|p| self.pattern_routes.get(p).copied()).filter(may_match));
+        if fits {
+            let hits = patterns.set.matches(&facts.path);
+            routes.extend(hits.into_iter().filter_map(|p| patterns.routes.get(p).copied()).filter(may_match));
         }
         routes.sort_unstable();
         routes.dedup();
@@ -182,27 +232,102 @@ impl RuleSet {
     /// True if the answer's body can still matter, now that its head is known.
     pub fn wants_answer(&self, candidates: &Candidates, facts: &Facts<'_>) -> bool {
         candidates.routes.iter().filter_map(|i| self.route(*i)).any(|route| {
+            if route.is_page(facts) {
+                return is_served_page(facts);
+            }
+            // What is ignored may still tell the next step of a flow, or hand out a token.
+            let silent = route.flow.is_none() && route.tokens.is_empty();
+            let read = |outcome: Outcome| route.source_needs.response_body && !(silent && outcome == Outcome::Ignore);
             for rule in &route.rules {
                 let held = rule.when.as_ref().map_or(Some(true), |c| c.holds(facts));
                 match held {
-                    Some(true) => return rule.outcome != Outcome::Ignore && route.source_needs.response_body,
+                    Some(true) => return read(rule.outcome),
                     Some(false) => {}
                     None => {
-                        if rule.when.as_ref().is_some_and(|c| c.needs().response_body) {
-                            return true;
-                        }
-                        // Open for another reason (a form field, the session): it may decide.
-                        if rule.outcome != Outcome::Ignore && route.source_needs.response_body {
+                        // Open for another reason than the body (a form field, the session): it may decide.
+                        if rule.when.as_ref().is_some_and(|c| c.needs().response_body) || read(rule.outcome) {
                             return true;
                         }
                     }
                 }
             }
-            route.default != Outcome::Ignore && route.source_needs.response_body
+            read(route.default)
         })
     }
 
-    /// What the exchange means; `None` if no route is about it.
+    /// Which bodies of a next request the follow-ups read.
+    pub fn follow_needs(&self) -> Needs {
+        self.follow_needs
+    }
+
+    /// How long the next request of the client may be waited for, now that the answer's head is
+    /// known; `None` if nothing will wait for it.
+    pub fn may_follow(&self, candidates: &Candidates, facts: &Facts<'_>) -> Option<Duration> {
+        let routes = candidates.routes.iter().filter_map(|i| self.route(*i));
+        let within = routes.filter_map(|route| {
+            let mut rules =
+                route.rules.iter().map(|rule| (rule, rule.when.as_ref().map_or(Some(true), |c| c.holds(facts))));
+            let (rule, _) = rules.find(|(rule, held)| match held {
+                Some(true) => true,
+                Some(false) => false,
+                None => rule.follow.is_some(),
+            })?;
+            rule.follow.as_ref().map(|follow| follow.within)
+        });
+        within.max()
+    }
+
+    /// What the next exchange says about the one that waited for it; `None` if it does not decide.
+    pub fn decide_followed<'r>(route: &'r Route, follow: &'r Follow, facts: &Facts<'_>) -> Option<Decision<'r>> {
+        for rule in &follow.rules {
+            match rule.when.as_ref().map_or(Some(true), |c| c.holds(facts)) {
+                Some(true) => return Some(decision(route, Some(rule))),
+                Some(false) => {}
+                None => return None,
+            }
+        }
+        None
+    }
+
+    /// Decides each call of the exchange in turn: the one there usually is, or those of a batch that
+    /// its routes tell apart. While `decided` runs, the facts are those of the call. Answers how many
+    /// calls were left out, at the least: those beyond [`calls::MAX_EVENTS`] that emit, successes apart, or
+    /// one if there were more than [`calls::MAX_CALLS`].
+    pub fn decide_each<'r>(
+        &'r self,
+        candidates: &Candidates,
+        facts: &Facts<'_>,
+        mut decided: impl FnMut(Decision<'r>),
+    ) -> usize {
+        let scope = candidates.routes.iter().filter_map(|i| self.route(*i)).map(|r| r.scope).max();
+        let several = scope.is_some_and(|scope| scope > Scope::Exchange);
+        let calls = if several { facts.calls().len() } else { 1 };
+        // A thousand guesses must not push out the one that was right.
+        let mut emitted = [0_usize; 2];
+        let mut left_out = usize::from(several && facts.calls().cut());
+        for call in 0..calls {
+            facts.look_at(call);
+            let Some(decision) = self.decide(candidates, facts) else { continue };
+            // The call of an exchange that is one to its route has been decided with the first.
+            if decision.route.scope < facts.widest() {
+                continue;
+            }
+            if !decision.types.is_empty() {
+                let [guesses, successes] = &mut emitted;
+                let count = if decision.outcome == Outcome::Success { successes } else { guesses };
+                *count += 1;
+                if *count > calls::MAX_EVENTS {
+                    left_out += 1;
+                    continue;
+                }
+            }
+            decided(decision);
+        }
+        facts.look_at(0);
+        left_out
+    }
+
+    /// What the call that is looked at means; `None` if no route is about it.
     pub fn decide<'r>(&'r self, candidates: &Candidates, facts: &Facts<'_>) -> Option<Decision<'r>> {
         let mut routes = candidates.routes.iter().filter_map(|i| self.route(*i));
         let route = routes.find(|r| matched(&r.demands, facts) == Some(true))?;
@@ -221,6 +346,7 @@ impl RuleSet {
                         outcome: Outcome::Unknown,
                         reason: Some(Text::fixed(if facts.response.is_none() { "no_answer" } else { "body_cut" })),
                         types,
+                        follow: None,
                     });
                 }
             }
@@ -228,12 +354,37 @@ impl RuleSet {
         Some(decision(route, None))
     }
 
+    /// The place of the route that decided.
+    pub fn place_of(&self, decision: &Decision<'_>) -> Option<usize> {
+        self.routes.iter().position(|route| std::ptr::eq(route, decision.route))
+    }
+
+    /// The route whose form the answer serves, if it is a page of one.
+    pub fn serves<'r>(&'r self, candidates: &Candidates, facts: &Facts<'_>) -> Option<&'r Route> {
+        let mut routes = candidates.routes.iter().filter_map(|i| self.route(*i));
+        routes.find(|route| route.is_page(facts)).filter(|_| is_served_page(facts))
+    }
+
+    /// The route that takes the request and holds its form against the page.
+    pub fn compares<'r>(&'r self, candidates: &Candidates, facts: &Facts<'_>) -> Option<&'r Route> {
+        let mut routes = candidates.routes.iter().filter_map(|i| self.route(*i));
+        routes.find(|r| matched(&r.demands, facts) == Some(true)).filter(|route| route.compare.is_some())
+    }
+
     fn route(&self, index: u16) -> Option<&Route> {
         self.routes.get(usize::from(index))
     }
 }
 
-fn decision<'r>(route: &'r Route, rule: Option<&route::Rule>) -> Decision<'r> {
+/// True if the answer is a page that may hold a form.
+fn is_served_page(facts: &Facts<'_>) -> bool {
+    facts.response.is_some_and(|(status, headers)| {
+        let html = crate::body::media_type(crate::body::content_type(headers));
+        status == http::StatusCode::OK && html.eq_ignore_ascii_case("text/html")
+    })
+}
+
+fn decision<'r>(route: &'r Route, rule: Option<&'r route::Rule>) -> Decision<'r> {
     let outcome = rule.map_or(route.default, |r| r.outcome);
     let mut types: Vec<EventType> = Vec::new();
     if outcome != Outcome::Ignore {
@@ -246,6 +397,7 @@ fn decision<'r>(route: &'r Route, rule: Option<&route::Rule>) -> Decision<'r> {
         outcome,
         reason: rule.and_then(|r| r.reason.clone()),
         types,
+        follow: rule.and_then(|r| r.follow.as_ref()),
     }
 }
 

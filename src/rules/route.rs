@@ -3,9 +3,16 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
+use http::Method;
+
+use super::calls::Scope;
 use super::case::{self, Case};
 use super::condition::{self, Condition, Needs};
+use super::facts::Facts;
+use super::follow;
+use super::follow::{FlowPlan, Follow};
 use super::path::PathPattern;
+use super::sample::{self, Sample};
 use super::source::{Secrets, Source};
 use crate::config::node::{Map, Node, Value, clip, suggest};
 use crate::config::problem::Problems;
@@ -29,12 +36,34 @@ const TARGET: &[Field] = &[
     Field::new("email", SOURCES, "", "its address"),
 ];
 
-const SESSION: &[Field] = &[Field::new(
-    "token",
-    SOURCES,
-    "",
-    "where a successful answer hands out a token that later requests carry; kept only as a keyed hash",
-)];
+const SESSION: &[Field] = &[
+    Field::new(
+        "token",
+        SOURCES,
+        "",
+        "where the answer hands out tokens that later requests carry; kept only as a keyed hash",
+    ),
+    Field::new(
+        "carried",
+        SOURCES,
+        "",
+        "where this request carries such a token, beside the headers and cookies of the file's `session`: json:/refresh_token",
+    ),
+];
+
+const COMPARE: &[Field] = &[
+    Field::required(
+        "fields",
+        Kind::OneOrList(&Kind::Str),
+        "fields whose served values are remembered, as keyed hashes",
+    ),
+    Field::new(
+        "key",
+        SOURCES,
+        "",
+        "what tells one form of the path from another: a source of the page's request or of this one",
+    ),
+];
 
 const EMIT: &[Field] = &[
     Field::new("success", Kind::Str, "", "event type of this outcome"),
@@ -45,14 +74,16 @@ const EMIT: &[Field] = &[
     Field::new("unknown", Kind::Str, "", "event type of this outcome"),
 ];
 
-const RULE: &[Field] = &[
+pub(super) const RULE: &[Field] = &[
     Field::new("name", Kind::Str, "rule-N", "what `source.rule` of the event says"),
     Field::new("when", condition::CONDITION, "always", "what must hold for this rule to decide"),
-    Field::required(
+    Field::new(
         "outcome",
         Kind::Word(OUTCOMES),
-        "what it decides: success, failure, challenge, requested, rejected, unknown or ignore",
+        "",
+        "what it decides: success, failure, challenge, requested, rejected, unknown or ignore; required without `follow`",
     ),
+    Field::new("follow", Kind::Map(follow::FIELDS), "", "instead of an outcome: the client's next request decides"),
     Field::new("reason", Kind::Str, "", "one word why"),
     Field::new("emit", Kind::Str, "", "event type, instead of what the route's `emit` says"),
     Field::new("also", Kind::OneOrList(&Kind::Str), "", "further event types of the same exchange"),
@@ -73,6 +104,19 @@ pub const FIELDS: &[Field] = &[
     Field::new("provider", Kind::Str, "", "the identity provider, or a source"),
     Field::new("fields", Kind::Dict(&SOURCES), "", "further values to keep, at most 32"),
     Field::new("session", Kind::Map(SESSION), "", "tokens this route hands out"),
+    Field::new("flow", Kind::Map(follow::FLOW), "", "the steps of one login, over several requests"),
+    Field::new(
+        "compare",
+        Kind::Map(COMPARE),
+        "",
+        "hold form fields against the page as the same session was last served it (GET of the same path): `form_changed`",
+    ),
+    Field::new(
+        "sample",
+        sample::KIND,
+        "per key, every 1h, where api_key.used is emitted; else off",
+        "say a success once per key and interval, and refusals always",
+    ),
     Field::new("rules", Kind::List(&Kind::Map(RULE)), "", "tried in order; the first that holds decides"),
     Field::new("default", Kind::Word(OUTCOMES), "unknown", "the outcome if no rule holds"),
     Field::new(
@@ -97,6 +141,8 @@ pub const FIELDS: &[Field] = &[
 pub struct Route {
     /// Its name.
     pub id: Text,
+    /// The preset it came from.
+    pub preset: Option<Text>,
     /// The path patterns, apart so that the index can use them; empty means any path.
     pub paths: Vec<PathPattern>,
     /// All demands on the request, cheapest first (the paths among them).
@@ -113,8 +159,16 @@ pub struct Route {
     pub provider: Option<Source>,
     /// Further values.
     pub fields: Vec<(Text, Vec<Source>)>,
-    /// Tokens that a success hands out.
+    /// Tokens that the answer hands out.
     pub tokens: Vec<Source>,
+    /// Where the request carries a token that an earlier answer handed out.
+    pub carried: Vec<Source>,
+    /// The login of several steps that this is one of.
+    pub flow: Option<FlowPlan>,
+    /// The form that its requests send back, if it is held against the page.
+    pub compare: Option<Compare>,
+    /// How successes are sampled, if they are.
+    pub sample: Option<Sample>,
     /// The rules in order.
     pub rules: Vec<Rule>,
     /// The outcome if none holds.
@@ -123,6 +177,8 @@ pub struct Route {
     pub emit: Vec<(Outcome, EventType)>,
     /// The tests written beside it.
     pub cases: Vec<Case>,
+    /// How much of an exchange it is about: each call of a batch, if it looks at calls.
+    pub scope: Scope,
     /// Which bodies the demands read.
     pub demand_needs: Needs,
     /// Which bodies the sources read.
@@ -155,6 +211,15 @@ pub struct TargetSources {
     pub email: Vec<Source>,
 }
 
+/// A form that is held against the page as it was served.
+#[derive(Debug)]
+pub struct Compare {
+    /// The fields.
+    pub fields: Vec<String>,
+    /// What tells one form of the path from another.
+    pub key: Vec<Source>,
+}
+
 /// One rule.
 #[derive(Debug)]
 pub struct Rule {
@@ -164,6 +229,8 @@ pub struct Rule {
     pub when: Option<Condition>,
     /// What it decides.
     pub outcome: Outcome,
+    /// Decided by the next request instead; `outcome` is `unknown` then.
+    pub follow: Option<Follow>,
     /// Why.
     pub reason: Option<Text>,
     /// Event type instead of the route's.
@@ -221,30 +288,21 @@ impl Route {
                 fields.extend(Text::other(&key.text).map(|name| (name, from)));
             }
         }
-        let tokens: Vec<Source> = match map.get("session").and_then(|n| n.map(SESSION, problems)) {
-            Some(inner) => inner
-                .items("token")
-                .iter()
-                .filter_map(|item| {
-                    let source = Source::check(item, Secrets::Hashed, problems)?;
-                    used.push((source.clone(), item));
-                    Some(source)
-                })
-                .collect(),
-            None => Vec::new(),
-        };
-        for (source, at) in &used {
-            if let Source::Path(name) = source
-                && !parameters.contains(&name.as_str())
-            {
-                let hint = match parameters.is_empty() {
-                    true => "give the path a parameter: template:/users/{id}".to_owned(),
-                    false => suggest(name, &parameters),
-                };
-                problems.error_hint(at, format!("the path has no parameter `{}`", clip(name)), &hint);
+        let (mut tokens, mut carried) = (Vec::new(), Vec::new());
+        if let Some(inner) = map.get("session").and_then(|n| n.map(SESSION, problems)) {
+            for (key, into) in [("token", &mut tokens), ("carried", &mut carried)] {
+                for item in inner.items(key) {
+                    let source = Source::check(item, Secrets::Hashed, problems);
+                    used.extend(source.clone().map(|source| (source, item)));
+                    into.extend(source);
+                }
             }
         }
-
+        let flow = map.get("flow").and_then(|at| FlowPlan::check(at, &mut used, problems));
+        let compare = map.get("compare").and_then(|n| n.map(COMPARE, problems)).map(|inner| Compare {
+            fields: inner.items("fields").iter().filter_map(|n| n.str(problems).map(str::to_owned)).collect(),
+            key: sources(inner.get("key"), &mut used, problems),
+        });
         let mut also = Vec::new();
         for item in map.items("also") {
             also.extend(event_type(item, problems));
@@ -259,7 +317,15 @@ impl Route {
             };
             let outcome = outcome_of(map.one_of("outcome", OUTCOMES, problems)).unwrap_or(Outcome::Success);
             let default = outcome_of(map.one_of("default", OUTCOMES, problems)).unwrap_or(Outcome::Ignore);
-            let rule = Rule { name: Text::fixed("when"), when, outcome, reason: None, emit: None, also: Vec::new() };
+            let rule = Rule {
+                name: Text::fixed("when"),
+                when,
+                outcome,
+                follow: None,
+                reason: None,
+                emit: None,
+                also: Vec::new(),
+            };
             (vec![rule], default)
         } else {
             for key in ["when", "outcome"] {
@@ -283,8 +349,16 @@ impl Route {
                 rules.iter().enumerate().filter_map(|(i, n)| Rule::check(i, n, cookies, problems)).collect();
             (rules, outcome_of(map.one_of("default", OUTCOMES, problems)).unwrap_or(Outcome::Unknown))
         };
-        for rule in rules.iter_mut().filter(|r| matches!(r.outcome, Outcome::Success | Outcome::Requested)) {
-            rule.also.extend(also.iter().cloned());
+        for rule in &mut rules {
+            let decide = match &mut rule.follow {
+                Some(follow) => follow.rules.iter_mut().collect(),
+                None => vec![rule],
+            };
+            for rule in decide {
+                if matches!(rule.outcome, Outcome::Success | Outcome::Requested) {
+                    rule.also.extend(also.iter().cloned());
+                }
+            }
         }
         // The short form emits its one type for whatever outcome it names.
         let emit = match (short, rules.first(), emit) {
@@ -301,12 +375,44 @@ impl Route {
             silent_outcomes(&map, &rules, default, &emit, problems);
         }
 
+        let compared = compare.as_ref().map_or(&[][..], |compare| &compare.fields);
+        let changed = rules.iter().filter_map(|rule| rule.when.as_ref()).flat_map(Condition::changed_fields);
+        for name in changed.filter(|name| !compared.iter().any(|field| field == name)) {
+            let hint = format!("name it beside the route's rules: compare: {{ fields: [{}] }}", clip(name));
+            problems.error_hint(
+                node,
+                format!("`form_changed` names `{}`, which `compare` does not", clip(name)),
+                &hint,
+            );
+        }
+        let types = all_types(&emit, &rules);
+        let sample = Sample::check(map.get("sample"), &types, &mut used, problems);
+        for (source, at) in &used {
+            if let Source::Path(name) = source.innermost()
+                && !parameters.contains(&name.as_str())
+            {
+                let hint = match parameters.is_empty() {
+                    true => "give the path a parameter: template:/users/{id}".to_owned(),
+                    false => suggest(name, &parameters),
+                };
+                problems.error_hint(at, format!("the path has no parameter `{}`", clip(name)), &hint);
+            }
+        }
+
         let tests = map.list("tests", problems).iter();
         let cases = tests.filter_map(|at| Case::check(at, &demands, &paths, problems)).collect();
 
         let needs = |all: &mut dyn Iterator<Item = Needs>| all.fold(Needs::default(), Needs::or);
         Some(Route {
             id: id?,
+            preset: None,
+            scope: demands
+                .iter()
+                .chain(rules.iter().filter_map(|r| r.when.as_ref()))
+                .map(Condition::scope)
+                .chain(used.iter().map(|(s, _)| s.scope()))
+                .max()
+                .unwrap_or_default(),
             demand_needs: needs(&mut demands.iter().map(Condition::needs)),
             source_needs: needs(&mut used.iter().map(|(s, _)| s.needs())),
             rule_needs: needs(&mut rules.iter().filter_map(|r| r.when.as_ref()).map(Condition::needs)),
@@ -319,11 +425,39 @@ impl Route {
             provider,
             fields,
             tokens,
+            carried,
+            flow,
+            compare,
+            sample,
             rules,
             default,
             emit,
             cases,
         })
+    }
+
+    /// True if the request is for the page whose form this route's requests send back.
+    pub fn is_page(&self, facts: &Facts<'_>) -> bool {
+        self.compare.is_some()
+            && *facts.method == Method::GET
+            && self.demands.iter().all(|demand| match demand {
+                Condition::Path(_) | Condition::Host(_) => demand.holds(facts) == Some(true),
+                _ => true,
+            })
+    }
+
+    /// True if a GET may belong to it, or serve the page of its form.
+    pub fn allows_get(&self) -> bool {
+        self.compare.is_some()
+            || self.demands.iter().all(|demand| match demand {
+                Condition::Method(methods) | Condition::Overridden(methods) => methods.contains(&Method::GET),
+                _ => true,
+            })
+    }
+
+    /// True if it says which methods it is about.
+    pub fn names_methods(&self) -> bool {
+        self.demands.iter().any(|d| matches!(d, Condition::Method(_) | Condition::Overridden(_)))
     }
 
     /// The event type of an outcome, if the route emits it.
@@ -333,22 +467,42 @@ impl Route {
 
     /// Every event type the route can emit.
     pub fn all_types(&self) -> Vec<&EventType> {
-        let rules = self.rules.iter().flat_map(|r| r.emit.iter().chain(&r.also));
-        self.emit.iter().map(|(_, t)| t).chain(rules).collect()
+        all_types(&self.emit, &self.rules)
     }
+}
+
+fn all_types<'r>(emit: &'r [(Outcome, EventType)], rules: &'r [Rule]) -> Vec<&'r EventType> {
+    let inner = rules.iter().filter_map(|r| r.follow.as_ref()).flat_map(|f| &f.rules);
+    let of_rules = rules.iter().chain(inner).flat_map(|r| r.emit.iter().chain(&r.also));
+    emit.iter().map(|(_, t)| t).chain(of_rules).collect()
 }
 
 impl Rule {
     fn check(index: usize, node: &Node, cookies: &[String], problems: &mut Problems) -> Option<Rule> {
-        if let Value::Map(entries) = &node.value
-            && let Some((key, _)) = entries.iter().find(|(k, _)| k.text == "follow")
-        {
-            let message = "follow-ups (outcomes decided by the next request) are not built yet".into();
-            let hint = "decide by the exchange itself, or leave the outcome `unknown`";
-            problems.error_key(node, key, message, hint);
-            return None;
-        }
         let map = node.map(RULE, problems)?;
+        let follow = map.get("follow");
+        let outcome = map.get("outcome");
+        match (outcome, follow) {
+            (Some(at), Some(_)) => problems.error_hint(
+                at,
+                "`outcome` cannot stand beside `follow`".into(),
+                "the next request decides: put the outcomes into the rules of `follow`",
+            ),
+            (None, None) => problems.error_hint(
+                node,
+                "the rule decides nothing: `outcome` is missing".into(),
+                "add `outcome: success` (or failure, challenge, requested, rejected, unknown, ignore), or `follow`",
+            ),
+            _ => {}
+        }
+        if follow.is_some() {
+            for key in ["reason", "emit", "also"] {
+                if let Some(at) = map.get(key) {
+                    let message = format!("`{key}` cannot stand beside `follow`");
+                    problems.error_hint(at, message, "put it beside the outcome, into the rules of `follow`");
+                }
+            }
+        }
         let when = match map.get("when") {
             Some(at) => Some(Condition::check_when(at, cookies, problems)?),
             None => None,
@@ -357,10 +511,18 @@ impl Rule {
             Some(name) => name,
             None => Text::other(&format!("rule-{}", index + 1))?,
         };
+        let follow = match follow {
+            Some(at) => Some(Follow::check(at, &name, cookies, problems)?),
+            None => None,
+        };
         Some(Rule {
             name,
             when,
-            outcome: outcome_of(map.one_of("outcome", OUTCOMES, problems))?,
+            outcome: match follow {
+                Some(_) => Outcome::Unknown,
+                None => outcome_of(map.one_of("outcome", OUTCOMES, problems))?,
+            },
+            follow,
             reason: map.str("reason", problems).and_then(Text::other),
             emit: map.get("emit").and_then(|n| event_type(n, problems)),
             also: map.items("also").iter().filter_map(|n| event_type(n, problems)).collect(),
@@ -418,11 +580,11 @@ fn check_id(at: &Node, problems: &mut Problems) -> Option<Text> {
     id
 }
 
-fn outcome_of(word: Option<&str>) -> Option<Outcome> {
+pub(super) fn outcome_of(word: Option<&str>) -> Option<Outcome> {
     word.and_then(Outcome::parse)
 }
 
-fn event_type(node: &Node, problems: &mut Problems) -> Option<EventType> {
+pub(super) fn event_type(node: &Node, problems: &mut Problems) -> Option<EventType> {
     let text = node.str(problems)?;
     let Some(event_type) = EventType::parse(text) else {
         problems.error_hint(
@@ -505,7 +667,10 @@ fn silent_outcomes(
         );
     };
     let nodes = map.items("rules");
-    for (rule, node) in rules.iter().zip(nodes).filter(|(rule, _)| rule.emit.is_none() && silent(rule.outcome)) {
+    let inner = rules.iter().zip(nodes).filter_map(|(rule, node)| Some((rule.follow.as_ref()?, node.child("follow")?)));
+    let inner = inner.flat_map(|(follow, at)| follow.rules.iter().zip(at.child("rules").map_or(&[][..], Node::items)));
+    let all = rules.iter().zip(nodes).chain(inner);
+    for (rule, node) in all.filter(|(rule, _)| rule.emit.is_none() && silent(rule.outcome)) {
         warn(node.child("outcome").unwrap_or(node), rule.outcome);
     }
     if nodes.is_empty()

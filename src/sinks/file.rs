@@ -1,4 +1,4 @@
-//! Events in a file, one JSON object a line, rotated by size, by age, or by another program.
+//! Events in a file, one a line (JSON, or the sink's `format`), rotated by size, by age, or by another program.
 //!
 //! A batch is one write of whole lines at the end of the file. What a failed write left behind
 //! (disk full) is taken back, so that the file holds whole lines at all times and a batch that is
@@ -19,18 +19,24 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, SystemTime};
 
-use super::{BoxFuture, BuildCx, Sink, SinkError, SinkKind, SinkPlan, Verdict, Worker, write_counted};
+use super::{BoxFuture, BuildCx, Formats, Sink, SinkError, SinkKind, SinkPlan, Verdict, Worker, write_counted};
 use crate::config::node::{Map, Node, clip};
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
+use crate::format;
 use crate::spool::Stored;
 
 #[cfg(test)]
 mod tests;
 
 /// The table's entry.
-pub const KIND: SinkKind =
-    SinkKind { name: "file", doc: "a file of JSON lines, rotated if wanted", fields: FIELDS, check };
+pub const KIND: SinkKind = SinkKind {
+    name: "file",
+    doc: "a file of JSON lines (or of another format), rotated if wanted",
+    fields: FIELDS,
+    formats: Formats::Any("native"),
+    check,
+};
 
 const FIELDS: &[Field] = &[
     Field::required("path", Kind::Str, "the file; relative to the folder of the configuration file"),
@@ -42,6 +48,7 @@ const FIELDS: &[Field] = &[
         "permissions of a file made here, in octal; narrowed by the umask if not given",
     ),
     Field::new("sync", Kind::Bool, "off", "wait until each batch is on the disk"),
+    format::field("native"),
 ];
 
 const ROTATE: &[Field] = &[

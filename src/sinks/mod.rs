@@ -8,9 +8,21 @@
 //! To add one: a file in this folder with its fields, `check`, `build` and `send`, and its `KIND`
 //! in [`SINKS`]. `docs/writing-a-sink.md` walks through it.
 
+pub mod batch;
+pub mod clickhouse;
+pub mod datadog;
+pub mod elastic;
 pub mod file;
+pub mod http;
+pub mod litesoc;
+pub mod loki;
+pub mod otlp;
+pub mod splunk_hec;
 pub mod stdout;
+pub mod webhook;
 
+#[cfg(test)]
+mod contract;
 #[cfg(test)]
 mod tests;
 
@@ -25,14 +37,30 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use self::batch::BatchLimits;
 use crate::config::node::{Key, Map, Node, Value, clip, suggest};
 use crate::config::problem::{Problem, Problems};
 use crate::config::shape::{Field, Kind};
 use crate::event::kind::{EventType, VOCABULARY};
+use crate::event::{Event, EventId, Outcome};
+use crate::format::shaped::Shaped;
+use crate::format::{self, Media, Shape};
 use crate::spool::Stored;
 
 /// Every sink there is, in the order of the documentation.
-pub const SINKS: &[SinkKind] = &[stdout::KIND, file::KIND];
+pub const SINKS: &[SinkKind] = &[
+    stdout::KIND,
+    file::KIND,
+    webhook::KIND,
+    litesoc::KIND,
+    otlp::KIND,
+    elastic::ELASTICSEARCH,
+    elastic::OPENSEARCH,
+    splunk_hec::KIND,
+    loki::KIND,
+    datadog::KIND,
+    clickhouse::KIND,
+];
 
 /// The fields every sink has.
 pub const COMMON: &[Field] = &[
@@ -50,7 +78,24 @@ pub const COMMON: &[Field] = &[
         "event types it gets (`*` stands for anything); all without it",
     ),
     Field::new("except", Kind::OneOrList(&Kind::Str), "", "event types it does not get (`*` stands for anything)"),
+    Field::new("outcome", Kind::OneOrList(&Kind::Word(OUTCOMES)), "", "outcomes it gets; all without it"),
+    Field::new("organization", Kind::OneOrList(&Kind::Str), "", "organizations whose events it gets; all without it"),
+    Field::new(
+        "sample",
+        Kind::Str,
+        "1",
+        "the share of events it gets, 0 to 1, chosen by id: the same event at every sink and every time; notices and findings are never left out",
+    ),
+    format::NAMES,
+    format::SELECT,
+    Field::new("batch", Kind::Map(batch::FIELDS), "", "how many events it is given at once"),
 ];
+
+/// The words of `outcome:`.
+const OUTCOMES: &[&str] = &["success", "failure", "challenge", "requested", "rejected", "unknown"];
+
+/// The most organizations of one list.
+const MAX_ORGANIZATIONS: usize = 256;
 
 /// The longest `name:`, in bytes.
 const MAX_NAME: usize = 64;
@@ -120,6 +165,27 @@ pub struct BuildCx {
     pub base: PathBuf,
     /// True if standard output is a terminal that takes colours.
     pub colour: bool,
+    /// What the lines are that this sink is given; set by [`SinkSpec::build`].
+    pub media: Media,
+}
+
+impl BuildCx {
+    /// Surroundings in which every sink is given native lines.
+    pub fn new(base: PathBuf, colour: bool) -> BuildCx {
+        BuildCx { base, colour, media: Shape::default().media() }
+    }
+}
+
+/// What a sink does with the format of events.
+#[derive(Clone, Copy, Debug)]
+pub enum Formats {
+    /// It writes lines of any format, and this one without a `format:` (its fields have
+    /// [`format::field`]).
+    Any(&'static str),
+    /// The same, with words of its own for the native form; the first of them without a `format:`.
+    Also(&'static [&'static str]),
+    /// It makes its own form of the native one.
+    Own,
 }
 
 /// One entry of [`SINKS`].
@@ -130,6 +196,8 @@ pub struct SinkKind {
     pub doc: &'static str,
     /// Its fields, besides those every sink has ([`COMMON`]).
     pub fields: &'static [Field],
+    /// What it does with the format of events.
+    pub formats: Formats,
     /// Checks its own fields without touching the world; the mapping holds none of [`COMMON`].
     pub check: fn(&Map<'_>, &mut Problems) -> Option<Box<dyn SinkPlan>>,
 }
@@ -143,8 +211,23 @@ pub struct SinkSpec {
     pub kind: &'static str,
     /// Which events it gets.
     pub filter: Filter,
+    /// In what shape it gets them.
+    pub shape: Shape,
+    /// How many at once.
+    pub batch: BatchLimits,
     /// Its checked configuration.
     pub plan: Box<dyn SinkPlan>,
+}
+
+impl SinkSpec {
+    /// Makes the sink, with its shape before it; may touch the world.
+    ///
+    /// # Errors
+    /// The sink cannot be made.
+    pub fn build(&self, cx: &BuildCx) -> Result<Box<dyn Sink>, SinkError> {
+        let cx = BuildCx { media: self.shape.media(), ..cx.clone() };
+        Ok(Shaped::wrap(self.plan.build(&cx)?, &self.shape))
+    }
 }
 
 /// Every sink with all its fields, for [`Kind::Tagged`]: the schema and the reference.
@@ -216,13 +299,26 @@ fn read_one<'n>(node: &'n Node, problems: &mut Problems) -> Option<(SinkSpec, Op
     let (shared, own) = (part(node, entries, COMMON), part(node, entries, kind.fields));
     let shared = shared.map(COMMON, problems)?;
     let filter = Filter::check(&shared, problems);
+    let (default, words): (&str, &'static [&'static str]) = match kind.formats {
+        Formats::Any(default) => (default, &[]),
+        Formats::Also(words) => (words.first().copied().unwrap_or("native"), words),
+        Formats::Own => ("native", &[]),
+    };
+    let format = match kind.formats {
+        Formats::Own => None,
+        Formats::Any(_) | Formats::Also(_) => {
+            entries.iter().find(|(k, v)| k.text == "format" && !matches!(v.value, Value::Null)).map(|(_, v)| v)
+        }
+    };
+    let shape = Shape::check(&shared, format, default, words, problems);
+    let batch = BatchLimits::check(shared.get("batch"), problems);
     let named = entries.iter().find(|(k, v)| k.text == "name" && !matches!(v.value, Value::Null)).map(|(_, v)| v);
     let name = match named {
         Some(at) => check_name(at, problems)?,
         None => kind.name.to_owned(),
     };
     let plan = (kind.check)(&own.map(kind.fields, problems)?, problems)?;
-    Some((SinkSpec { name, kind: kind.name, filter, plan }, named))
+    Some((SinkSpec { name, kind: kind.name, filter, shape: shape?, batch, plan }, named))
 }
 
 fn part(node: &Node, entries: &[(Key, Node)], fields: &[Field]) -> Node {
@@ -243,17 +339,34 @@ fn check_name(at: &Node, problems: &mut Problems) -> Option<String> {
 
 /// Which events a sink gets: those of `only` (all if it is empty) without those of `except`.
 /// Types are compared by their canonical names, whatever names the sink writes.
+///
+/// [`Filter::wants`] asks for the type alone, [`Filter::takes`] for all that was configured.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Filter {
     only: Vec<Glob>,
     except: Vec<Glob>,
+    outcomes: Vec<Outcome>,
+    organizations: Vec<String>,
+    /// The share that is taken, in parts of `u32::MAX`; `None` is all.
+    sample: Option<u32>,
 }
 
 impl Filter {
     /// A filter of these globs; `None` if one of them could match no event type.
     pub fn new(only: &[&str], except: &[&str]) -> Option<Filter> {
         let globs = |list: &[&str]| list.iter().map(|text| Glob::parse(text)).collect::<Option<Vec<_>>>();
-        Some(Filter { only: globs(only)?, except: globs(except)? })
+        Some(Filter { only: globs(only)?, except: globs(except)?, ..Filter::default() })
+    }
+
+    /// True if the sink gets this event: by its type, outcome, organization, and the sample.
+    pub fn takes(&self, event: &Event) -> bool {
+        let event_type = event.event_type.as_str();
+        let organization = event.organization.as_ref().map(|o| o.id.as_str());
+        self.wants(event_type)
+            && (self.outcomes.is_empty() || self.outcomes.contains(&event.outcome))
+            && (self.organizations.is_empty()
+                || organization.is_some_and(|id| self.organizations.iter().any(|o| o == id)))
+            && self.sample.is_none_or(|share| is_told_always(event_type) || chance(&event.id) < share)
     }
 
     /// True if the sink gets events of this type.
@@ -264,8 +377,44 @@ impl Filter {
 
     fn check(map: &Map<'_>, problems: &mut Problems) -> Filter {
         let mut globs = |key| map.items(key).iter().filter_map(|item| Glob::check(item, problems)).collect();
-        Filter { only: globs("only"), except: globs("except") }
+        let (only, except) = (globs("only"), globs("except"));
+        let outcomes = map.items("outcome").iter();
+        let outcomes = outcomes.filter_map(|item| item.one_of(OUTCOMES, problems).and_then(Outcome::parse)).collect();
+        let organizations = map.items("organization");
+        if let Some(beyond) = organizations.get(MAX_ORGANIZATIONS) {
+            problems.error(beyond, format!("more than {MAX_ORGANIZATIONS} organizations"));
+        }
+        let organizations = organizations
+            .iter()
+            .filter_map(|item| item.str(problems).map(str::to_owned))
+            .take(MAX_ORGANIZATIONS)
+            .collect();
+        Filter { only, except, outcomes, organizations, sample: map.get("sample").and_then(|at| share(at, problems)) }
     }
+}
+
+/// `sample:`; `None` is all, also after an error.
+fn share(at: &Node, problems: &mut Problems) -> Option<u32> {
+    match at.scalar().and_then(|text| text.parse::<f64>().ok()) {
+        Some(share) if (0.0..1.0).contains(&share) => Some((share * f64::from(u32::MAX)) as u32),
+        Some(1.0) => None,
+        _ => {
+            let hint = "write a share from 0 to 1: 0.1 is every tenth";
+            problems.error_hint(at, format!("`sample` cannot be {}", at.describe()), hint);
+            None
+        }
+    }
+}
+
+/// What authtap says of itself and what it found must not be lost to a sample.
+fn is_told_always(event_type: &str) -> bool {
+    event_type.starts_with("authtap.") || event_type.starts_with("detection.")
+}
+
+/// A number that follows from the id alone, spread evenly.
+fn chance(id: &EventId) -> u32 {
+    let hash = blake3::hash(id.to_string().as_bytes());
+    hash.as_bytes().first_chunk().map_or(0, |four| u32::from_le_bytes(*four))
 }
 
 /// A pattern for event types: `*` stands for any run of characters, dots included.

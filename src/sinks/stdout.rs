@@ -10,11 +10,10 @@
 use std::io::{self, IsTerminal, Write};
 use std::sync::Arc;
 
-use super::{BoxFuture, BuildCx, Sink, SinkError, SinkKind, SinkPlan, Verdict, Worker, write_counted};
-use crate::config::node::Map;
-use crate::config::problem::Problems;
+use super::{BoxFuture, BuildCx, Formats, Sink, SinkError, SinkKind, SinkPlan, Verdict, Worker, write_counted};
 use crate::config::shape::{Field, Kind};
 use crate::event::line::pretty;
+use crate::format;
 use crate::spool::Stored;
 
 #[cfg(test)]
@@ -25,40 +24,32 @@ pub const KIND: SinkKind = SinkKind {
     name: "stdout",
     doc: "standard output: readable lines on a terminal, JSON lines otherwise",
     fields: FIELDS,
-    check,
+    formats: Formats::Also(LOOKS),
+    check: |_, _| Some(Box::new(Plan)),
 };
 
-const FORMATS: &[&str] = &["auto", "pretty", "json"];
+/// Words of `format:` for the native form, besides those of [`format::FORMATS`].
+const LOOKS: &[&str] = &["auto", "pretty", "json"];
 
 const FIELDS: &[Field] = &[Field::new(
     "format",
-    Kind::Word(FORMATS),
+    Kind::Any(&[Kind::Word(LOOKS), format::KIND]),
     "auto",
-    "`pretty` for people, `json` for programs; `auto` is pretty on a terminal and JSON lines otherwise",
+    "`pretty` for people, `json` for programs; `auto` is pretty on a terminal and JSON lines otherwise; or any format",
 )];
 
 /// Room kept for the next batch, in bytes; a larger one gives its room back.
 const KEPT: usize = 64 * 1024;
 
-fn check(map: &Map<'_>, problems: &mut Problems) -> Option<Box<dyn SinkPlan>> {
-    let format = match map.get("format") {
-        Some(node) => node.one_of(FORMATS, problems)?,
-        None => "auto",
-    };
-    Some(Box::new(Plan { format }))
-}
-
 #[derive(Debug)]
-struct Plan {
-    format: &'static str,
-}
+struct Plan;
 
 impl SinkPlan for Plan {
     fn build(&self, cx: &BuildCx) -> Result<Box<dyn Sink>, SinkError> {
-        let pretty = match self.format {
+        let pretty = match cx.media.format {
             "pretty" => true,
-            "json" => false,
-            _ => io::stdout().is_terminal(),
+            "auto" => io::stdout().is_terminal(),
+            _ => false,
         };
         let style = match (pretty, cx.colour) {
             (false, _) => Style::Json,

@@ -33,14 +33,31 @@ fn a_name_given_twice_or_unfit_for_a_metric_is_an_error() {
     }
 }
 
+/// What a sink cannot do without.
+fn needed(kind: &str) -> &'static str {
+    match kind {
+        "file" => "path: x, ",
+        "stdout" => "",
+        "litesoc" | "datadog" => "token_env: NAME, ",
+        "splunk_hec" => "url: https://siem.example/, token_env: NAME, ",
+        _ => "url: https://siem.example/, ",
+    }
+}
+
 #[test]
 fn every_sink_takes_the_common_fields_and_refuses_unknown_ones_with_a_suggestion_from_both_tables() {
     for kind in SINKS {
-        let needed = if kind.name == "file" { "path: x, " } else { "" };
+        let needed = needed(kind.name);
         let (specs, problems) =
             read(&format!("- {{ type: {}, {needed}name: n, only: user.*, except: [a.b, c.*] }}\n", kind.name));
         assert_eq!(problems, "", "{}", kind.name);
         assert_eq!(specs[0].filter, Filter::new(&["user.*"], &["a.b", "c.*"]).unwrap());
+        let (specs, problems) = read(&format!(
+            "- {{ type: {}, {needed}names: auth, outcome: [failure, rejected], organization: acme, sample: 0.5, fields: {{ drop: /actor }} }}\n",
+            kind.name
+        ));
+        assert_eq!(problems, "", "{}", kind.name);
+        assert!(!specs[0].shape.is_plain());
         let (_, problems) = read(&format!("- {{ type: {}, {needed}onyl: a.b }}\n", kind.name));
         assert!(problems.contains("unknown key `onyl`") && problems.contains("did you mean `only`?"), "{problems}");
     }
@@ -78,6 +95,40 @@ fn a_filter_takes_what_only_names_without_what_except_names() {
         assert_eq!(some.wants(event_type), wanted, "{event_type}");
     }
     assert_eq!(Filter::new(&["User.*"], &[]), None);
+}
+
+#[test]
+fn a_filter_goes_by_outcome_and_organization_too() {
+    use crate::event::{Organization, Text};
+    use crate::spool::sample::{login, of_type};
+    let (specs, problems) = read("- { type: stdout, outcome: [failure, unknown], organization: [acme, umbrella] }\n");
+    assert_eq!(problems, "");
+    let takes = |event: &Event| specs[0].filter.takes(event);
+    let mut event = login("alice");
+    assert!(!takes(&event), "an event of nobody's organization is not one of acme's");
+    event.organization = Some(Organization { id: Text::fixed("umbrella") });
+    assert!(takes(&event));
+    event.outcome = Outcome::Success;
+    assert!(!takes(&event));
+    let (_, problems) = read("- { type: stdout, outcome: failed, sample: 2 }\n");
+    assert!(problems.contains("`failed` is not known here") && problems.contains("`sample` cannot be"), "{problems}");
+    let (specs, _) = read("- { type: stdout, sample: 0 }\n");
+    for (event_type, taken) in [("user.login.failed", false), ("authtap.started", true), ("detection.x", true)] {
+        assert_eq!(specs[0].filter.takes(&of_type(event_type, "a")), taken, "{event_type}");
+    }
+}
+
+#[test]
+fn a_sample_is_the_share_it_says_and_the_same_events_each_time() {
+    let share = |text: &str| read(&format!("- {{ type: stdout, sample: {text} }}\n")).0.remove(0).filter;
+    let (half, tenth) = (share("0.5"), share("0.1"));
+    let events: Vec<Event> = (0..4000).map(|_| crate::spool::sample::login("a")).collect();
+    let taken = |filter: &Filter| events.iter().filter(|event| filter.takes(event)).count();
+    // Six standard deviations of 4000 throws: chance fails this once in 10^9 runs.
+    assert!((1810..=2190).contains(&taken(&half)), "{}", taken(&half));
+    assert!((286..=514).contains(&taken(&tenth)), "{}", taken(&tenth));
+    assert!(events.iter().all(|event| half.takes(event) || !tenth.takes(event)), "a smaller share is part of a larger");
+    assert_eq!(taken(&share("1")), events.len());
 }
 
 #[test]

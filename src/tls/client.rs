@@ -1,4 +1,4 @@
-//! TLS towards the application: its settings and the handshake.
+//! TLS towards the application and the receivers of events: its settings and the handshake.
 //!
 //! The application's certificate is verified against the system's authorities or a named one, and
 //! its host name against the certificate. It must never fall back to less: verification ends only
@@ -17,7 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use super::{HandshakeError, TlsError, alpn_names, files, path, provider};
+use super::{HandshakeError, TlsError, files, path, provider};
 use crate::config::node::{Map, Node};
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
@@ -34,13 +34,32 @@ pub const FIELDS: &[Field] = &[
         "on",
         "off: any certificate will do, and anybody in between can read and change all",
     ),
+];
+
+/// The keys of a sink's `tls:`.
+const RECEIVER_FIELDS: &[Field] = &[
+    Field::new("ca", Kind::Str, "", "PEM file of the authorities to trust, in place of the system's"),
     Field::new(
-        "alpn",
-        Kind::OneOrList(&Kind::Word(super::PROTOCOLS)),
-        "http/1.1",
-        "protocols offered to the application; HTTP/2 is not built yet, so http/1.1 is the only one",
+        "sni",
+        Kind::Str,
+        "",
+        "the name in the receiver's certificate, in place of the host that is connected to",
+    ),
+    Field::new("cert", Kind::Str, "", "PEM file of a certificate to show to the receiver"),
+    Field::new("key", Kind::Str, "", "PEM file of that certificate's private key"),
+    Field::new(
+        "verify",
+        Kind::Bool,
+        "on",
+        "off: any certificate will do, and anybody in between can read and change all",
     ),
 ];
+
+/// What stands under a sink's `tls:`.
+pub const RECEIVER: Kind = Kind::Named("sink_tls", || &Kind::Map(RECEIVER_FIELDS));
+
+/// Said wherever verification of a receiver is off.
+const UNVERIFIED_RECEIVER: &str = "the receiver's certificate is not verified: anybody on the way to it can read and change events, and learn the secret they are sent with";
 
 /// Said wherever verification is off.
 const UNVERIFIED: &str = "the application's certificate is not verified: anybody on the way to it can read and change everything, passwords included";
@@ -52,13 +71,14 @@ pub struct ClientPlan {
     sni: Option<String>,
     identity: Option<(PathBuf, PathBuf)>,
     verify: bool,
-    alpn: Vec<&'static str>,
+    /// The configuration's word for where this stands.
+    section: &'static str,
 }
 
 impl Default for ClientPlan {
     /// What is in force for an `https:` upstream without a configuration.
     fn default() -> ClientPlan {
-        ClientPlan { ca: None, sni: None, identity: None, verify: true, alpn: vec!["http/1.1"] }
+        ClientPlan { ca: None, sni: None, identity: None, verify: true, section: "upstream_tls" }
     }
 }
 
@@ -71,7 +91,6 @@ impl ClientPlan {
         let sni = check_name(&map, problems);
         let identity = check_identity(&map, problems);
         let verify = map.get("verify").map_or(Some(true), |on| on.bool(problems));
-        let alpn = alpn_names(&map, &["http/1.1"], problems);
         if verify == Some(false)
             && let Some(at) = map.get("verify")
         {
@@ -81,7 +100,32 @@ impl ClientPlan {
                 problems.warn(ca, "`ca` does nothing with `verify: off`".into(), "leave one of the two out");
             }
         }
-        Some(ClientPlan { ca: ca?, sni: sni?, identity: identity?, verify: verify?, alpn: alpn? })
+        Some(ClientPlan { ca: ca?, sni: sni?, identity: identity?, verify: verify?, section: "upstream_tls" })
+    }
+
+    /// Checks a sink's `tls:`, or takes what is usual without one. `None` if
+    /// there was an error.
+    pub fn check_receiver(node: Option<&Node>, problems: &mut Problems) -> Option<ClientPlan> {
+        let usual = ClientPlan { section: "tls", ..ClientPlan::default() };
+        let Some(node) = node else { return Some(usual) };
+        let map = node.map(RECEIVER_FIELDS, problems)?;
+        provider::check(node, problems);
+        let (ca, sni) = (optional_path(&map, "ca", problems), check_name(&map, problems));
+        let identity = check_identity(&map, problems);
+        let verify = map.get("verify").map_or(Some(true), |on| on.bool(problems));
+        if verify == Some(false)
+            && let Some(at) = map.get("verify")
+        {
+            let hint = "name the authority of its certificate, or a self-signed certificate itself: ca: FILE";
+            problems.warn(at, UNVERIFIED_RECEIVER.into(), hint);
+        }
+        Some(ClientPlan { ca: ca?, sni: sni?, identity: identity?, verify: verify?, ..usual })
+    }
+
+    /// The files that it names.
+    pub fn files(&self, base: &Path) -> Vec<PathBuf> {
+        let identity = self.identity.iter().flat_map(|(cert, key)| [cert, key]);
+        self.ca.iter().chain(identity).map(|file| base.join(file)).collect()
     }
 
     /// Reads the files, or the system's authorities. Relative paths are relative to `base`.
@@ -95,14 +139,16 @@ impl ClientPlan {
             .with_protocol_versions(&[&version::TLS13, &version::TLS12])?;
         let builder = if self.verify {
             builder.with_root_certificates(match &self.ca {
+                Some(ca) if self.section == "tls" => files::roots("tls.ca", &base.join(ca))?,
                 Some(ca) => files::roots("upstream_tls.ca", &base.join(ca))?,
                 None => system_roots()?,
             })
         } else {
-            warnings.push(format!("{UNVERIFIED}; set `ca` and remove `verify: off`"));
+            let said = if self.section == "tls" { UNVERIFIED_RECEIVER } else { UNVERIFIED };
+            warnings.push(format!("{said}; set `ca` and remove `verify: off`"));
             builder.dangerous().with_custom_certificate_verifier(Arc::new(Anyone(provider.clone())))
         };
-        let mut config = match &self.identity {
+        let config = match &self.identity {
             None => builder.with_no_client_auth(),
             Some((cert, key)) => {
                 let (identity, warned) = files::certified_key(&base.join(cert), &base.join(key), &provider)?;
@@ -110,7 +156,6 @@ impl ClientPlan {
                 builder.with_client_cert_resolver(Arc::new(rustls::sign::SingleCertAndKey::from(identity)))
             }
         };
-        config.alpn_protocols = self.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         let name = self.sni.as_ref().and_then(|name| ServerName::try_from(name.clone()).ok());
         Ok(ClientTls { config: Arc::new(config), name, warnings })
     }
@@ -179,13 +224,20 @@ impl ClientTls {
         &self.config
     }
 
-    /// Performs the handshake with the application over a connection that was made to `host`.
-    /// The protocol agreed on is in the answer: `stream.get_ref().1.alpn_protocol()`.
+    /// Performs the handshake with the application over a connection that was made to `host`,
+    /// offering the protocols of `alpn`, the preferred one first. The one agreed on is in the
+    /// answer: `stream.get_ref().1.alpn_protocol()`.
     ///
     /// # Errors
     /// The application's certificate cannot be trusted or is for another name, it speaks no TLS,
     /// refuses, breaks off, or takes longer than `within`.
-    pub async fn connect<S>(&self, stream: S, host: &str, within: Duration) -> Result<TlsStream<S>, HandshakeError>
+    pub async fn connect<S>(
+        &self,
+        stream: S,
+        host: &str,
+        alpn: &[&str],
+        within: Duration,
+    ) -> Result<TlsStream<S>, HandshakeError>
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
@@ -193,7 +245,9 @@ impl ClientTls {
             Some(name) => name.clone(),
             None => ServerName::try_from(host.to_owned()).map_err(|_| HandshakeError::Name(host.to_owned()))?,
         };
-        let connecting = TlsConnector::from(self.config.clone()).connect(name, stream);
+        let alpn = alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
+        let connector = TlsConnector::from(self.config.clone());
+        let connecting = connector.with_alpn(alpn).connect(name, stream);
         tokio::time::timeout(within, connecting)
             .await
             .map_err(|_| HandshakeError::TimedOut(within))?

@@ -7,10 +7,10 @@ use rustls::RootCertStore;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// A certificate authority of our own.
-pub(super) struct Authority(CertifiedIssuer<'static, KeyPair>);
+pub(crate) struct Authority(CertifiedIssuer<'static, KeyPair>);
 
 /// A certificate with its key.
-pub(super) struct Issued {
+pub(crate) struct Issued {
     pub der: CertificateDer<'static>,
     pub cert_pem: String,
     pub key: KeyPair,
@@ -76,7 +76,7 @@ impl Authority {
 }
 
 /// Puts a file in place of another in one step, readable by its owner only.
-pub(super) fn replace(folder: &Path, name: &str, content: &str) -> PathBuf {
+pub(crate) fn replace(folder: &Path, name: &str, content: &str) -> PathBuf {
     let (file, new) = (folder.join(name), folder.join(format!("{name}.new")));
     std::fs::write(&new, content).unwrap();
     #[cfg(unix)]

@@ -14,7 +14,7 @@ pub mod client_hello;
 mod der;
 mod files;
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 pub mod provider;
 pub mod recorder;
 pub mod server;
@@ -152,7 +152,7 @@ pub enum TlsError {
     },
     /// The system has no certificate authorities.
     #[error(
-        "the system has no certificate authorities to verify the application with{0}; install them or name one with `ca`"
+        "the system has no certificate authorities to verify the other side with{0}; install them or name one with `ca`"
     )]
     NoRoots(String),
     /// rustls refuses the whole.
@@ -170,7 +170,7 @@ pub enum HandshakeError {
     #[error("the TLS handshake failed: {0}")]
     Failed(#[source] io::Error),
     /// The application's host is no name that a certificate could have.
-    #[error("`{0}` is neither a host name nor an address; set `sni` to the name in the application's certificate")]
+    #[error("`{0}` is neither a host name nor an address; set `sni` to the name in the other side's certificate")]
     Name(String),
 }
 

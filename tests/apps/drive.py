@@ -13,7 +13,7 @@ from urllib.parse import unquote, unquote_plus
 import requests
 
 SECRET = re.compile(r"pass|pwd|token|code|otp|secret|key|csrf|nonce", re.I)
-NOT_SECRET = re.compile(r"^(usable_password|set-password|action.*|_save.*|client|status|code_type)$")
+NOT_SECRET = re.compile(r"^(usable_password|set-password|action.*|_save.*|client|status|code_type|keys)$")   # keys: Directus' ids of rows
 found = set()
 
 

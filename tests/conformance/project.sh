@@ -33,10 +33,22 @@ routes:
     emit: { success: user.login.success, failure: user.login.failed }
 Y
 }
+# gRPC has an application of its own, so it has an authtap of its own.
+conf_grpc() {
+  cat >"$RUN/grpc.yaml" <<Y
+version: 1
+listen: { address: 127.0.0.1:$CT_GRPC, tls: { cert: $CERTS/a.crt, key: $CERTS/a.key } }
+upstream: { servers: http://127.0.0.1:$CT_GRPC_UP, protocol: h2 }
+workers: 1
+admin: off
+sinks: []
+Y
+}
 case "${1:-}" in
-  up) conf; "$BIN" --version >"$RUN/version"
+  up) conf; conf_grpc; "$BIN" --version >"$RUN/version"
       "$BIN" run --config "$RUN/authtap.yaml" --data "$RUN/data" >>"$RUN/out.log" 2>&1 & echo $! >"$RUN/pid"
-      wait_port "$CT_HTTP"; wait_port "$CT_HTTPS" ;;
+      "$BIN" run --config "$RUN/grpc.yaml" --data "$RUN/grpc-data" >>"$RUN/grpc.log" 2>&1 & echo $! >"$RUN/kids"
+      wait_port "$CT_HTTP"; wait_port "$CT_HTTPS"; wait_port "$CT_GRPC" ;;
   reload) kill -HUP "$(head -1 "$RUN/pid")" ;;
   down) stop_pid ;;
   *) echo "usage: $0 up|down|reload" >&2; exit 2 ;;

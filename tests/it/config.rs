@@ -7,6 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use authtap::cmd::check::verdict;
+use authtap::cmd::presets;
 use authtap::cmd::test::{outcome, report};
 use authtap::config::node::{Node, Value};
 use authtap::config::problem::Problems;
@@ -257,6 +258,30 @@ fn the_reference_has_the_tables_of_the_program_and_examples_that_check() {
         let anchors = anchors.map(|h| h.replace(['`', '.'], "").replace(' ', "-"));
         assert!(anchors.into_iter().any(|anchor| anchor == link), "nothing is at #{link}");
     }
+}
+
+#[test]
+fn the_table_of_presets_is_that_of_the_program_and_its_example_checks() {
+    const MARK: &str = "<!-- The table below is made from the program: AUTHTAP_BLESS=1 cargo test --test it -->\n";
+    let path = root().join("docs/presets.md");
+    let found = read(&path);
+    let (by_hand, _) = found.split_once(MARK).expect("the mark between what is written and what is made");
+    hold_equal(&path, &format!("{by_hand}{MARK}{}", presets::markdown())).expect("up to date");
+    let block = by_hand.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    let (_, problems) = settings::check("docs/presets.md", block);
+    assert!(problems.is_empty(), "{problems}");
+}
+
+#[test]
+fn the_example_of_a_preset_holds_its_own_tests() {
+    let document = read(&root().join("docs/writing-a-preset.md"));
+    let block = document.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next()).expect("an example");
+    let (_, routes) = block.split_once("\nroutes:").expect("routes");
+    let session = block.lines().find(|line| line.starts_with("session:")).expect("a session");
+    let (config, problems) = settings::check("example.yaml", &format!("version: 1\n{session}\nroutes:{routes}"));
+    assert!(problems.is_empty(), "{problems}");
+    let report = report("example.yaml", &config.expect("no problems"), false);
+    assert_eq!((report.ran, report.failed), (3, 0), "{}", report.text);
 }
 
 /// Every place in a tree lies inside the source, on character boundaries.

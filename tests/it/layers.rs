@@ -19,13 +19,18 @@ const LEAVES: &[(&str, &[&str])] = &[
 /// What a part never imports, and what alone of it it may.
 const NEVER: &[(&str, &[&str], &[&str])] = &[
     ("proxy", &["sinks", "spool", "deliver", "pipeline", "admin", "enrich", "session", "rules", "body"], &[]),
-    ("capture", &["proxy", "sinks", "spool", "deliver", "pipeline", "admin", "enrich", "session"], &[]),
+    ("capture", &["proxy", "sinks", "spool", "deliver", "pipeline", "admin", "enrich", "session", "flow"], &[]),
     (
         "rules",
-        &["proxy", "capture", "sinks", "spool", "deliver", "pipeline", "admin", "enrich"],
+        &["proxy", "capture", "sinks", "spool", "deliver", "pipeline", "admin", "enrich", "flow"],
         &["proxy::request_id"],
     ),
-    ("session", &["proxy", "capture", "rules", "sinks", "spool", "deliver", "pipeline", "admin", "enrich"], &[]),
+    ("flow", &["proxy", "capture", "sinks", "spool", "deliver", "pipeline", "admin", "enrich", "exchange"], &[]),
+    (
+        "session",
+        &["flow", "proxy", "capture", "rules", "sinks", "spool", "deliver", "pipeline", "admin", "enrich"],
+        &[],
+    ),
     ("enrich", &["proxy", "capture", "rules", "sinks", "spool", "deliver", "pipeline", "admin", "session"], &[]),
     ("sinks", &["capture", "rules", "exchange", "proxy", "deliver", "pipeline", "admin", "enrich", "session"], &[]),
     ("spool", &["rules", "capture", "proxy", "sinks", "deliver", "pipeline", "admin", "enrich", "exchange"], &[]),

@@ -2,19 +2,28 @@
 //! real program), and clients that send exact bytes. One binary, because linking is the slow part.
 #![allow(clippy::expect_used, reason = "a failed expectation is how a test fails, in its helpers too")]
 
+mod answers;
 mod auto;
 mod capture;
 mod config;
 mod demo;
 mod docs;
+mod doors;
 mod drain;
 mod errors;
 mod examples;
 mod harness;
+mod http2_upstream;
+mod identity;
 mod layers;
 mod operation;
+mod presets;
+mod proxy_out;
 mod reload;
 mod secrets;
+mod sessions;
+mod sinks;
+mod spool;
 mod streaming;
 mod tls;
 mod told;

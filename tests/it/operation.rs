@@ -5,6 +5,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU16;
+use std::sync::atomic::Ordering::SeqCst;
 
 use serde_json::Value;
 
@@ -206,4 +209,26 @@ fn a_socket_of_the_service_manager_takes_the_place_of_listen() {
     }
     running.signal("TERM");
     assert_eq!(running.await_end().code(), Some(0));
+}
+
+#[test]
+fn while_every_address_fails_its_checks_the_process_is_not_ready_and_serves_on() {
+    let status = Arc::new(AtomicU16::new(500));
+    let said = status.clone();
+    let origin = Origin::answering(move |request| match request.target().as_str() {
+        "/up" => answer(&format!("{} Said", said.load(SeqCst)), &[], ""),
+        _ => answer("200 OK", &[], "served"),
+    });
+    let health = "{ path: /up, interval: 100ms, healthy_after: 1, unhealthy_after: 1 }";
+    let proxy = Proxy::of(&format!("upstream: {{ servers: http://{}, health: {health} }}", origin.address));
+    let ready = || get(proxy.admin, "/readyz");
+    eventually("readiness turns red", || ready().status() == 503);
+    assert!(ready().text().contains("every address fails its health checks"), "{}", ready().text());
+    assert!(get(proxy.admin, "/metrics").text().contains("authtap_upstream_down 1\n"));
+    assert_eq!(get(proxy.address, "/").text(), "served", "requests are tried anyhow");
+    status.store(204, SeqCst);
+    eventually("readiness turns green", || ready().status() == 200);
+    assert!(get(proxy.admin, "/metrics").text().contains("authtap_upstream_down 0\n"));
+    let check = origin.requests().into_iter().find(|request| request.target() == "/up").expect("a check");
+    assert!(check.field("user-agent").is_some_and(|agent| agent.ends_with("(health check)")));
 }

@@ -153,3 +153,21 @@ fn sighup_opens_the_file_of_events_anew_after_a_rename() {
     running.signal("TERM");
     assert_eq!(running.await_end().code(), Some(0));
 }
+
+#[test]
+fn a_configuration_file_that_is_gone_is_said_once_and_changes_nothing() {
+    let origin = application("app");
+    let (folder, file) = folder();
+    write(&file, &origin, "first", "/one", "sinks: []");
+    let (running, address, admin) = Running::start(folder.path(), &["--config", "routes.yaml"]);
+    let away = folder.path().join("away.yaml");
+    std::fs::rename(&file, &away).expect("renamed");
+    running.await_line("the configuration file is gone");
+    assert_eq!(ask(address, form("/one", "username=a")).text(), "app");
+    assert!(get(admin, "/metrics").text().contains("authtap_config_current 1"));
+    // The next that is said is that it changed, not again that it is gone.
+    write(&away, &origin, "second", "/two", "sinks: []");
+    std::fs::rename(&away, &file).expect("renamed");
+    let next = running.await_line("configuration file");
+    assert!(next.contains("changed"), "{next}");
+}

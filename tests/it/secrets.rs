@@ -44,6 +44,15 @@ routes:
   - id: magic
     match: { path: /magic }
     emit: user.login.success
+  - id: graphql
+    match: { path: /graphql, graphql: { field: login } }
+    actor: { login: graphql.user }
+    session: { carried: graphql.refresh }
+    emit: user.login.success
+  - id: xmlrpc
+    match: { path: /xmlrpc, xmlrpc: { method: wp.getUsersBlogs } }
+    actor: { login: xmlrpc.0 }
+    emit: user.login.success
 "#;
 
 /// What a login holds that nobody else may learn.
@@ -111,6 +120,23 @@ fn requests(s: &Secrets) -> Vec<Vec<u8>> {
         s.password
     );
     let json = serde_json::json!({"user": "alice", "password": s.password, "otp": s.code}).to_string();
+    // JSON's escapes are GraphQL's.
+    let inline = format!(
+        "mutation {{ login(user: \"alice\", password: {}, refresh: \"{}\") {{ token }} }}",
+        serde_json::Value::from(s.password.as_str()),
+        s.token
+    );
+    let inline = serde_json::json!({"query": inline}).to_string();
+    let variables = serde_json::json!({
+        "query": "mutation($u: String, $p: String) { login(user: $u, password: $p) { token } }",
+        "variables": {"u": "alice", "p": s.password},
+    });
+    let xml = format!(
+        "<methodCall><methodName>wp.getUsersBlogs</methodName><params><param><value>alice</value></param>\
+         <param><value>{}</value></param></params></methodCall>",
+        s.password.replace('&', "&amp;").replace('<', "&lt;")
+    );
+    let json_type = format!("{answers}Content-Type: application/json\r\n");
     let answered = serde_json::json!({"token": jwt, "refresh": s.token, "echo": s.code}).to_string();
     let basic = STANDARD.encode(format!("alice:{}", s.password));
     let asking =
@@ -126,6 +152,9 @@ fn requests(s: &Secrets) -> Vec<Vec<u8>> {
         asking(&format!("GET /reset/alice/{}", s.token), ""),
         asking(&format!("GET /reset/alice/{}?key={}", s.code, s.token), ""),
         asking(&format!("GET /magic?token={}&code={}&password={password}", s.token, s.code), ""),
+        post("/graphql", &json_type, inline),
+        post("/graphql", &json_type, variables.to_string()),
+        post("/xmlrpc", &format!("{answers}Content-Type: text/xml\r\n"), xml),
     ]
 }
 
@@ -208,10 +237,14 @@ fn the_visit_above_is_seen_for_what_it_is() {
             ("reset", "success"),
             ("reset", "success"),
             ("magic", "success"),
+            ("graphql", "success"),
+            ("graphql", "success"),
+            ("xmlrpc", "success"),
         ]
     );
-    let names: Vec<&str> = events.iter().map(|e| at(e, "/actor/login")).take(5).collect();
-    assert_eq!(names, ["alice"; 5]);
+    let names: Vec<&str> = events.iter().map(|e| at(e, "/actor/login")).collect();
+    assert_eq!(names[..5], ["alice"; 5]);
+    assert_eq!(names[10..], ["alice"; 3]);
     assert_eq!(at(&events[5], "/actor/id"), "usr_1");
     assert_eq!(at(&events[7], "/metadata/request/path"), "/reset/alice/***");
     assert_eq!(at(&events[9], "/metadata/request/path"), "/magic");
@@ -235,6 +268,9 @@ fn a_route_that_would_extract_a_secret_is_refused() {
         "response.cookie.sessionid",
         "response.header.set-cookie",
         "form.otp",
+        "graphql.password",
+        "graphql:/data/token",
+        "response.graphql:/access_token",
     ] {
         let yaml = format!(
             "version: 1\nroutes:\n  - id: a\n    match: {{ path: /a }}\n    actor: {{ login: \"{source}\" }}\n    emit: user.login.success\n"

@@ -83,7 +83,9 @@ fn two_seconds_after_its_start_the_program_serves() {
     let began = Instant::now();
     let upstream = format!("http://{}", origin.address);
     let config = concat!(env!("CARGO_MANIFEST_DIR"), "/routes.yaml");
-    let (_running, address, admin) = Running::start(folder.path(), &["--config", config, "--upstream", &upstream]);
+    // What it remembers stays out of the folder of the sources.
+    let arguments = ["--config", config, "--upstream", &upstream, "--data", "data"];
+    let (_running, address, admin) = Running::start(folder.path(), &arguments);
     assert_eq!(get(admin, "/readyz").status(), 200);
     assert_eq!(get(address, "/").status(), 200);
     assert!(began.elapsed() < Duration::from_secs(2), "it took {:?}", began.elapsed());

@@ -117,6 +117,20 @@ fn an_https_application_is_verified_by_name_and_serves_over_kept_connections() {
 }
 
 #[test]
+fn a_new_authority_is_believed_as_soon_as_its_file_changes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (authority, other) = (Authority::new("one"), Authority::new("two"));
+    let ca = write(folder.path(), "ca.pem", &other.0.pem());
+    let application = secured(&authority, "app.example.test", None);
+    let upstream = format!("upstream: https://{application}\nupstream_tls: {{ ca: {ca}, sni: app.example.test }}");
+    write(folder.path(), "routes.yaml", &format!("version: 1\nworkers: 1\nsinks: []\n{upstream}\n"));
+    let proxy = Proxy::with_file(folder.path().join("routes.yaml"));
+    assert_eq!(get(proxy.address, "/").status(), 502);
+    write(folder.path(), "ca.pem", &authority.0.pem());
+    eventually("the new authority is believed", || get(proxy.address, "/").status() == 200);
+}
+
+#[test]
 fn a_certificate_for_another_name_or_of_another_authority_is_a_502() {
     let folder = tempfile::tempdir().expect("a folder");
     let (authority, other) = (Authority::new("one"), Authority::new("two"));

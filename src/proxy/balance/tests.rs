@@ -10,6 +10,11 @@ fn checked(yaml: &str) -> (Option<Upstreams>, Problems) {
     (Upstreams::check(&node, &mut problems), problems)
 }
 
+/// The usual numbers of checks.
+fn usual() -> Health {
+    checked("{ servers: [http://a:1], health: { path: / } }").0.and_then(|u| u.health).expect("good")
+}
+
 fn chosen(balancer: &Balancer, turn: &Turn, now_ms: u64, times: usize) -> Vec<usize> {
     (0..times).map(|_| balancer.choose(turn, NONE, now_ms).expect("one")).collect()
 }
@@ -32,7 +37,11 @@ fn one_address_a_list_and_the_long_form_are_read() {
     }
     let health = checked("{ servers: [http://a:1], health: { path: /up, interval: 1s } }").0.and_then(|u| u.health);
     let (interval, timeout) = (Duration::from_secs(1), Duration::from_secs(2));
-    assert_eq!(health, Some(Health { path: "/up".into(), interval, timeout }));
+    assert_eq!(health, Some(Health { path: "/up".into(), interval, timeout, healthy_after: 2, unhealthy_after: 3 }));
+    let long = "{ servers: [http://a:1], protocol: h2, proxy_protocol: v2, health: { path: /, healthy_after: 1, unhealthy_after: 5 } }";
+    let long = checked(long).0.expect("good");
+    assert_eq!((long.protocol, long.proxy_protocol), (Protocol::Http2, Some(proxy_protocol::Version::V2)));
+    assert!(long.health.is_some_and(|h| (h.healthy_after, h.unhealthy_after) == (1, 5)));
 }
 
 #[test]
@@ -46,7 +55,10 @@ fn what_is_no_address_or_no_check_is_an_error() {
         "{ health: { path: / } }",
         "{ servers: [http://a:1], health: { path: up } }",
         "{ servers: [http://a:1], health: { path: /up, interval: 0 } }",
+        "{ servers: [http://a:1], health: { path: /up, healthy_after: 0 } }",
         "{ servers: [http://a:1], healthy: {} }",
+        "{ servers: [http://a:1], protocol: h3 }",
+        "{ servers: [http://a:1], proxy_protocol: v3 }",
         &many,
     ] {
         assert!(checked(wrong).1.has_errors(), "{wrong}");
@@ -121,9 +133,11 @@ fn if_all_are_out_all_are_tried_and_the_first_success_ends_it() {
 #[test]
 fn health_falls_after_three_bad_checks_and_rises_after_two_good_ones() {
     let balancer = Balancer::new(2);
-    let say = |words: &[bool]| words.iter().map(|good| balancer.checked(0, *good)).collect::<Vec<_>>();
+    let health = usual();
+    let say = |words: &[bool]| words.iter().map(|good| balancer.checked(0, *good, &health)).collect::<Vec<_>>();
     assert_eq!(say(&[false, false, true, false, false]), [None; 5]);
     assert_eq!(say(&[false]), [Some(false)]);
+    assert_eq!(balancer.down(), 1);
     assert_eq!(chosen(&balancer, &Turn::default(), 0, 2), [1, 1]);
     // A request that succeeds does not overrule the checks.
     balancer.succeeded(0);
@@ -222,7 +236,7 @@ proptest! {
                     model[at].back();
                 }
                 Step::Checked(at, good) => {
-                    balancer.checked(at, good);
+                    balancer.checked(at, good, &usual());
                     model[at].checked(good);
                 }
             }
@@ -246,7 +260,7 @@ proptest! {
         for _ in 0..FAILURES {
             balancer.failed(at, now);
         }
-        balancer.checked(at, good);
+        balancer.checked(at, good, &usual());
         let chosen = balancer.choose(&Turn::starting_at(at), Tried(tried), now);
         if let Some(chosen) = chosen {
             prop_assert!(chosen < balancer.len() && tried & bit(chosen) == 0);

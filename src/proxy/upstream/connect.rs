@@ -1,88 +1,184 @@
-//! One connection to the application: TCP or a Unix socket, TLS if it is asked for, then HTTP/1.1.
+//! One connection to the application: TCP or a Unix socket, the PROXY header and TLS if they are
+//! asked for, then HTTP/1.1 or HTTP/2.
 //!
-//! It must never speak to an `https:` address without TLS, nor go on after a handshake that failed.
-//! A name is resolved at each connection, so that a change of address is followed.
+//! It must never speak to an `https:` address without TLS, nor go on after a handshake that failed,
+//! nor speak a protocol that was not agreed on. A name is resolved at each connection, so that a
+//! change of address is followed.
 
+use std::cell::Cell;
+use std::rc::Rc;
+use std::task::Waker;
 use std::time::Duration;
 
-use hyper::client::conn::http1::{self, SendRequest};
-use hyper_util::rt::TokioIo;
+use hyper::client::conn::{http1, http2};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
-use tokio_rustls::client::TlsStream;
 
-use super::{Address, Timeouts};
+use super::wire::Wire;
+use super::{Address, Protocol, Timeouts, Upstream};
 use crate::proxy::body::RequestBody;
 use crate::proxy::error::ProxyError;
+use crate::proxy::executor::OnThisThread;
 use crate::tls::HandshakeError;
 use crate::tls::client::ClientTls;
 
 /// How long `check --connect` listens for a refusal of its certificate.
 const REFUSAL: Duration = Duration::from_millis(300);
+/// The most requests at once on one HTTP/2 connection, if the application allows as many.
+pub(super) const MAX_STREAMS: usize = 100;
+/// How much of one answer may wait here for a slow client, in bytes.
+const STREAM_WINDOW: u32 = 128 << 10;
+/// Room for all streams at once: clients that do not read must not hold up the others.
+const CONNECTION_WINDOW: u32 = STREAM_WINDOW * 128;
+/// The longest head of an answer over HTTP/2, in bytes as RFC 9113 section 6.5.2 counts them.
+const MAX_HEADER_LIST: u32 = 128 << 10;
+/// How much of one request's body may wait here for the application, in bytes.
+const MAX_SEND_BUFFER: usize = 256 << 10;
+/// How many streams that were given up are remembered, so that what still comes for them is
+/// no error.
+const REMEMBERED_RESETS: usize = 256;
+/// How often an application that is silent while requests wait is asked whether it is there. Servers
+/// of gRPC end a connection that asks more often than every five minutes ("too many pings").
+const PING_EVERY: Duration = Duration::from_secs(330);
+/// How long it may take to say so.
+const PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Connects; the request that uses the connection learns of what goes wrong with it.
-///
-/// # Errors
-/// [`ProxyError::Connect`] if there is no connection or no handshake, [`ProxyError::UpstreamTimeout`]
-/// if both together take longer than `timeouts.connect`.
-pub(super) async fn connect(
-    address: &Address,
-    tls: Option<&ClientTls>,
-    timeouts: &Timeouts,
-) -> Result<SendRequest<RequestBody>, ProxyError> {
-    let connecting = async {
-        match address {
-            Address::Tcp(host, port) => speak(tcp(host, *port).await?).await,
-            Address::Tls(host, port) => speak(secured(host, *port, tls, timeouts).await?).await,
-            Address::Unix(path) => speak(UnixStream::connect(path).await.map_err(refused)?).await,
-        }
-    };
-    tokio::time::timeout(timeouts.connect, connecting).await.unwrap_or(Err(ProxyError::UpstreamTimeout))
+/// A new connection, ready for requests.
+pub(super) enum Opened {
+    /// For one request after the other.
+    Http1(http1::SendRequest<RequestBody>),
+    /// For many at once.
+    Http2(Multi),
 }
 
-/// Tries to connect, and to agree on TLS where that is spoken, for `check --connect`.
+/// The sending side of an HTTP/2 connection.
+pub(super) struct Multi {
+    pub(super) sender: http2::SendRequest<RequestBody>,
+    pub(super) allowed: Rc<Allowed>,
+}
+
+/// How many streams the application allows at once (SETTINGS_MAX_CONCURRENT_STREAMS), as far as it
+/// is known.
+pub(super) struct Allowed {
+    streams: Cell<usize>,
+    /// Of the connection's task, which alone can find out.
+    task: Cell<Option<Waker>>,
+}
+
+impl Allowed {
+    pub(super) fn streams(&self) -> usize {
+        self.streams.get()
+    }
+
+    /// Lets the connection's task look again; what the application says does not wake it.
+    pub(super) fn look_again(&self) {
+        if let Some(task) = self.task.take() {
+            task.wake();
+        }
+    }
+}
+
+/// How to connect.
+#[derive(Clone, Copy)]
+pub(super) struct Dial<'a> {
+    pub(super) address: &'a Address,
+    pub(super) tls: Option<&'a ClientTls>,
+    pub(super) protocol: Protocol,
+    /// What goes before everything else: a PROXY header, or nothing.
+    pub(super) first: &'a [u8],
+    pub(super) within: Duration,
+}
+
+impl Dial<'_> {
+    /// Connects up to where HTTP begins; true if that is HTTP/2.
+    ///
+    /// # Errors
+    /// [`ProxyError::Connect`] if there is no connection or no agreement, [`ProxyError::UpstreamTimeout`]
+    /// if it takes longer than `within`.
+    pub(super) async fn dial(self) -> Result<(Wire, bool), ProxyError> {
+        let dialling = async {
+            match self.address {
+                Address::Tcp(host, port) => Ok((Wire::Tcp(self.tcp(host, *port).await?), self.by_knowledge())),
+                Address::Tls(host, port) => {
+                    let Some(tls) = self.tls else {
+                        return Err(ProxyError::Connect("TLS to the application was not set up".into()));
+                    };
+                    let stream = self.tcp(host, *port).await?;
+                    let connected = tls.connect(stream, host, self.alpn(), self.within).await;
+                    let stream = connected.map_err(|error| match error {
+                        HandshakeError::TimedOut(_) => ProxyError::UpstreamTimeout,
+                        error => ProxyError::Connect(error.into()),
+                    })?;
+                    let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                    if self.protocol == Protocol::Http2 && !h2 {
+                        let why = "it does not agree to HTTP/2 in TLS: write `protocol: auto` or `http1`";
+                        return Err(ProxyError::Connect(why.into()));
+                    }
+                    Ok((Wire::Tls(Box::new(stream)), h2))
+                }
+                Address::Unix(path) => {
+                    let mut stream = UnixStream::connect(path).await.map_err(refused)?;
+                    stream.write_all(self.first).await.map_err(refused)?;
+                    Ok((Wire::Unix(stream), self.by_knowledge()))
+                }
+            }
+        };
+        tokio::time::timeout(self.within, dialling).await.unwrap_or(Err(ProxyError::UpstreamTimeout))
+    }
+
+    /// Connects; the request that uses the connection learns of what goes wrong with it. To be
+    /// called inside a `LocalSet`.
+    ///
+    /// # Errors
+    /// As [`Dial::dial`].
+    pub(super) async fn open(self) -> Result<Opened, ProxyError> {
+        match self.dial().await? {
+            (wire, false) => speak_http1(wire).await.map(Opened::Http1),
+            (wire, true) => speak_http2(wire).await.map(Opened::Http2),
+        }
+    }
+
+    /// Without TLS nothing is agreed on: HTTP/2 only if it is known (RFC 9113 section 3.3).
+    fn by_knowledge(&self) -> bool {
+        self.protocol == Protocol::Http2
+    }
+
+    fn alpn(&self) -> &'static [&'static str] {
+        match self.protocol {
+            Protocol::Http1 => &["http/1.1"],
+            Protocol::Http2 => &["h2"],
+            Protocol::Auto => &["h2", "http/1.1"],
+        }
+    }
+
+    async fn tcp(&self, host: &str, port: u16) -> Result<TcpStream, ProxyError> {
+        let mut stream = TcpStream::connect((host, port)).await.map_err(refused)?;
+        // Small writes go out at once; failure to set it costs only latency.
+        let _ = stream.set_nodelay(true);
+        stream.write_all(self.first).await.map_err(refused)?;
+        Ok(stream)
+    }
+}
+
+/// Tries to connect to an address of `upstream`, and to agree on TLS where that is spoken, for
+/// `check --connect`.
 ///
 /// # Errors
 /// [`ProxyError::Connect`] with its source, or [`ProxyError::UpstreamTimeout`].
-pub async fn probe(address: &Address, tls: Option<&ClientTls>, timeouts: &Timeouts) -> Result<(), ProxyError> {
-    let connecting = async {
-        match address {
-            Address::Tcp(host, port) => tcp(host, *port).await.map(drop),
-            Address::Tls(host, port) => {
-                let mut stream = secured(host, *port, tls, timeouts).await?;
-                rejected(&mut stream).await
-            }
-            Address::Unix(path) => UnixStream::connect(path).await.map(drop).map_err(refused),
-        }
-    };
-    tokio::time::timeout(timeouts.connect, connecting).await.unwrap_or(Err(ProxyError::UpstreamTimeout))
-}
-
-async fn tcp(host: &str, port: u16) -> Result<TcpStream, ProxyError> {
-    let stream = TcpStream::connect((host, port)).await.map_err(refused)?;
-    // Small writes go out at once; failure to set it costs only latency.
-    let _ = stream.set_nodelay(true);
-    Ok(stream)
-}
-
-async fn secured(
-    host: &str,
-    port: u16,
-    tls: Option<&ClientTls>,
-    timeouts: &Timeouts,
-) -> Result<TlsStream<TcpStream>, ProxyError> {
-    let Some(tls) = tls else { return Err(ProxyError::Connect("TLS to the application was not set up".into())) };
-    let stream = tcp(host, port).await?;
-    tls.connect(stream, host, timeouts.connect).await.map_err(|error| match error {
-        HandshakeError::TimedOut(_) => ProxyError::UpstreamTimeout,
-        error => ProxyError::Connect(error.into()),
-    })
+pub async fn probe(upstream: &Upstream, address: &Address, timeouts: &Timeouts) -> Result<(), ProxyError> {
+    let first = upstream.proxy_protocol.map(|version| version.encode_local()).unwrap_or_default();
+    let (tls, protocol) = (upstream.tls(), upstream.protocol.towards(address));
+    match (Dial { address, tls, protocol, first: &first, within: timeouts.connect }).dial().await? {
+        (wire @ Wire::Tls(_), _) => rejected(wire).await,
+        _ => Ok(()),
+    }
 }
 
 /// In TLS 1.3 the client is done before the server has looked at the client's certificate (RFC 8446
 /// section 2): a refusal of it is the first that comes back. A server that takes it says nothing
 /// before a request, so that a short silence is a yes.
-async fn rejected(stream: &mut TlsStream<TcpStream>) -> Result<(), ProxyError> {
-    use tokio::io::AsyncReadExt;
+async fn rejected(mut stream: Wire) -> Result<(), ProxyError> {
     let read = tokio::time::timeout(REFUSAL, stream.read(&mut [0; 1])).await;
     match read {
         Ok(Err(error)) => Err(ProxyError::Connect(HandshakeError::Failed(error).into())),
@@ -94,14 +190,11 @@ fn refused(error: std::io::Error) -> ProxyError {
     ProxyError::Connect(error.into())
 }
 
-async fn speak<S>(stream: S) -> Result<SendRequest<RequestBody>, ProxyError>
-where
-    S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
-{
+async fn speak_http1(wire: Wire) -> Result<http1::SendRequest<RequestBody>, ProxyError> {
     let (sender, connection) = http1::Builder::new()
         .preserve_header_case(true)
         .max_headers(256)
-        .handshake(TokioIo::new(stream))
+        .handshake(TokioIo::new(wire))
         .await
         .map_err(|error| ProxyError::Connect(error.into()))?;
     // The task ends with the connection; what went wrong reaches the request that uses it.
@@ -109,4 +202,29 @@ where
         let _ = connection.with_upgrades().await;
     });
     Ok(sender)
+}
+
+async fn speak_http2(wire: Wire) -> Result<Multi, ProxyError> {
+    let (sender, mut connection) = http2::Builder::new(OnThisThread)
+        .timer(TokioTimer::new())
+        .initial_max_send_streams(MAX_STREAMS)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_header_list_size(MAX_HEADER_LIST)
+        .max_send_buf_size(MAX_SEND_BUFFER)
+        .max_concurrent_reset_streams(REMEMBERED_RESETS)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_TIMEOUT)
+        .handshake(TokioIo::new(wire))
+        .await
+        .map_err(|error| ProxyError::Connect(error.into()))?;
+    let allowed = Rc::new(Allowed { streams: Cell::new(MAX_STREAMS), task: Cell::new(None) });
+    let told = allowed.clone();
+    tokio::task::spawn_local(std::future::poll_fn(move |cx| {
+        let polled = std::pin::Pin::new(&mut connection).poll(cx);
+        told.streams.set(connection.current_max_send_streams());
+        told.task.set(Some(cx.waker().clone()));
+        polled.map(drop)
+    }));
+    Ok(Multi { sender, allowed })
 }

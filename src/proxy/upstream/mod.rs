@@ -1,12 +1,16 @@
 //! The application: its addresses, connections to them, and one request's way there.
 //!
 //! [`address`] reads where it listens, [`connect`] makes one connection, [`pool`] keeps those of a
-//! traffic thread and sends requests. What all threads share is here: [`Upstream`], which never
+//! traffic thread and sends requests, [`translate`] turns them into those of HTTP/2 and back,
+//! [`health`] asks each address how it is. What all threads share is here: [`Upstream`], which never
 //! changes; a reload makes a new one.
 
 pub mod address;
 pub mod connect;
+pub mod health;
 pub mod pool;
+pub mod translate;
+mod wire;
 
 use std::fmt;
 use std::path::Path;
@@ -17,9 +21,10 @@ use tokio::time::Instant;
 
 pub use address::{Address, AddressError};
 pub use connect::probe;
-pub use pool::{Lease, Pool};
+pub use pool::{Client, Lease, Pool};
 
-use super::balance::Balancer;
+use super::balance::{Balancer, Health, Upstreams};
+use super::proxy_protocol;
 use crate::config::node::Node;
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
@@ -94,6 +99,48 @@ impl Timeouts {
     }
 }
 
+/// What is spoken with the application.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2, agreed on by ALPN in TLS, by prior knowledge without (RFC 9113 sections 3.2 and 3.3).
+    Http2,
+    /// What an `https:` address chooses in TLS; HTTP/1.1 without TLS.
+    Auto,
+}
+
+impl Protocol {
+    /// How they are written.
+    pub(crate) const NAMES: &[&str] = &["http1", "h2", "auto"];
+
+    /// Checks `protocol:`.
+    pub(crate) fn check(node: &Node, problems: &mut Problems) -> Option<Protocol> {
+        Some(match node.one_of(Protocol::NAMES, problems)? {
+            "h2" => Protocol::Http2,
+            "auto" => Protocol::Auto,
+            _ => Protocol::Http1,
+        })
+    }
+
+    /// As it is written.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Protocol::Http1 => "http1",
+            Protocol::Http2 => "h2",
+            Protocol::Auto => "auto",
+        }
+    }
+
+    /// What is left to find out at an address: without TLS there is nothing to agree on.
+    fn towards(self, address: &Address) -> Protocol {
+        match (self, address) {
+            (Protocol::Auto, Address::Tcp(..) | Address::Unix(_)) => Protocol::Http1,
+            (protocol, _) => protocol,
+        }
+    }
+}
+
 /// The application, for all traffic threads: where it listens, how it is spoken to, and which of
 /// its addresses are in.
 #[derive(Debug)]
@@ -101,6 +148,9 @@ pub struct Upstream {
     servers: Box<[Address]>,
     /// There if one of the addresses needs it.
     tls: Option<ClientTls>,
+    protocol: Protocol,
+    proxy_protocol: Option<proxy_protocol::Version>,
+    health: Option<Health>,
     balancer: Balancer,
     since: Instant,
 }
@@ -111,7 +161,8 @@ impl Upstream {
     ///
     /// # Errors
     /// A certificate or key cannot be used, or the system has no authorities to verify with.
-    pub fn build(servers: Vec<Address>, plan: Option<&ClientPlan>, base: &Path) -> Result<Upstream, TlsError> {
+    pub fn build(upstreams: Upstreams, plan: Option<&ClientPlan>, base: &Path) -> Result<Upstream, TlsError> {
+        let Upstreams { servers, protocol, proxy_protocol, health } = upstreams;
         let secured = servers.iter().any(|server| matches!(server, Address::Tls(..)));
         let tls = match plan {
             _ if !secured => None,
@@ -122,7 +173,20 @@ impl Upstream {
             tracing::warn!("{warning}");
         }
         let balancer = Balancer::new(servers.len());
-        Ok(Upstream { servers: servers.into(), tls, balancer, since: Instant::now() })
+        let servers = servers.into();
+        Ok(Upstream { servers, tls, protocol, proxy_protocol, health, balancer, since: Instant::now() })
+    }
+
+    /// Takes over what is known of the addresses that were there before: a reload makes no address
+    /// better than it is.
+    pub fn inherit(&mut self, before: &Upstream) {
+        // Ejections are counted in time since then.
+        self.since = before.since;
+        for (at, server) in self.servers.iter().enumerate() {
+            if let Some(other) = before.servers.iter().position(|other| other == server) {
+                self.balancer.inherit(at, &before.balancer, other, self.health.is_some());
+            }
+        }
     }
 
     /// Its addresses, in the order of the file.
@@ -135,6 +199,11 @@ impl Upstream {
         self.tls.as_ref()
     }
 
+    /// True if connections to it begin with a PROXY header, and so belong to one client.
+    pub fn tells_client(&self) -> bool {
+        self.proxy_protocol.is_some()
+    }
+
     /// What `Host` says where the client sent none: the first address.
     pub fn host_header(&self) -> HeaderValue {
         self.servers.first().map_or(HeaderValue::from_static("localhost"), Address::host_header)
@@ -143,7 +212,8 @@ impl Upstream {
     /// True if connections to `other` may serve for this one. With TLS they may not: the certificates
     /// may be others behind the same names.
     fn same_connections(&self, other: &Upstream) -> bool {
-        self.servers == other.servers && self.tls.is_none() && other.tls.is_none()
+        let how = |upstream: &Upstream| (upstream.protocol, upstream.proxy_protocol);
+        self.servers == other.servers && how(self) == how(other) && self.tls.is_none() && other.tls.is_none()
     }
 
     /// The time as the balancer counts it: milliseconds since this was built.

@@ -294,7 +294,7 @@ fn plan(yaml: &str) -> (Option<Box<dyn SinkPlan>>, String) {
 }
 
 fn cx(base: &Path) -> BuildCx {
-    BuildCx { base: base.to_owned(), colour: false }
+    BuildCx::new(base.to_owned(), false)
 }
 
 #[tokio::test]

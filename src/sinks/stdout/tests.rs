@@ -3,7 +3,6 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use super::*;
-use crate::config::node::Node;
 use crate::spool::sample::stored;
 
 /// A stream that can be made to fail, and counts flushes.
@@ -116,11 +115,18 @@ async fn a_paused_terminal_keeps_nobody_else_waiting() {
 }
 
 #[test]
-fn the_format_is_one_of_three_words() {
-    for (yaml, good) in [("{}", true), ("{format: json}", true), ("{format: pretty}", true), ("{format: xml}", false)] {
-        let mut problems = Problems::new("routes.yaml", yaml);
-        let node = Node::parse(yaml, &mut problems).unwrap();
-        let map = node.map(FIELDS, &mut problems).unwrap();
-        assert_eq!((check(&map, &mut problems).is_some(), !problems.has_errors()), (good, good), "{yaml}");
+fn a_format_is_a_word_of_its_own_or_any_other() {
+    use crate::sinks::http::receiver::{problems, spec};
+    for (yaml, format, plain) in [
+        ("{ type: stdout }", "auto", true),
+        ("{ type: stdout, format: pretty }", "pretty", true),
+        ("{ type: stdout, format: json }", "json", true),
+        ("{ type: stdout, format: cef }", "cef", false),
+        ("{ type: stdout, format: { type: ocsf, version: 1.3.0 } }", "ocsf", false),
+    ] {
+        let shape = spec(yaml).shape;
+        assert_eq!((shape.media().format, shape.is_plain()), (format, plain), "{yaml}");
     }
+    let told = problems("{ type: stdout, format: prety }");
+    assert!(told.contains("did you mean `pretty`?"), "{told}");
 }

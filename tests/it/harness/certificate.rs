@@ -25,6 +25,11 @@ impl Authority {
         roots
     }
 
+    /// Writes its own certificate, for others to believe.
+    pub fn write_itself(&self, folder: &Path, name: &str) {
+        std::fs::write(folder.join(name), self.0.pem()).expect("written");
+    }
+
     /// A certificate for these names or addresses as `NAME.pem` and `NAME.key`, replaced in one step
     /// each if they are there.
     pub fn write(&self, folder: &Path, name: &str, names: &[&str]) -> CertificateDer<'static> {

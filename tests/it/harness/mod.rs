@@ -4,6 +4,7 @@
 pub mod binary;
 pub mod certificate;
 pub mod client;
+pub mod h2;
 pub mod message;
 pub mod origin;
 pub mod proxy;

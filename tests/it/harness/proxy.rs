@@ -3,7 +3,7 @@
 //! notification. Must never outlive its test: dropping it stops it.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
 use std::thread::JoinHandle;
@@ -26,6 +26,7 @@ pub struct Proxy {
     pub spool: Arc<dyn Spool>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    _data: tempfile::TempDir,
 }
 
 impl Proxy {
@@ -48,6 +49,13 @@ impl Proxy {
         Proxy::start(config.unwrap_or_else(|| panic!("{problems}")), None, false)
     }
 
+    /// The same, keeping what it remembers in this folder.
+    pub fn keeping(upstream: SocketAddr, yaml: &str, data: &Path) -> Proxy {
+        let yaml = format!("version: 1\nupstream: http://{upstream}\nworkers: 1\nsinks: []\n{yaml}");
+        let (config, problems) = settings::check("test.yaml", &yaml);
+        Proxy::start_with(config.unwrap_or_else(|| panic!("{problems}")), None, true, Some(data.to_owned()))
+    }
+
     /// With a file that is watched.
     pub fn with_file(file: PathBuf) -> Proxy {
         let (config, _) = app::load(&file).unwrap_or_else(|e| panic!("{e}"));
@@ -55,9 +63,18 @@ impl Proxy {
     }
 
     fn start(config: settings::Config, file: Option<PathBuf>, plain: bool) -> Proxy {
+        Proxy::start_with(config, file, plain, None)
+    }
+
+    fn start_with(config: settings::Config, file: Option<PathBuf>, plain: bool, data: Option<PathBuf>) -> Proxy {
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
-        let overrides =
-            Overrides { listen: plain.then(|| free.into()), admin: Some(Some(free)), ..Overrides::default() };
+        let folder = tempfile::tempdir().expect("a folder");
+        let overrides = Overrides {
+            listen: plain.then(|| free.into()),
+            admin: Some(Some(free)),
+            data: Some(data.unwrap_or_else(|| folder.path().join("data"))),
+            ..Overrides::default()
+        };
         let (started, bound) = sync_channel(1);
         let (stop, stopped) = oneshot::channel();
         let thread = std::thread::spawn(move || {
@@ -74,7 +91,7 @@ impl Proxy {
             runtime.block_on(running).unwrap_or_else(|e| panic!("{e}"));
         });
         let (address, admin, spool) = bound.recv().expect("authtap starts");
-        Proxy { address, admin, spool, stop: Some(stop), thread: Some(thread) }
+        Proxy { address, admin, spool, stop: Some(stop), thread: Some(thread), _data: folder }
     }
 
     /// The first events, as soon as there are `count`.

@@ -9,7 +9,7 @@ use tokio::net::UnixListener;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 
 use super::*;
-use crate::proxy::balance::{FAILURES, FIRST_OUT_MS};
+use crate::proxy::balance::{FAILURES, FIRST_OUT_MS, Upstreams};
 use crate::proxy::upstream::Address;
 
 fn socket(folder: &TempDir, name: &str) -> std::path::PathBuf {
@@ -38,8 +38,8 @@ fn application(path: &Path, answer: Option<&'static str>) -> JoinHandle<()> {
 }
 
 fn upstream(folder: &TempDir, names: &[&str]) -> Arc<Upstream> {
-    let servers = names.iter().map(|name| Address::Unix(socket(folder, name))).collect();
-    Arc::new(Upstream::build(servers, None, folder.path()).unwrap())
+    let servers: Vec<_> = names.iter().map(|name| Address::Unix(socket(folder, name))).collect();
+    Arc::new(Upstream::build(Upstreams::from(servers), None, folder.path()).unwrap())
 }
 
 fn pool(upstream: Arc<Upstream>) -> (Rc<Pool>, Arc<Traffic>) {
@@ -55,13 +55,13 @@ fn request(method: Method) -> Request<RequestBody> {
 
 /// Who answered; the connection goes back.
 async fn ask(pool: &Rc<Pool>, method: Method) -> Result<String, ProxyError> {
-    let (response, lease) = pool.send(request(method), &Timeouts::default()).await?;
+    let (response, lease) = pool.send(request(method), None, &Timeouts::default()).await?;
     lease.give_back();
     Ok(response.headers()["server"].to_str().unwrap().to_owned())
 }
 
 fn idle(pool: &Pool) -> Vec<usize> {
-    pool.idle.borrow().iter().map(Vec::len).collect()
+    pool.stations.borrow().iter().map(|station| station.idle.len()).collect()
 }
 
 #[tokio::test]
@@ -127,17 +127,38 @@ async fn a_connection_in_use_at_a_reload_is_not_used_again_for_another_applicati
         let _a = application(&socket(&folder, "a"), Some("a"));
         let _b = application(&socket(&folder, "b"), Some("b"));
         let (pool, _) = pool(upstream(&folder, &["a"]));
-        let (_, kept) = pool.send(request(Method::GET), &Timeouts::default()).await.unwrap();
+        let (_, kept) = pool.send(request(Method::GET), None, &Timeouts::default()).await.unwrap();
         // The same address once more: its connections go on.
         pool.point_at(&upstream(&folder, &["a"]));
         kept.give_back();
         assert_eq!(idle(&pool), [1]);
 
-        let (_, stale) = pool.send(request(Method::GET), &Timeouts::default()).await.unwrap();
+        let (_, stale) = pool.send(request(Method::GET), None, &Timeouts::default()).await.unwrap();
         pool.point_at(&upstream(&folder, &["b"]));
         stale.give_back();
         assert_eq!(idle(&pool), [0]);
         assert_eq!(ask(&pool, Method::GET).await.unwrap(), "b");
     };
     LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_time_for_an_answer_runs_from_the_last_piece_of_the_request() {
+    let allowed = Duration::from_secs(60);
+    let body = Watch::default();
+    let began = tokio::time::Instant::now();
+    let uploading = async {
+        for _ in 0..10 {
+            tokio::time::sleep(allowed * 9 / 10).await;
+            body.moves();
+        }
+        std::future::pending::<()>().await;
+    };
+    assert_eq!(within(allowed, Some(&body), uploading).await, None);
+    assert_eq!(began.elapsed().as_secs(), 60 * 9 + 60);
+    for silent in [None, Some(&Watch::default())] {
+        let began = tokio::time::Instant::now();
+        assert_eq!(within(allowed, silent, std::future::pending::<()>()).await, None);
+        assert_eq!(began.elapsed().as_secs(), 60);
+    }
 }

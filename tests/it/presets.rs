@@ -1,0 +1,98 @@
+//! Presets in a running proxy: they decide like routes of the file, and one that is not in use is
+//! proposed when the application shows itself.
+
+use authtap::event::notice::SUGGESTED;
+
+use crate::harness::{Client, Origin, PATIENCE, Proxy, answer, at, form, post};
+
+/// A blog that knows one password, and sets its test cookie on every page.
+fn blog() -> Origin {
+    Origin::answering(|request| {
+        let test = "Set-Cookie: wordpress_test_cookie=x; path=/";
+        if request.text().contains("pwd=right") {
+            let signed_in = "Set-Cookie: wordpress_logged_in_0a=alice%7C1%7Cx%7Cy; path=/; HttpOnly";
+            answer("302 Found", &["Location: /blog/wp-admin/", test, signed_in], "")
+        } else {
+            answer("200 OK", &["Content-Type: text/html", test], "<div id=\"login_error\">")
+        }
+    })
+}
+
+#[test]
+fn a_preset_decides_where_its_application_is_mounted_and_is_named_by_the_event() {
+    let origin = blog();
+    let proxy = Proxy::before(origin.address, "presets: [{ name: wordpress, base: /blog }]");
+    let mut client = Client::connect(proxy.address);
+    client.send(form("/blog/wp-login.php", "log=alice%40example.test&pwd=right")).answer("POST");
+    client.send(form("/blog/wp-login.php", "log=bob&pwd=wrong")).answer("POST");
+    // Another application's, beside it.
+    client.send(form("/wp-login.php", "log=bob&pwd=wrong")).answer("POST");
+    let events = proxy.stop();
+    let said: Vec<_> = events.iter().map(|e| (at(e, "/event_type"), at(e, "/actor/login"))).collect();
+    assert_eq!(said, [("user.login.success", "alice@example.test"), ("user.login.failed", "bob")]);
+    assert_eq!(at(&events[0], "/actor/id"), "alice");
+    assert_eq!(at(&events[0], "/source/route"), "wordpress.login");
+    assert_eq!(at(&events[0], "/source/preset"), "wordpress");
+    assert_eq!(at(&events[0], "/source/mode"), "preset");
+}
+
+#[test]
+fn what_is_changed_in_a_form_is_told_against_the_page_as_it_was_served() {
+    let page = "<form method=post><input type=hidden name=user_id value=4><select name=role><option value=author selected>A</option>\
+        <option value=editor>E</option></select><input name=email value=carol@example.test></form>";
+    let origin = Origin::answering(move |request| {
+        if request.start().starts_with("GET ") {
+            answer("200 OK", &["Content-Type: text/html"], page)
+        } else {
+            answer("302 Found", &["Location: /wp-admin/user-edit.php?user_id=4&updated=1"], "")
+        }
+    });
+    let proxy = Proxy::before(origin.address, "preset: wordpress");
+    let mut client = Client::connect(proxy.address);
+    let cookie = "Cookie: wordpress_logged_in_0a=admin%7C1%7Cx%7Cy\r\n";
+    let sent = format!("Content-Type: application/x-www-form-urlencoded\r\n{cookie}");
+    let edit = |fields: &str| post("/wp-admin/user-edit.php", &sent, fields);
+    // Not seen served yet: whatever is in the form, nothing is claimed.
+    client.send(edit("user_id=4&role=editor&email=carol%40example.test")).answer("POST");
+    let get = format!("GET /wp-admin/user-edit.php?user_id=4 HTTP/1.1\r\nHost: app.example.test\r\n{cookie}\r\n");
+    client.send(get).answer("GET");
+    client.send(edit("user_id=4&role=author&email=carol%40example.test&first_name=Carol")).answer("POST");
+    client.send(edit("user_id=4&role=editor&email=carol%40example.test")).answer("POST");
+    let events = proxy.stop();
+    let said: Vec<_> =
+        events.iter().map(|e| (at(e, "/event_type"), at(e, "/source/rule"), at(e, "/target/id"))).collect();
+    assert_eq!(said, [("user.role.updated", "role", "4")]);
+}
+
+/// The presets that were proposed so far.
+fn proposed(proxy: &Proxy) -> Vec<String> {
+    let stored = proxy.spool.read(0, usize::MAX).events;
+    let notices = stored.iter().filter(|stored| stored.event.event_type == SUGGESTED);
+    let fields = notices.filter_map(|stored| serde_json::from_str::<serde_json::Value>(&stored.line).ok());
+    fields.map(|event| at(&event, "/metadata/fields/preset").to_owned()).collect()
+}
+
+/// Waits for a proposal.
+fn await_proposal(proxy: &Proxy) {
+    let mut appended = proxy.spool.appended();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime");
+    let enough = runtime.block_on(async {
+        let enough = appended.wait_for(|_| !proposed(proxy).is_empty());
+        tokio::time::timeout(PATIENCE, enough).await.is_ok_and(|r| r.is_ok())
+    });
+    assert!(enough, "waited for a proposal");
+}
+
+#[test]
+fn an_application_that_shows_itself_is_named_once() {
+    let origin = blog();
+    let proxy = Proxy::before(origin.address, "preset: django");
+    let mut client = Client::connect(proxy.address);
+    let get = "GET / HTTP/1.1\r\nHost: app.example.test\r\n\r\n";
+    client.send(get).answer("GET");
+    await_proposal(&proxy);
+    for _ in 0..5 {
+        client.send(get).answer("GET");
+    }
+    assert_eq!(proposed(&proxy), ["wordpress"]);
+}

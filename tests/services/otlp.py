@@ -1,0 +1,42 @@
+"""A receiver of OTLP logs over HTTP, built on the official messages: prints its port, then one JSON
+line for each record it was sent. Needs the package opentelemetry-proto."""
+import gzip
+import json
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+from google.protobuf import json_format
+from google.protobuf.message import DecodeError
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as pb
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["content-length"]))
+        if self.headers.get("content-encoding") == "gzip":
+            body = gzip.decompress(body)
+        request = pb.ExportLogsServiceRequest()
+        in_json = "json" in self.headers["content-type"]
+        try:
+            json_format.Parse(body, request) if in_json else request.ParseFromString(body)
+            status, answer = 200, b"{}" if in_json else pb.ExportLogsServiceResponse().SerializeToString()
+        except (json_format.ParseError, DecodeError) as error:
+            status, answer = 400, str(error).encode()
+        for resource in request.resource_logs:
+            for scope in resource.scope_logs:
+                for record in scope.log_records:
+                    print(json.dumps(json_format.MessageToDict(record)), flush=True)
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, *_):
+        pass
+
+
+server = HTTPServer(("127.0.0.1", 0), Handler)
+print(server.server_port, flush=True)
+server.serve_forever()
