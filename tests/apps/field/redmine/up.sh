@@ -21,6 +21,7 @@ a = User.find_by_login('admin'); a.password = '$ADMIN_PASSWORD'; a.must_change_p
 %w[alice bob].each { |n| u = User.new(firstname: n, lastname: 'X', mail: "#{n}@example.test", language: 'en'); u.login = n; u.password = "First-Pass-77-#{n}"; u.save! }
 Project.create!(name: 'Notes', identifier: 'notes', is_public: true)
 RB
+echo 'gem "webrick"' >>"$site/Gemfile"
 cd "$site"
 export RAILS_ENV=production SECRET_KEY_BASE=0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef X_DEBIAN_SITEID=default REDMINE_LANG=en RAILS_LOG_TO_STDOUT=1
 cp -f "$CACHE/redmine.db" "$DATA/redmine.db" 2>/dev/null || {
