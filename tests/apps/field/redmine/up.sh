@@ -9,7 +9,7 @@ rm -rf "$site/tmp" "$site/log" "$site/instances"; mkdir -p "$site/tmp" "$site/lo
 cat >"$site/instances/default/config/database.yml" <<YML
 production: { adapter: sqlite3, database: $DATA/redmine.db, encoding: utf8 }
 YML
-cat >"$site/config/configuration.yml" <<YML
+cat >"$site/instances/default/config/configuration.yml" <<YML
 default:
   attachments_storage_path: $DATA/files
   email_delivery: { delivery_method: :file, file_settings: { location: $MAIL } }
