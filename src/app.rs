@@ -52,7 +52,7 @@ mod reload;
 mod tests;
 
 pub use error::StartError;
-use reload::{Core, Seen, config_text, reload_handle, replay_handle, watch_over};
+use reload::{Core, Seen, config_text, hangups, reload_handle, replay_handle, watch_over};
 
 /// What the command line says over the file.
 #[derive(Clone, Debug, Default)]
@@ -431,6 +431,7 @@ impl Bound {
             };
             tokio::spawn(serve_admin(listener, state, ended))
         });
+        let hangups = hangups();
         drop(starting);
         for socket in &self.sockets {
             let path = socket.path().display();
@@ -455,7 +456,7 @@ impl Bound {
         }
 
         notify(State::Ready);
-        watch_over(&self.core, &self.spool, stop).await;
+        watch_over(&self.core, &self.spool, hangups, stop).await;
 
         notify(State::Stopping);
         tracing::info!("stopping: requests in flight may end");

@@ -94,9 +94,13 @@ impl Seen {
 }
 
 /// Waits for the end; meanwhile follows SIGHUP, the configuration file and the databases.
-pub(super) async fn watch_over(core: &Arc<Core>, spool: &Arc<dyn Spool>, stop: impl Future<Output = ()>) {
+pub(super) async fn watch_over(
+    core: &Arc<Core>,
+    spool: &Arc<dyn Spool>,
+    mut hangup: mpsc::Receiver<()>,
+    stop: impl Future<Output = ()>,
+) {
     let mut stop = std::pin::pin!(stop);
-    let mut hangup = hangups();
     let mut look = tokio::time::interval(LOOK_EVERY);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut count = tokio::time::interval(LOSSES_EVERY);
@@ -154,11 +158,13 @@ fn refresh_databases(core: &Core) {
     }
 }
 
-/// SIGHUPs; a channel that never yields where they cannot be had.
-fn hangups() -> mpsc::Receiver<()> {
+/// SIGHUPs from now on; a channel that never yields where they cannot be had. To be called before
+/// anybody is told that the program runs: until then a SIGHUP ends it.
+pub(super) fn hangups() -> mpsc::Receiver<()> {
     let (sender, receiver) = mpsc::channel(1);
+    let hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup());
     tokio::spawn(async move {
-        let Ok(mut hangup) = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()) else {
+        let Ok(mut hangup) = hangup else {
             // Keep the sender, so that the receiver waits for ever instead of ending.
             return std::future::pending().await;
         };
