@@ -193,6 +193,8 @@ fn refused(error: std::io::Error) -> ProxyError {
 async fn speak_http1(wire: Wire) -> Result<http1::SendRequest<RequestBody>, ProxyError> {
     let (sender, connection) = http1::Builder::new()
         .preserve_header_case(true)
+        // Where the client's spelling is not known (HTTP/2, our own headers), the usual one.
+        .title_case_headers(true)
         .max_headers(256)
         .handshake(TokioIo::new(wire))
         .await

@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use http::uri::Scheme;
-use http::{Method, Request, Response, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::SendRequest;
 use hyper::client::conn::http2;
@@ -310,14 +310,14 @@ impl Pool {
         timeouts: &Timeouts,
     ) -> Result<(Response<Incoming>, Link), Missed> {
         if let Some(mut sender) = self.warm(place, owner, timeouts.upstream_idle) {
-            let again = replay(&request);
+            let again = Again::of(&request);
             request = match exchange(&mut sender, request, timeouts).await {
                 Ok(response) => return Ok((response, Link::Http1(sender))),
                 // Nothing of it was written: the connection had been closed meanwhile.
                 Err(Failed::NotSent(unsent, _)) => *unsent,
                 // Closed just as it was used again: repeated if that cannot do a thing twice.
                 Err(Failed::Lost(error)) => match again.filter(|_| matches!(error, ProxyError::Closed(_))) {
-                    Some(again) => again,
+                    Some(again) => again.request(),
                     None => return Err(error.into()),
                 },
             };
@@ -655,11 +655,6 @@ fn is_idempotent(request: &Request<RequestBody>) -> bool {
     matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
 }
 
-/// A second copy of a request that may be sent twice: idempotent and without a body.
-fn replay(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    if is_idempotent(request) { copy(request) } else { None }
-}
-
 /// A second copy of a request without a body.
 fn copy(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     if !request.body().is_end_stream() {
@@ -671,4 +666,35 @@ fn copy(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     again.headers_mut().clone_from(request.headers());
     again.extensions_mut().clone_from(request.extensions());
     Some(again)
+}
+
+/// What a second try of a request needs: for one that is idempotent and has no body.
+struct Again {
+    method: Method,
+    uri: http::Uri,
+    headers: Box<[(HeaderName, HeaderValue)]>,
+}
+
+impl Again {
+    /// `None` if the request must not be sent twice. The names and values share their bytes with the
+    /// request's, and are kept flat: a second map, and a second map of the names' cases, cost as much
+    /// as all else that is done to a request, for a race that is nearly never lost.
+    fn of(request: &Request<RequestBody>) -> Option<Again> {
+        if !is_idempotent(request) || !request.body().is_end_stream() {
+            return None;
+        }
+        let headers = request.headers().iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        Some(Again { method: request.method().clone(), uri: request.uri().clone(), headers })
+    }
+
+    /// The request once more. The case of its names is lost: hyper writes them as `Title-Case`.
+    fn request(self) -> Request<RequestBody> {
+        let mut request = Request::new(RequestBody::empty());
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.uri;
+        for (name, value) in self.headers {
+            request.headers_mut().append(name, value);
+        }
+        request
+    }
 }
