@@ -24,16 +24,16 @@ use tokio::sync::watch;
 
 use super::forwarded::Peer;
 use super::handler::{Connection, Live, Place, Shared, handle};
+use super::head_timer::HeadTimer;
 use super::idle::{Busy, IdleStream, IdleTimes};
 use super::interim::{Interim, InterimStream};
+use super::limits::USUAL_HEADERS;
 use super::proxy_protocol::{self, Prefixed};
 use super::stalled::Guard;
 use super::stream::Watched;
 use crate::exchange::ClientTls;
 use crate::tls::server::ServerTls;
 
-/// The most headers hyper reads without an allocation of their own.
-const DEFAULT_HEADERS: usize = 100;
 /// How often a silent HTTP/2 client is asked whether it is there.
 const PING_EVERY: Duration = Duration::from_secs(30);
 /// What an HTTP/2 connection begins with.
@@ -187,11 +187,11 @@ where
         Protocol::Http1 => {
             let stream = InterimStream::new(stream, interim);
             let mut builder = http1::Builder::new();
-            if limits.headers != DEFAULT_HEADERS {
+            if limits.headers != USUAL_HEADERS {
                 builder.max_headers(limits.headers);
             }
             let serving = builder
-                .timer(TokioTimer::new())
+                .timer(HeadTimer::default())
                 .header_read_timeout(header_timeout)
                 .max_buf_size(limits.header_bytes)
                 .preserve_header_case(true)
