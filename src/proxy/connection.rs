@@ -9,9 +9,11 @@
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -19,6 +21,7 @@ use bytes::{Bytes, BytesMut};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::sync::watch;
 
@@ -243,7 +246,24 @@ where
     }
 }
 
-/// What hyper wants of a service: nothing fails, an error is an answer too.
-async fn answered<T>(answer: impl Future<Output = T>) -> Result<T, std::convert::Infallible> {
-    Ok(answer.await)
+/// What hyper wants of a service: nothing fails, an error is an answer too. Not an `async fn`, which
+/// would keep room for the answer's making twice and move it as often, with each request.
+fn answered<F: Future>(answer: F) -> Answered<F> {
+    Answered { answer }
+}
+
+pin_project! {
+    /// See [`answered`].
+    struct Answered<F> {
+        #[pin]
+        answer: F,
+    }
+}
+
+impl<F: Future> Future for Answered<F> {
+    type Output = Result<F::Output, std::convert::Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().answer.poll(cx).map(Ok)
+    }
 }

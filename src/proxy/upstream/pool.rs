@@ -312,7 +312,8 @@ impl Pool {
             Protocol::Http2 if request.headers().contains_key(header::UPGRADE) => {
                 Err(ProxyError::NotImplemented("an upgrade, as the application speaks HTTP/2 only").into())
             }
-            protocol => self.send_http2(place, request, owner, protocol, timeouts).await,
+            // In a box, as is connecting: what is seldom must take no room in each request's way.
+            protocol => Box::pin(self.send_http2(place, request, owner, protocol, timeouts)).await,
         }
     }
 
@@ -350,8 +351,8 @@ impl Pool {
                 },
             };
         }
-        match self.connect(place, owner, Protocol::Http1, timeouts).await {
-            Ok(Opened::Http1(sender)) => over_new_http1(sender, request, timeouts).await,
+        match Box::pin(self.connect(place, owner, Protocol::Http1, timeouts)).await {
+            Ok(Opened::Http1(sender)) => Box::pin(over_new_http1(sender, request, timeouts)).await,
             // Cannot be: HTTP/1.1 was asked for.
             Ok(Opened::Http2(_)) => Err(ProxyError::Connect("it speaks HTTP/2 unasked".into()).into()),
             Err(error) => Err(Missed { error, unsent: Some(Box::new(request)) }),

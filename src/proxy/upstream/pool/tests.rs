@@ -60,6 +60,15 @@ async fn ask(pool: &Rc<Pool>, method: Method) -> Result<String, ProxyError> {
     Ok(response.headers()["server"].to_str().unwrap().to_owned())
 }
 
+#[tokio::test]
+async fn what_seldom_happens_takes_no_room_in_the_way_of_a_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let (pool, _) = pool(upstream(&folder, &["a"]));
+    let timeouts = Timeouts::default();
+    let size = size_of_val(&pool.send(request(Method::GET), None, &timeouts));
+    assert!(size <= 4200, "{size} bytes are moved with each request: put what is seldom in a box");
+}
+
 fn idle(pool: &Pool) -> Vec<usize> {
     pool.stations.borrow().iter().map(|station| station.idle.len()).collect()
 }
