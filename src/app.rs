@@ -38,6 +38,8 @@ use crate::sinks::BuildCx;
 use crate::socket_activation::{self, Inherited, State, notify};
 use crate::spool::Spool;
 use crate::spool::memory::{self, MemorySpool};
+use crate::spool::settings::Durability;
+use crate::spool::store::EventStore;
 use crate::telemetry::Metrics;
 
 mod error;
@@ -46,7 +48,7 @@ mod reload;
 mod tests;
 
 pub use error::StartError;
-use reload::{Core, Seen, config_text, reload_handle, watch_over};
+use reload::{Core, Seen, config_text, reload_handle, replay_handle, watch_over};
 
 /// What the command line says over the file.
 #[derive(Clone, Debug, Default)]
@@ -63,6 +65,8 @@ pub struct Overrides {
     pub data: Option<PathBuf>,
     /// Nothing outlives the process, and no folder is made.
     pub ephemeral: bool,
+    /// Capture without routes.
+    pub auto: Option<bool>,
 }
 
 /// Reads and checks a configuration file.
@@ -161,7 +165,11 @@ pub fn bind_with(
     let admin = admin_listener.as_ref().and_then(|(l, _)| l.local_addr().ok());
 
     let metrics = Arc::new(Metrics::new());
-    let spool: Arc<dyn Spool> = Arc::new(MemorySpool::new(memory::DEFAULT_CAPACITY));
+    let spool: Arc<dyn Spool> = match config.spool.durability {
+        _ if overrides.ephemeral => Arc::new(MemorySpool::new(memory::DEFAULT_CAPACITY)),
+        Durability::Memory => Arc::new(MemorySpool::new(memory::DEFAULT_CAPACITY)),
+        _ => Arc::new(EventStore::open(&data_folder(&config, &overrides), config.spool, metrics.clone())?),
+    };
     let parts = build(&config, &overrides, colour, None, &metrics)?;
     let (key, keeper) = session_memory(&config, &overrides).map_err(StartError::System)?;
     let seen = Seen::now(file.as_deref(), Some(&config));
@@ -203,11 +211,16 @@ pub fn bind_with(
 /// Under which key sessions are hashed, and where they are kept. Without routes there is nothing
 /// to remember, and no folder is made.
 fn session_memory(config: &Config, overrides: &Overrides) -> io::Result<([u8; 32], Keeper)> {
-    if overrides.ephemeral || config.rules.routes().is_empty() {
+    let auto = overrides.auto.unwrap_or(config.auto);
+    if overrides.ephemeral || (config.rules.routes().is_empty() && !auto) {
         return Ok((key::fresh()?, Keeper::none()));
     }
-    let data = overrides.data.clone().unwrap_or_else(|| config.base.join(&config.data));
-    Keeper::open(&data)
+    Keeper::open(&data_folder(config, overrides))
+}
+
+/// Where what must outlive the process is kept.
+fn data_folder(config: &Config, overrides: &Overrides) -> PathBuf {
+    overrides.data.clone().unwrap_or_else(|| config.data.clone())
 }
 
 /// What is spoken on each of the sockets handed over.
@@ -285,10 +298,19 @@ fn build(
     let cx = BuildCx::new(config.base.clone(), colour);
     let sinks = config.sinks.iter().map(|spec| {
         let sink = spec.build(&cx).map_err(|source| StartError::Sink { name: spec.name.clone(), source })?;
-        Ok::<_, StartError>(RunningSinkSpec { name: spec.name.clone(), sink: sink.into(), filter: spec.filter.clone() })
+        Ok::<_, StartError>(RunningSinkSpec {
+            name: spec.name.clone(),
+            sink: sink.into(),
+            filter: spec.filter.clone(),
+            batch: spec.batch,
+        })
     });
     let sinks = sinks.collect::<Result<_, _>>()?;
     let watch = before.map_or_else(Arc::default, |live| live.capture.watch.clone());
+    let auto = overrides.auto.unwrap_or(config.auto);
+    // What it knows of pages and clients goes on over a reload.
+    let known = before.and_then(|live| live.capture.auto.clone());
+    let auto = auto.then(|| known.unwrap_or_default());
     // Last, so that no file is made by a configuration that is refused.
     let (access_log, thread) = access_log(config, before.and_then(|live| live.access_log.as_ref()), metrics)?;
     Ok(Parts {
@@ -307,6 +329,8 @@ fn build(
                 session_cookies: config.session.cookies.clone(),
                 watch: watch.clone(),
                 hint: config.hint.as_ref().map(|hint| hint.header.clone()),
+                auto,
+                hold: config.spool.durability == Durability::Sync,
             },
             access_log,
         },
@@ -381,6 +405,7 @@ impl Bound {
                 readiness: readiness.clone(),
                 config: config_text(&self.core),
                 reload: reload_handle(&self.core),
+                replay: replay_handle(&self.core),
                 auth,
             };
             tokio::spawn(serve_admin(listener, state, ended))
@@ -415,10 +440,21 @@ impl Bound {
         join(threads, pipeline).await;
         let delivery = self.core.delivery.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(delivery) = delivery {
-            for (sink, left) in delivery.drain(deadline).await.left {
-                tracing::error!(%sink, events = left, "the sink did not take these before the end; they are lost");
+            let drained = delivery.drain(deadline).await;
+            for (sink, left) in drained.left {
+                match drained.kept {
+                    true => {
+                        tracing::info!(%sink, events = left, "the sink did not take these before the end; the next start goes on with them")
+                    }
+                    false => {
+                        tracing::error!(%sink, events = left, "the sink did not take these before the end; they are lost")
+                    }
+                }
             }
         }
+        let spool = self.spool.clone();
+        // It waits for the disk, within a bound of its own.
+        let _ = tokio::task::spawn_blocking(move || spool.close()).await;
         self.core.end_access_logs(deadline).await;
         // Until here it said that we drain, and how that goes.
         ending.send_replace(true);

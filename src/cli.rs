@@ -30,10 +30,14 @@ pub enum Command {
     Check(Check),
     /// Run the tests written beside the routes, offline
     Test(Test),
-    /// Follow the events of a running proxy
+    /// Follow the events of a running proxy, or read the data folder when none runs
     Tail(Tail),
     /// List the shipped presets, or print the file of one
     Presets(Presets),
+    /// Search the history
+    Events(Events),
+    /// What the event store holds, whether it is whole, and sending a sink again what it had
+    Spool(Spool),
     /// Exit with 0 if the authtap on this machine is alive: for a container's health check
     #[command(hide = true)]
     Health(Health),
@@ -64,7 +68,7 @@ pub struct Run {
     /// Folder for what must outlive the process
     #[arg(long, env = "AUTHTAP_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Recognise logins without routes (only `off` is built so far)
+    /// Recognise logins where no route is about them; the default without a configuration file
     #[arg(long, env = "AUTHTAP_AUTO", value_name = "on|off")]
     pub auto: Option<Switch>,
     /// Traffic threads; the default is one a core
@@ -156,6 +160,130 @@ pub struct Tail {
     /// Fail at once if no proxy runs, instead of waiting for one
     #[arg(long)]
     pub no_wait: bool,
+    /// The data folder to read when no proxy runs; the default is authtap-data
+    #[arg(long, env = "AUTHTAP_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
+/// `authtap events`.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Events {
+    /// The data folder; the default is authtap-data
+    #[arg(long, env = "AUTHTAP_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Only these types; `*` stands for any run of characters, commas separate
+    #[arg(long = "type", value_name = "GLOB")]
+    pub event_type: Option<String>,
+    /// Only this actor (id, login or address)
+    #[arg(long, value_name = "X")]
+    pub actor: Option<String>,
+    /// Only clients in this range
+    #[arg(long, value_name = "CIDR")]
+    pub ip: Option<String>,
+    /// Only these outcomes
+    #[arg(long, value_name = "OUTCOME")]
+    pub outcome: Option<String>,
+    /// Not before: 10m, 2h, or an RFC 3339 time
+    #[arg(long, value_name = "T")]
+    pub since: Option<String>,
+    /// Not after: 10m, 2h, or an RFC 3339 time
+    #[arg(long, value_name = "T")]
+    pub until: Option<String>,
+    /// Only events whose texts have all these words; `*` at the end of a word stands for any ending
+    #[arg(long, value_name = "TEXT")]
+    pub search: Option<String>,
+    /// The newest N events, or the N largest counts
+    #[arg(short = 'n', long, value_name = "N")]
+    pub limit: Option<u64>,
+    /// Count instead of listing
+    #[arg(long, value_name = "BY", conflicts_with_all = ["story", "sql"])]
+    pub count_by: Option<CountBy>,
+    /// Tell one actor's story, with new places and devices marked
+    #[arg(long, conflicts_with_all = ["sql", "json", "csv"])]
+    pub story: bool,
+    /// Ask in SQL (reads only; docs/store.md has the tables)
+    #[arg(long, value_name = "SELECT", conflicts_with_all = ["event_type", "actor", "ip", "outcome", "since", "until", "search", "limit"])]
+    pub sql: Option<String>,
+    /// Print JSON lines
+    #[arg(long, conflicts_with = "csv")]
+    pub json: bool,
+    /// Print comma-separated values
+    #[arg(long)]
+    pub csv: bool,
+}
+
+/// What events are counted by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CountBy {
+    /// Type.
+    Type,
+    /// Who did it.
+    Actor,
+    /// The client's address.
+    Ip,
+    /// Where that is said to be.
+    Country,
+    /// Hour, in UTC.
+    Hour,
+}
+
+impl CountBy {
+    /// The word.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            CountBy::Type => "type",
+            CountBy::Actor => "actor",
+            CountBy::Ip => "ip",
+            CountBy::Country => "country",
+            CountBy::Hour => "hour",
+        }
+    }
+}
+
+/// `authtap spool`.
+#[derive(Args, Debug)]
+pub struct Spool {
+    /// What to do
+    #[command(subcommand)]
+    pub command: SpoolCommand,
+    /// The data folder; the default is authtap-data
+    #[arg(long, env = "AUTHTAP_DATA", value_name = "DIR", global = true)]
+    pub data: Option<PathBuf>,
+}
+
+/// What to do with the store.
+#[derive(Debug, Subcommand)]
+pub enum SpoolCommand {
+    /// What it holds, and where each sink is
+    Info {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Read all of it and say what is wrong; exit code 3 if anything is
+    Verify,
+    /// Send a sink again what it had, in the running proxy or at the next start
+    Replay(Replay),
+}
+
+/// `authtap spool replay`.
+#[derive(Args, Debug)]
+pub struct Replay {
+    /// The sink, by its name
+    #[arg(long, value_name = "NAME")]
+    pub sink: String,
+    /// From which moment on: 10m, 2h, or an RFC 3339 time
+    #[arg(long, value_name = "T")]
+    pub from: Option<String>,
+    /// What it refused, too
+    #[arg(long)]
+    pub dead_letters: bool,
+    /// The admin listener of the running proxy, HOST:PORT
+    #[arg(long, env = "AUTHTAP_ADMIN", default_value = crate::config::settings::DEFAULT_ADMIN, value_name = "ADDR")]
+    pub admin: String,
+    /// Environment variable that holds the admin token
+    #[arg(long, default_value = "AUTHTAP_ADMIN_TOKEN", value_name = "NAME")]
+    pub token_env: String,
 }
 
 /// `authtap presets`.

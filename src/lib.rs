@@ -3,6 +3,7 @@
 
 pub mod admin;
 pub mod app;
+pub mod auto;
 pub mod body;
 pub mod capture;
 pub mod cli;
@@ -18,6 +19,7 @@ pub mod flow;
 pub mod format;
 pub mod glimpse;
 pub mod hint;
+pub mod history;
 pub mod identity;
 pub mod pipeline;
 pub mod proxy;

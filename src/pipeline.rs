@@ -12,14 +12,16 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use http::header;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
+use crate::auto::{Auto, Lent};
 use crate::capture::queue::Captured;
 use crate::capture::watch::Watch;
 use crate::enrich::Enrichers;
 use crate::event::{
     Actor, Event, EventId, EventType, Metadata, Mode, Outcome, SCHEMA_VERSION, Source, Text, Timestamp,
 };
+use crate::exchange::Exchange;
 use crate::flow::follow_up::{FollowUps, Next, Waiting};
 use crate::flow::{self, Flows, Said};
 use crate::hint::{Hint, Hinted};
@@ -70,6 +72,7 @@ pub struct Pipeline {
     /// The key of hashed identifiers where none is configured.
     identity_key: [u8; 32],
     served: ServedForms,
+    auto: Auto,
     spool: Arc<dyn Spool>,
     metrics: Arc<Metrics>,
 }
@@ -87,6 +90,7 @@ impl Pipeline {
             sessions: Sessions::new(current.session.clone(), key),
             config,
             current,
+            auto: Auto::default(),
             flows: Flows::default(),
             follow_ups: FollowUps::default(),
             keeper: Keeper::none(),
@@ -125,10 +129,16 @@ impl Pipeline {
             }
             self.follow_reload();
             let mut events = Vec::with_capacity(batch.len());
-            for captured in batch.drain(..) {
+            let mut awaited = Vec::new();
+            for mut captured in batch.drain(..) {
+                let written = captured.written.take();
                 // State touched before a panic is a map entry at worst, never half-written.
                 match catch_unwind(AssertUnwindSafe(|| self.events_of(&captured))) {
-                    Ok(found) => events.extend(found),
+                    Ok(found) => {
+                        // Without an event there is nothing to wait for: dropped here.
+                        awaited.extend(written.filter(|_| !found.is_empty()));
+                        events.extend(found);
+                    }
                     Err(_) => {
                         self.metrics.dropped(Drop::Panic, 1);
                         tracing::error!(exchange = ?captured.exchange, "a rule, extractor or enricher panicked; the exchange is lost");
@@ -136,17 +146,18 @@ impl Pipeline {
                 }
             }
             events.extend(self.events_of_time(Timestamp::now()));
-            self.append(events);
+            self.append(events, awaited);
             self.keep();
         }
         // No request will come any more: what waits for one is undecided now.
         let left = self.events_of_time(Timestamp::from_millis(i64::MAX));
-        self.append(left);
+        self.append(left, Vec::new());
         let last = self.sessions.take_changed().then(|| self.sessions.to_snapshot());
         self.keeper.end(last);
     }
 
-    fn append(&mut self, events: Vec<Event>) {
+    /// `awaited` are told once these events are on disk.
+    fn append(&mut self, events: Vec<Event>, awaited: Vec<oneshot::Sender<()>>) {
         for event in &events {
             self.metrics.event(event.event_type.as_str(), event.outcome.as_str());
         }
@@ -160,13 +171,16 @@ impl Pipeline {
             }
         }
         if !events.is_empty() {
+            self.spool.make_room();
             self.spool.append(events);
+            self.spool.when_on_disk(awaited);
         }
     }
 
     /// How long nothing has to be done, unless an exchange comes.
     fn until_next(&self, now: Timestamp) -> Duration {
-        let Some(until) = self.follow_ups.first_until() else { return IDLE };
+        let until = self.follow_ups.first_until().into_iter().chain(self.auto.deadline()).min();
+        let Some(until) = until else { return IDLE };
         // One millisecond beyond, since until then the next request may come.
         let wait = until.as_millis().saturating_sub(now.as_millis()).saturating_add(1);
         Duration::from_millis(u64::try_from(wait).unwrap_or(0)).min(IDLE)
@@ -230,7 +244,10 @@ impl Pipeline {
             self.metrics.dropped(Drop::Batch, left_out as u64);
         }
         if !decided {
-            events.extend(self.moved(&facts, &presented));
+            events.extend(match captured.auto {
+                true => self.without_a_route(&facts, exchange),
+                false => self.moved(&facts, &presented),
+            });
         }
         self.identified(events)
     }
@@ -242,6 +259,8 @@ impl Pipeline {
             self.metrics.follow_up("timeout");
             events.extend(self.concluded(waiting, None, "no_next_request"));
         }
+        let ends = now == Timestamp::from_millis(i64::MAX);
+        events.extend(self.auto.overdue((!ends).then_some(now), &mut self.sessions));
         // The end of the process is no end of sessions and flows.
         if now < Timestamp::from_millis(i64::MAX) {
             self.flows.expire(now);
@@ -260,6 +279,13 @@ impl Pipeline {
             self.current.identity.apply(event, &self.identity_key);
         }
         events
+    }
+
+    /// The events of an exchange that no route took.
+    fn without_a_route(&mut self, facts: &Facts<'_>, exchange: &Exchange) -> Vec<Event> {
+        let enrichers = &self.current.enrichers;
+        let enrich = |event: &mut Event| enrichers.enrich(exchange, event);
+        self.auto.observe(facts, exchange, &mut Lent { sessions: &mut self.sessions, enrich: &enrich })
     }
 
     /// An exchange that a route decided.

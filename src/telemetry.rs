@@ -36,6 +36,8 @@ pub enum Drop {
     Refused,
     /// The program ended before a sink had taken it.
     Shutdown,
+    /// The disk was too slow or away for too long: it is not in the event store.
+    StoreFull,
 }
 
 impl Drop {
@@ -49,6 +51,7 @@ impl Drop {
             Drop::SpoolFull => "spool_full",
             Drop::Refused => "refused",
             Drop::Shutdown => "shutdown",
+            Drop::StoreFull => "store_full",
         }
     }
 }
@@ -72,6 +75,8 @@ pub struct Traffic {
     pub captured: AtomicU64,
     /// Exchanges lost because the queue was full.
     pub queue_full: AtomicU64,
+    /// Answers that were held until their event is on disk, and let go because that took too long.
+    pub let_go: AtomicU64,
     /// How often an address of the application was put out for a while, after failures in a row.
     pub ejections: AtomicU64,
     /// Connections closed because a limit of connections was reached.
@@ -183,6 +188,12 @@ pub struct Metrics {
     pub sampled: Counter,
     /// Addresses of the application that are down by their health checks.
     pub upstream_down: Gauge,
+    /// 1 while events are kept on disk as they should be.
+    pub store_healthy: Gauge,
+    /// Bytes of the event store that hold something.
+    pub store_bytes: Gauge,
+    sink_lag_bytes: Family<SinkLabel, Gauge>,
+    sink_lag_seconds: Family<SinkLabel, Gauge>,
 }
 
 impl Default for Metrics {
@@ -214,6 +225,10 @@ impl Metrics {
             follow_ups: Family::default(),
             sampled: Counter::default(),
             upstream_down: Gauge::default(),
+            store_healthy: Gauge::default(),
+            store_bytes: Gauge::default(),
+            sink_lag_bytes: Family::default(),
+            sink_lag_seconds: Family::default(),
             registry: Registry::default(),
         };
         registry.register("events", "events emitted, by type and outcome", metrics.events.clone());
@@ -259,11 +274,26 @@ impl Metrics {
             "addresses of the application that are down by their health checks",
             metrics.upstream_down.clone(),
         );
+        registry.register(
+            "store_healthy",
+            "1 while events are kept on disk as they should be",
+            metrics.store_healthy.clone(),
+        );
+        registry.register("store_bytes", "bytes of the event store that hold something", metrics.store_bytes.clone());
+        registry.register("sink_lag_bytes", "bytes of the events waiting for a sink", metrics.sink_lag_bytes.clone());
+        registry.register(
+            "sink_lag_seconds",
+            "how long the oldest event waiting for a sink has waited",
+            metrics.sink_lag_seconds.clone(),
+        );
         // Every reason is shown from the start, so that an alert on it has a series to watch.
-        for reason in [Drop::Panic, Drop::Batch, Drop::Hint, Drop::SpoolFull, Drop::Refused, Drop::Shutdown] {
+        for reason in
+            [Drop::Panic, Drop::Batch, Drop::Hint, Drop::SpoolFull, Drop::Refused, Drop::Shutdown, Drop::StoreFull]
+        {
             let _ = metrics.dropped.get_or_create(&ReasonLabel { reason: reason.as_str().into() });
         }
         metrics.config_current.set(1);
+        metrics.store_healthy.set(1);
         Metrics { registry, ..metrics }
     }
 
@@ -301,7 +331,7 @@ impl Metrics {
         let blocks = self.traffic.lock().unwrap_or_else(PoisonError::into_inner);
         let full = blocks.iter().map(|b| b.queue_full.load(Relaxed)).sum();
         let mut losses = vec![(Drop::QueueFull.as_str(), full)];
-        for reason in [Drop::Panic, Drop::Batch, Drop::Hint, Drop::SpoolFull, Drop::Refused] {
+        for reason in [Drop::Panic, Drop::Batch, Drop::Hint, Drop::SpoolFull, Drop::Refused, Drop::StoreFull] {
             losses.push((reason.as_str(), self.dropped_so_far(reason)));
         }
         losses
@@ -331,10 +361,13 @@ impl Metrics {
         self.sink_events.get_or_create(&labels).inc_by(count);
     }
 
-    /// States how many events wait for a sink.
-    pub fn sink_lag(&self, sink: &str, events: u64) {
-        let lag = i64::try_from(events).unwrap_or(i64::MAX);
-        self.sink_lag.get_or_create(&SinkLabel { sink: sink.into() }).set(lag);
+    /// States what waits for a sink: events, bytes of their lines, and how long the oldest has waited.
+    pub fn sink_lag(&self, sink: &str, events: u64, bytes: u64, age: Duration) {
+        let label = SinkLabel { sink: sink.into() };
+        let number = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+        self.sink_lag.get_or_create(&label).set(number(events));
+        self.sink_lag_bytes.get_or_create(&label).set(number(bytes));
+        self.sink_lag_seconds.get_or_create(&label).set(number(age.as_secs()));
     }
 
     /// All metrics in the OpenMetrics text format, which Prometheus reads.
@@ -397,6 +430,11 @@ impl Collector for TrafficCollector {
             ("connections_accepted", "connections accepted", sum(&|b| b.accepted.load(Relaxed))),
             ("exchanges_captured", "exchanges handed to the pipeline", sum(&|b| b.captured.load(Relaxed))),
             ("exchanges_dropped", "exchanges lost because the queue was full", sum(&|b| b.queue_full.load(Relaxed))),
+            (
+                "answers_let_go",
+                "answers held for the disk (durability: sync) and let go after a second",
+                sum(&|b| b.let_go.load(Relaxed)),
+            ),
             (
                 "connections_refused",
                 "connections closed because a limit was reached",

@@ -11,7 +11,7 @@ pub mod server;
 
 pub use auth::{AdminAuth, AdminError};
 pub use health::{Readiness, ReadyGuard};
-pub use server::{AdminState, ConfigText, Reload, serve};
+pub use server::{AdminState, ConfigText, Reload, Replay, serve};
 
 #[cfg(test)]
 pub(crate) mod tests;

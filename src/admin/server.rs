@@ -9,11 +9,11 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
+use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use axum::{Router, middleware};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
@@ -24,6 +24,7 @@ use tokio::time::{sleep, timeout};
 use super::auth::{self, AdminAuth, AdminError};
 use super::events::{self, MAX_VIEWERS};
 use super::health::Readiness;
+use crate::event::Timestamp;
 use crate::spool::Spool;
 use crate::telemetry::Metrics;
 
@@ -46,6 +47,7 @@ GET /metrics
 GET /events
 GET /config
 POST /reload
+POST /replay?sink=NAME&from=TIME&dead_letters=true
 ";
 
 /// Gives the effective configuration as YAML or JSON, secrets masked.
@@ -53,6 +55,10 @@ pub type ConfigText = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// Reloads the configuration: a line for a person, or the rendered problems.
 pub type Reload = Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Result<String, String>> + Send>> + Send + Sync>;
+
+/// Sends a sink again what came since a moment, and its dead letters if asked: a line for a person,
+/// or why not.
+pub type Replay = Arc<dyn Fn(&str, Option<Timestamp>, bool) -> Result<String, String> + Send + Sync>;
 
 /// What the admin listener is handed.
 #[derive(Clone)]
@@ -67,6 +73,8 @@ pub struct AdminState {
     pub config: ConfigText,
     /// Reloads the configuration.
     pub reload: Reload,
+    /// Sends a sink again what it had.
+    pub replay: Replay,
     /// Who may use the listener.
     pub auth: AdminAuth,
 }
@@ -162,10 +170,11 @@ pub(super) fn router(state: AdminState, closing: watch::Receiver<bool>) -> Route
         .route("/events", get(events::events))
         .route("/config", get(config))
         .route("/reload", post(reload))
+        .route("/replay", post(replay))
         .fallback(async || (StatusCode::NOT_FOUND, PATHS))
         .layer(middleware::from_fn_with_state(auth, auth::guard));
     Router::new()
-        .route("/healthz", get(async || "ok"))
+        .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .merge(guarded)
         .layer(middleware::map_response(careful))
@@ -178,6 +187,19 @@ async fn careful(mut response: Response) -> Response {
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     response
+}
+
+/// Alive. What does not work as it should is said, and is no reason to end the process; as JSON for
+/// whoever asks for that.
+async fn healthz(State(shared): State<Arc<Shared>>, headers: HeaderMap) -> Response {
+    let degraded = shared.state.spool.degraded();
+    let wants_json = headers.get(header::ACCEPT).and_then(|v| v.to_str().ok()).is_some_and(|v| v.contains("json"));
+    match (degraded, wants_json) {
+        (None, false) => "ok".into_response(),
+        (None, true) => axum::Json(serde_json::json!({ "status": "ok" })).into_response(),
+        (Some(why), false) => format!("degraded: events are not kept on disk: {why}").into_response(),
+        (Some(why), true) => axum::Json(serde_json::json!({ "status": "degraded", "store": why })).into_response(),
+    }
 }
 
 async fn readyz(State(shared): State<Arc<Shared>>) -> Response {
@@ -205,5 +227,30 @@ async fn reload(State(shared): State<Arc<Shared>>) -> Response {
         Ok(Ok(done)) => done.into_response(),
         Ok(Err(problems)) => (StatusCode::UNPROCESSABLE_ENTITY, problems).into_response(),
         Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the reload broke off; see the log\n").into_response(),
+    }
+}
+
+async fn replay(State(shared): State<Arc<Shared>>, RawQuery(query): RawQuery) -> Response {
+    let (mut sink, mut from, mut dead_letters) = (None, None, false);
+    for (key, value) in form_urlencoded::parse(query.unwrap_or_default().as_bytes()) {
+        match &*key {
+            "sink" => sink = Some(value.into_owned()),
+            "from" => match Timestamp::parse(&value) {
+                Some(moment) => from = Some(moment),
+                None => return (StatusCode::BAD_REQUEST, "`from` is no time in RFC 3339\n").into_response(),
+            },
+            "dead_letters" => dead_letters = value == "true",
+            _ => return (StatusCode::BAD_REQUEST, "the keys are sink, from and dead_letters\n").into_response(),
+        }
+    }
+    let Some(sink) = sink.filter(|_| from.is_some() || dead_letters) else {
+        return (StatusCode::BAD_REQUEST, "say which sink, and from when or its dead letters\n").into_response();
+    };
+    // The store is asked for a moment: that reads a file.
+    let order = shared.state.replay.clone();
+    match tokio::task::spawn_blocking(move || order(&sink, from, dead_letters)).await {
+        Ok(Ok(done)) => done.into_response(),
+        Ok(Err(why)) => (StatusCode::UNPROCESSABLE_ENTITY, why).into_response(),
+        Err(_) => (StatusCode::INTERNAL_SERVER_ERROR, "the replay broke off; see the log\n").into_response(),
     }
 }

@@ -31,6 +31,7 @@ pub(crate) fn state(spool: Arc<MemorySpool>) -> AdminState {
         readiness: Readiness::new(),
         config: Arc::new(|| "version: 1\n".to_owned()),
         reload: Arc::new(|| Box::pin(async { Ok("reloaded\n".to_owned()) })),
+        replay: Arc::new(|sink, from, dead| Ok(format!("{sink} {} {dead}\n", from.is_some()))),
         auth: AdminAuth::for_listener(([127, 0, 0, 1], 0).into(), None).expect("loopback"),
     }
 }
@@ -386,4 +387,24 @@ async fn the_end_closes_live_viewers_and_frees_the_port() {
     assert!(answer.ends_with(b"0\r\n\r\n"), "the last chunk says that nothing was cut");
     server.await.expect("no panic").expect("no error");
     TcpListener::bind(address).await.expect("the port is free");
+}
+
+#[tokio::test]
+async fn a_replay_is_ordered_with_a_sink_and_a_moment_or_refused_with_the_reason() {
+    let bench = Bench::new(10);
+    let path = "/replay?sink=siem&from=2026-01-15T09:32:17Z&dead_letters=true";
+    assert_eq!(bench.text("POST", path, &[]).await, (200, "siem true true\n".into()));
+    assert_eq!(bench.text("POST", "/replay?sink=siem&dead_letters=true", &[]).await.0, 200);
+    for wrong in ["/replay", "/replay?sink=siem", "/replay?sink=siem&from=now", "/replay?sink=a&dead_letters=true&x=1"]
+    {
+        assert_eq!(bench.text("POST", wrong, &[]).await.0, 400, "{wrong}");
+    }
+    assert_eq!(bench.text("GET", path, &[]).await.0, 405);
+}
+
+#[tokio::test]
+async fn healthz_speaks_json_to_whoever_asks_for_it() {
+    let bench = Bench::new(10);
+    let answer = bench.text("GET", "/healthz", &[("accept", "application/json")]).await;
+    assert_eq!(answer, (200, "{\"status\":\"ok\"}".into()));
 }

@@ -53,6 +53,9 @@ pub enum StartError {
     /// The sockets of the service manager cannot be used.
     #[error("{0}")]
     Activation(#[from] socket_activation::ActivationError),
+    /// The event store belongs to another process.
+    #[error("{0}")]
+    Store(#[from] crate::spool::store::StoreError),
     /// A sink cannot be built.
     #[error("sink `{name}`: {source}")]
     Sink {

@@ -297,6 +297,23 @@ pub(super) fn reload_handle(core: &Arc<Core>) -> admin::Reload {
     })
 }
 
+/// What `POST /replay` does.
+pub(super) fn replay_handle(core: &Arc<Core>) -> admin::Replay {
+    let core = core.clone();
+    Arc::new(move |sink, from, dead_letters| {
+        if !core.spool.outlives_the_process() {
+            return Err("events are not kept on disk at present, so there is nothing to send again\n".into());
+        }
+        let position = from.map(|from| core.spool.position_at(from));
+        let delivery = core.delivery.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(delivery) = &*delivery else { return Err("authtap is about to end\n".into()) };
+        match delivery.replay(sink, position, dead_letters) {
+            true => Ok(format!("sink {sink} is sent again what was asked for\n")),
+            false => Err(format!("there is no such sink; there are: {}\n", delivery.names().join(", "))),
+        }
+    })
+}
+
 pub(super) fn config_text(core: &Arc<Core>) -> admin::ConfigText {
     let core = core.clone();
     Arc::new(move || core.shown.load().as_ref().clone())

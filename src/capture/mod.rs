@@ -6,6 +6,7 @@
 //! bounded prefix is copied, and the finished exchange is offered to a bounded queue: full means
 //! counted and gone.
 
+pub mod hold;
 pub mod pending;
 pub mod queue;
 pub mod rotation;
@@ -16,6 +17,7 @@ use std::sync::Arc;
 
 use http::HeaderName;
 
+use crate::auto::gate::Gate;
 use crate::config::node::Node;
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
@@ -76,4 +78,8 @@ pub struct CaptureConfig {
     pub watch: Arc<Watch>,
     /// The header by which the application names events: any answer may have it.
     pub hint: Option<HeaderName>,
+    /// True if the end of an answer is held until its event is on disk.
+    pub hold: bool,
+    /// What is kept of exchanges that no route is about, if capture without routes is on.
+    pub auto: Option<Arc<Gate>>,
 }

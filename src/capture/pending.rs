@@ -13,11 +13,14 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
+use tokio::sync::oneshot;
 
 use super::CaptureConfig;
+use super::hold::OnDisk;
 use super::queue::{Captured, Held, Queue};
 use super::tee::Copier;
 use super::watch::Watch;
+use crate::auto::gate::{Gate, Keep, PAGE_BYTES};
 use crate::event::Timestamp;
 use crate::exchange::{ClientTls, Ended, Exchange, Kept, Request, Response};
 use crate::rules::facts::Facts;
@@ -48,6 +51,7 @@ pub type RequestCopy = Rc<RefCell<Copier>>;
 /// One exchange in the making; hands itself over when dropped.
 pub struct Pending {
     inner: Option<Box<Inner>>,
+    on_disk: Option<OnDisk>,
 }
 
 struct Inner {
@@ -72,25 +76,32 @@ struct Inner {
     rules: Arc<RuleSet>,
     follows: bool,
     watch: Arc<Watch>,
+    auto: Option<Arc<Gate>>,
     queue: Queue,
     stats: Arc<Traffic>,
+    written: Option<oneshot::Sender<()>>,
 }
 
 impl Pending {
-    /// A guard if a route may be about this request, or another waits for it; `None`, without an
-    /// allocation, if neither is so.
+    /// A guard if a route, or capture without routes, may be about this request, or another waits for
+    /// it; `None`, without an allocation, if none of this is so.
     pub fn begin(config: &CaptureConfig, head: &Head<'_>, queue: &Queue, stats: &Arc<Traffic>) -> Option<Pending> {
         let facts = Facts::of_request(head.method, head.uri, head.host, head.headers);
         let candidates = config.rules.candidates(&facts);
+        let auto = config.auto.as_ref().filter(|_| Gate::may_matter(head.method, head.uri, head.headers));
         let follows = config.watch.is_open(head.client_ip, head.headers);
         // Whether the application has something to say is known with its answer.
-        if candidates.is_none() && !follows && config.hint.is_none() {
+        if candidates.is_none() && !follows && auto.is_none() && config.hint.is_none() {
             return None;
         }
         let candidates = candidates.unwrap_or_default();
-        let wanted = candidates.wants_request_body || (follows && config.rules.follow_needs().request_body);
+        let wanted = candidates.wants_request_body
+            || (auto.is_some() && Gate::wants_request_body(head.method, head.headers))
+            || (follows && config.rules.follow_needs().request_body);
         let request_copy = wanted.then(|| Rc::new(RefCell::new(Copier::new(config.limits.request_body))));
+        let (written, waits) = config.hold.then(oneshot::channel).unzip();
         Some(Pending {
+            on_disk: waits.map(|waits| OnDisk::new(waits, stats.clone())),
             inner: Some(Box::new(Inner {
                 started: Instant::now(),
                 began: Timestamp::now(),
@@ -113,8 +124,10 @@ impl Pending {
                 rules: config.rules.clone(),
                 follows,
                 watch: config.watch.clone(),
+                auto: auto.cloned(),
                 queue: queue.clone(),
                 stats: stats.clone(),
+                written,
             })),
         })
     }
@@ -154,6 +167,20 @@ impl Pending {
         if followed || inner.rules.wants_answer(&inner.candidates, &facts) {
             inner.response_copy = Some(Copier::new(inner.response_limit));
         }
+        if let Some(gate) = &inner.auto {
+            let request = (&inner.method, &inner.uri, inner.host.as_str(), &inner.headers);
+            match gate.keep(request, inner.client_ip, (status, headers), now) {
+                Keep::Nothing if inner.candidates.is_empty() && !inner.follows && inner.hint.is_none() => {
+                    self.inner = None;
+                    return;
+                }
+                Keep::Nothing => inner.auto = None,
+                Keep::Head => {}
+                Keep::Page | Keep::Body if inner.response_copy.is_some() => {}
+                Keep::Page => inner.response_copy = Some(Copier::new(inner.response_limit.min(PAGE_BYTES))),
+                Keep::Body => inner.response_copy = Some(Copier::new(inner.response_limit)),
+            }
+        }
         inner.response = Some((status, headers.clone()));
     }
 
@@ -162,6 +189,11 @@ impl Pending {
         if let Some(copy) = self.inner.as_mut().and_then(|i| i.response_copy.as_mut()) {
             copy.see(data);
         }
+    }
+
+    /// What the end of the answer waits for, if it is to wait; the time it may take begins now.
+    pub fn on_disk(&mut self) -> Option<OnDisk> {
+        self.on_disk.take().map(OnDisk::begun)
     }
 
     /// The exchange ended; hands it over now.
@@ -221,8 +253,10 @@ impl Inner {
                 exchange,
                 candidates: self.candidates,
                 rules: self.rules,
+                auto: self.auto.is_some(),
                 follows: self.follows,
                 held: Held::default(),
+                written: self.written,
             },
             &self.stats,
         );

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use crate::exchange::Exchange;
 use crate::rules::{Candidates, RuleSet};
@@ -27,8 +27,12 @@ pub struct Captured {
     pub rules: Arc<RuleSet>,
     /// True if the client's next request was waited for when this one came.
     pub follows: bool,
+    /// True if it may be looked at where no route takes it.
+    pub auto: bool,
     /// The bytes it holds of the queue's bound; given back when it is dropped.
     pub held: Held,
+    /// Used when the event is on disk; dropped if there is none. Whoever holds the answer waits for it.
+    pub written: Option<oneshot::Sender<()>>,
 }
 
 /// A share of the queue's bound in bytes.
@@ -108,7 +112,7 @@ mod tests {
             response: None,
             ended: Ended::Complete,
         };
-        Captured { exchange, candidates, rules, follows: false, held: Held::default() }
+        Captured { exchange, candidates, rules, follows: false, auto: false, held: Held::default(), written: None }
     }
 
     #[test]

@@ -86,7 +86,9 @@ impl Rotation {
             candidates: Candidates::default(),
             rules: Arc::clone(&config.rules),
             follows: false,
+            auto: false,
             held: Held::default(),
+            written: None,
         };
         queue.offer(captured, stats);
     }

@@ -43,7 +43,7 @@ async fn start(listen: SocketAddr) -> Result<Bound, StartError> {
     tokio::spawn(demo::app::serve(legacy));
     let (config, problems) = settings::check(
         "demo/routes.yaml",
-        &format!("{}\nclient_ip: {{ trusted_proxies: [127.0.0.0/8] }}\nsinks: []\n", demo::ROUTES),
+        &format!("{}\nclient_ip: {{ trusted_proxies: [127.0.0.0/8] }}\nsinks: []\ndurability: memory\n", demo::ROUTES),
     );
     let Some(config) = config else { return Err(StartError::Config(Box::new(problems))) };
     let overrides = Overrides {
@@ -53,6 +53,7 @@ async fn start(listen: SocketAddr) -> Result<Bound, StartError> {
         workers: Some(1),
         data: None,
         ephemeral: true,
+        auto: Some(false),
     };
     app::bind(config, None, overrides, false)
 }

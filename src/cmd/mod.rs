@@ -2,9 +2,11 @@
 
 pub mod check;
 pub mod demo;
+pub mod events;
 pub mod health;
 pub mod presets;
 pub mod serve;
+pub mod spool;
 pub mod tail;
 pub mod test;
 
@@ -33,6 +35,8 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Test(options) => test::run(&options),
         Command::Tail(options) => tail::run(&options),
         Command::Presets(options) => presets::run(&options),
+        Command::Events(options) => events::run(&options),
+        Command::Spool(options) => spool::run(&options),
         Command::Health(options) => health::run(&options),
         Command::Schema(options) => print(&match options.of {
             SchemaOf::Config => pretty(&crate::config::settings::json_schema()),

@@ -59,9 +59,6 @@ fn prepare(options: &Run) -> Result<(Config, Option<PathBuf>, Overrides), StartE
         let usual = PathBuf::from(USUAL_FILE);
         usual.exists().then_some(usual)
     });
-    if options.auto == Some(Switch::On) {
-        return Err(usage("automatic capture is not built yet: write routes, or use --auto off".into()));
-    }
     match file {
         Some(file) => {
             let (config, problems) = app::load(&file)?;
@@ -71,9 +68,12 @@ fn prepare(options: &Run) -> Result<(Config, Option<PathBuf>, Overrides), StartE
             Ok((config, Some(file), overrides))
         }
         None => {
-            tracing::warn!(
-                "no configuration file: traffic goes through, but nothing is recognised; write a routes.yaml"
-            );
+            let mut overrides = overrides;
+            if *overrides.auto.get_or_insert(true) {
+                tracing::info!("no configuration file: logins are recognised by what they look like");
+            } else {
+                tracing::warn!("no configuration file and --auto off: traffic goes through, but nothing is recognised");
+            }
             match settings::check("defaults", "version: 1\n") {
                 (Some(config), _) => Ok((config, None, overrides)),
                 (None, problems) => Err(StartError::Config(Box::new(problems))),
@@ -95,6 +95,7 @@ fn overrides(options: &Run) -> Result<Overrides, String> {
         workers: options.workers.map(usize::from),
         data: options.data.clone(),
         ephemeral: false,
+        auto: options.auto.map(|switch| switch == Switch::On),
     })
 }
 

@@ -26,6 +26,7 @@ use crate::proxy::upstream::{self, Timeouts};
 use crate::rules::{RuleSet, presets, route};
 use crate::session::{self, SessionConfig};
 use crate::sinks::{self, SinkSpec};
+use crate::spool::{self, settings::SpoolSettings};
 use crate::tls::client::{self, ClientPlan};
 use crate::tls::server::{self, ServerPlan};
 
@@ -33,6 +34,8 @@ use crate::tls::server::{self, ServerPlan};
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
 /// Where the admin listener listens without `admin:`.
 pub const DEFAULT_ADMIN: &str = "127.0.0.1:9977";
+/// The data folder without `data:` and `--data`.
+pub const DEFAULT_DATA: &str = "authtap-data";
 
 /// The longest path of a Unix socket: `sun_path` of unix(7), less the zero at its end.
 const MAX_SOCKET_PATH: usize = 107;
@@ -86,9 +89,9 @@ pub const FIELDS: &[Field] = &[
     Field::new("timeouts", Kind::Map(upstream::TIMEOUT_FIELDS), "", "times allowed"),
     Field::new(
         "auto",
-        Kind::Word(&["off"]),
+        Kind::Bool,
         "off",
-        "recognise logins without routes: not built yet, so off is the only value",
+        "recognise logins and their like where no route is about them; on by itself without a file",
     ),
     Field::new(
         "presets",
@@ -116,6 +119,8 @@ pub const FIELDS: &[Field] = &[
     Field::new("admin", Kind::Any(&[Kind::Word(&["on", "off"]), Kind::Map(ADMIN)]), "on", "the admin listener, or off"),
     Field::new("access_log", access_log::KIND, "off", "one JSON line a request, without queries and secrets"),
     Field::new("data", Kind::Str, "authtap-data", "folder for what must outlive the process"),
+    spool::settings::DURABILITY,
+    spool::settings::RETENTION,
     Field::new(
         "routes",
         Kind::List(&Kind::Map(route::FIELDS)),
@@ -155,6 +160,8 @@ pub struct Config {
     pub hint: Option<Hint>,
     /// How much of a body is copied.
     pub capture: capture::Limits,
+    /// Capture without routes.
+    pub auto: bool,
     /// What is allowed of connections and requests.
     pub limits: Limits,
     /// What is added to events.
@@ -165,6 +172,8 @@ pub struct Config {
     pub access_log: Option<access_log::Target>,
     /// Folder for what must outlive the process.
     pub data: PathBuf,
+    /// When events are on disk, and for how long.
+    pub spool: SpoolSettings,
     /// What to look for.
     pub rules: Arc<RuleSet>,
     /// The presets among it.
@@ -245,6 +254,7 @@ pub struct Start {
     workers: Option<usize>,
     admin: Option<Admin>,
     data: PathBuf,
+    spool: SpoolSettings,
 }
 
 impl Config {
@@ -257,6 +267,7 @@ impl Config {
             workers: self.workers,
             admin: self.admin.clone(),
             data: self.data.clone(),
+            spool: self.spool,
         }
     }
 
@@ -286,7 +297,6 @@ pub fn check(file: &str, source: &str) -> (Option<Config>, Problems) {
 fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
     let map = root.map(FIELDS, problems)?;
     version(&map, problems);
-    auto(&map, problems);
     let mut session = SessionConfig::check(map.get("session"), problems);
     let mut asked = presets::check(&map, problems);
     presets::merge_sessions(&mut asked, map.get("session"), &mut session);
@@ -318,10 +328,12 @@ fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
         identity: IdentityPlan::check(map.get("identity"), problems),
         limits: Limits::check(map.get("limits"), problems),
         capture: capture::Limits::check(map.get("capture"), problems),
+        auto: map.bool("auto", problems).unwrap_or(false),
         enrich: enrich::check(&map, problems),
         admin: admin(&map, problems),
         access_log: access_log::check(map.get("access_log"), problems),
-        data: map.str("data", problems).unwrap_or("authtap-data").into(),
+        data: map.str("data", problems).map_or_else(|| DEFAULT_DATA.into(), |named| base.join(named)),
+        spool: SpoolSettings::check(map.get("durability"), map.get("retention"), problems),
         rules: Arc::new(rules),
         presets: asked.into_iter().map(|preset| preset.chosen).collect(),
         sinks,
@@ -334,14 +346,6 @@ fn version(map: &Map<'_>, problems: &mut Problems) {
     if node.scalar() != Some("1") {
         let message = format!("there is no version {} of this format", node.describe());
         problems.error_hint(node, message, "write `version: 1`; it is not the version of your own file");
-    }
-}
-
-fn auto(map: &Map<'_>, problems: &mut Problems) {
-    let Some(node) = map.get("auto") else { return };
-    if node.bool(problems) == Some(true) {
-        let message = "capture without routes is not built yet".into();
-        problems.error_hint(node, message, "write `auto: off`, or take the key away, and name the routes yourself");
     }
 }
 
@@ -564,6 +568,8 @@ impl std::fmt::Display for Config {
             "access_log": self.access_log.as_ref().map(ToString::to_string),
             "data": self.data,
             "presets": self.presets.iter().map(|p| serde_json::json!({"name": p.name, "base": p.base(), "routes": p.routes})).collect::<Vec<_>>(),
+            "durability": self.spool.durability.to_string(),
+            "retention": { "age": format!("{}s", self.spool.retention.age.as_secs()), "size": self.spool.retention.size },
             "routes": routes,
             "sinks": sinks,
         });

@@ -3,8 +3,10 @@
 //! A sink's outage, slowness or panic delays that sink and no other. The invariant: a sink's
 //! position moves past an event only when the sink has it, has refused it, does not want it, or
 //! the spool gave it up, and each but the first and third is counted as a drop. Delivery is at
-//! least once and in order; what was sent in an unknown state is sent again. It must never look
-//! into an event beyond its type, and never log one.
+//! least once and in order; what was sent in an unknown state is sent again. Where the spool keeps
+//! positions, one batch is noted there before the next is sent, so that a crash repeats at most one
+//! batch, and what a sink refused becomes a dead letter. It must never look into an event beyond
+//! its type, and never log one.
 
 pub mod retry;
 
@@ -23,15 +25,16 @@ use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::task::coop::consume_budget;
-use tokio::time::{Instant, sleep, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout, timeout_at};
 
 use self::retry::Backoff;
+use crate::event::Outcome;
+use crate::event::notice::{DROPPED, SINK_DOWN, SINK_UP, notice};
+use crate::sinks::batch::{self, BatchLimits};
 use crate::sinks::{Filter, Sink, SinkError, Verdict};
-use crate::spool::{Spool, Stored};
+use crate::spool::{Ack, Backlog, Batch, DeadLetter, Spool, Stored};
 use crate::telemetry::{Drop, Metrics};
 
-/// The most events a sink is given at once.
-pub const MAX_BATCH: usize = 500;
 /// How long a sink that was replaced may still take for the batch it is sending.
 const REPLACED: Duration = Duration::from_secs(5);
 /// How long a sink that was taken out may still take for what was there at that moment.
@@ -44,6 +47,14 @@ const LONGEST_DRAIN: Duration = Duration::from_secs(86_400);
 const QUIET: Duration = Duration::from_secs(600);
 /// How often the lag is stated while a sink takes its time.
 const LAG: Duration = Duration::from_secs(1);
+/// A sink that has failed for so long is down, and the stream of events says so.
+pub const DOWN: Duration = Duration::from_secs(30);
+/// How long a sink waits until its position is on disk before it goes on regardless.
+const NOTED: Duration = Duration::from_secs(1);
+/// Dead letters sent again at once.
+const DEAD_LETTERS: usize = 100;
+/// The longest reason that is kept with a dead letter, in characters.
+const MAX_REASON: usize = 500;
 
 /// A sink that is ready to run.
 pub struct RunningSinkSpec {
@@ -53,6 +64,8 @@ pub struct RunningSinkSpec {
     pub sink: Arc<dyn Sink>,
     /// Which events it gets.
     pub filter: Filter,
+    /// How many at once.
+    pub batch: BatchLimits,
 }
 
 /// What [`Delivery::drain`] could not deliver.
@@ -60,6 +73,8 @@ pub struct RunningSinkSpec {
 pub struct Drained {
     /// Name and number of events, for each sink with something left; empty if all were delivered.
     pub left: Vec<(String, u64)>,
+    /// True if the spool keeps them for the next start; otherwise they are lost.
+    pub kept: bool,
 }
 
 /// The running deliveries. Dropped without [`Delivery::drain`] it stops them at once, and counts
@@ -85,8 +100,11 @@ struct Running {
 struct Orders {
     sink: Arc<dyn Sink>,
     filter: Filter,
+    batch: BatchLimits,
     /// Counts replacements, so that a task can tell one from an order to finish.
     generation: u64,
+    /// Counts replays, and says where the last of them begins.
+    replay: (u64, u64),
     finish: Option<Finish>,
 }
 
@@ -99,8 +117,8 @@ struct Finish {
 }
 
 impl Delivery {
-    /// Starts a task for each sink on `handle`, from the beginning of the spool, so that nothing
-    /// that came before the sinks were ready is lost.
+    /// Starts a task for each sink on `handle`, from the position it had before, or the beginning of
+    /// this process, so that nothing that came before the sinks were ready is lost.
     pub fn start(
         handle: &Handle,
         spool: Arc<dyn Spool>,
@@ -109,8 +127,35 @@ impl Delivery {
     ) -> Delivery {
         let mut delivery =
             Delivery { handle: handle.clone(), spool, metrics, running: Vec::new(), leaving: Vec::new() };
-        delivery.running = sinks.into_iter().map(|spec| delivery.spawn(spec, 0)).collect();
+        let beginning = delivery.spool.beginning();
+        delivery.running = sinks.into_iter().map(|spec| delivery.spawn(spec, beginning)).collect();
+        delivery.hold();
         delivery
+    }
+
+    /// Retention waits for the sinks that there are, and no others.
+    fn hold(&self) {
+        let names: Vec<String> = self.running.iter().map(|running| running.name.clone()).collect();
+        self.spool.wait_for(&names);
+    }
+
+    /// Sends a sink again what comes after `position`, and its dead letters if asked. False if there
+    /// is no such sink.
+    pub fn replay(&self, sink: &str, position: Option<u64>, dead_letters: bool) -> bool {
+        let Some(running) = self.running.iter().find(|running| running.name == sink) else { return false };
+        let position = position.map(|position| position.min(self.spool.newest()));
+        self.spool.rewind(sink, position.unwrap_or(running.position.load(Relaxed)), dead_letters);
+        running.orders.send_modify(|orders| {
+            if let Some(position) = position {
+                orders.replay = (orders.replay.0.wrapping_add(1), position);
+            }
+        });
+        true
+    }
+
+    /// The names of the sinks.
+    pub fn names(&self) -> Vec<String> {
+        self.running.iter().map(|running| running.name.clone()).collect()
     }
 
     /// Puts these sinks in the place of the present ones. A sink whose name is there already goes
@@ -127,6 +172,7 @@ impl Delivery {
                     running.orders.send_modify(|orders| {
                         orders.sink = spec.sink;
                         orders.filter = spec.filter;
+                        orders.batch = spec.batch;
                         orders.generation = orders.generation.wrapping_add(1);
                     });
                     running
@@ -135,6 +181,7 @@ impl Delivery {
             };
             self.running.push(running);
         }
+        self.hold();
         self.leaving.retain(|running| !running.task.is_finished());
         let finish = Finish { until: newest, by: Instant::now() + REMOVED };
         for running in before {
@@ -154,11 +201,11 @@ impl Delivery {
     }
 
     /// Delivers what the spool holds until all is delivered or the deadline has passed, whichever
-    /// comes first. What is left is counted as [`Drop::Shutdown`]. Nothing may be appended any
-    /// more. Returns at most a second after the deadline, even if a sink does not let go.
+    /// comes first. What is left is counted as [`Drop::Shutdown`], unless the spool keeps it for the
+    /// next start. Nothing may be appended any more. Returns at most a second after the deadline, even if a sink does not let go.
     pub async fn drain(mut self, deadline: Duration) -> Drained {
         let by = Instant::now() + deadline.min(LONGEST_DRAIN);
-        let mut drained = Drained::default();
+        let mut drained = Drained { left: Vec::new(), kept: self.spool.outlives_the_process() };
         for running in &self.running {
             running.orders.send_modify(|orders| orders.finish = Some(Finish { until: u64::MAX, by }));
         }
@@ -175,7 +222,9 @@ impl Delivery {
                 Ok(Err(_)) | Err(_) => {
                     running.task.abort();
                     let left = self.spool.newest().saturating_sub(running.position.load(Relaxed));
-                    self.metrics.dropped(Drop::Shutdown, left);
+                    if !drained.kept {
+                        self.metrics.dropped(Drop::Shutdown, left);
+                    }
                     left
                 }
             };
@@ -186,8 +235,17 @@ impl Delivery {
         drained
     }
 
-    fn spawn(&self, spec: RunningSinkSpec, position: u64) -> Running {
-        let orders = Orders { sink: spec.sink, filter: spec.filter, generation: 0, finish: None };
+    /// Starts a task at the sink's position; a new sink's is `otherwise`.
+    fn spawn(&self, spec: RunningSinkSpec, otherwise: u64) -> Running {
+        let position = self.spool.resume(&spec.name, otherwise);
+        let orders = Orders {
+            sink: spec.sink,
+            filter: spec.filter,
+            batch: spec.batch,
+            generation: 0,
+            replay: (0, 0),
+            finish: None,
+        };
         let (orders, receive) = watch::channel(orders);
         let position = Arc::new(AtomicU64::new(position));
         let feeder = Feeder {
@@ -201,6 +259,9 @@ impl Delivery {
             failing: None,
             refused: Loss::default(),
             skipped: Loss::default(),
+            replayed: 0,
+            unnoted: 0,
+            dead_letter: 0,
         };
         Running { name: spec.name, orders, position, task: self.handle.spawn(feeder.run()) }
     }
@@ -219,12 +280,22 @@ struct Feeder {
     failing: Option<Failing>,
     refused: Loss,
     skipped: Loss,
+    /// The last replay that was begun.
+    replayed: u64,
+    /// Events given up by the spool that its notes do not have yet.
+    unnoted: u64,
+    /// The last dead letter that was sent again.
+    dead_letter: i64,
 }
 
 /// Since when and how often in a row a sink has failed.
 struct Failing {
     since: Instant,
     attempts: u64,
+    /// Why, as it was the first time.
+    why: String,
+    /// True once the stream of events says so.
+    told: bool,
 }
 
 /// Lost events of one kind, gathered between two lines of the log.
@@ -256,12 +327,20 @@ impl Feeder {
             if orders.finish.is_some_and(|finish| finish.by <= Instant::now()) {
                 break;
             }
+            if self.begin_replay(&orders) {
+                in_hand.clear();
+            }
+            self.resend_dead_letters(&orders).await;
             if in_hand.is_empty() {
-                in_hand = self.take(&orders);
+                in_hand = self.take(&orders).await;
             }
             if in_hand.is_empty() {
-                self.metrics.sink_lag(&self.name, 0);
-                if orders.finish.is_some() || !self.wait_for_more().await {
+                self.show_lag(Backlog::default());
+                if orders.finish.is_some() {
+                    break;
+                }
+                // More dead letters are no news that would end a wait.
+                if !self.spool.wants_dead_letters(&self.name) && !self.wait_for_more().await {
                     break;
                 }
             } else if self.attempt(&orders, &in_hand).await {
@@ -282,8 +361,23 @@ impl Feeder {
         orders
     }
 
+    /// Goes to where a replay begins, if one was ordered since.
+    fn begin_replay(&mut self, orders: &Orders) -> bool {
+        let (number, position) = orders.replay;
+        if number == self.replayed {
+            return false;
+        }
+        self.replayed = number;
+        self.position.store(position, Relaxed);
+        // Once more, because a batch that was under way has noted its own end meanwhile.
+        drop(self.spool.acknowledge(Ack { sink: self.name.clone(), position, ..Ack::default() }));
+        tracing::info!(sink = %self.name, position, "a replay begins");
+        true
+    }
+
     /// The next events from the spool; the position moves over those that are gone.
-    fn take(&mut self, orders: &Orders) -> Vec<Stored> {
+    async fn take(&mut self, orders: &Orders) -> Vec<Stored> {
+        self.gather(orders).await;
         // Seen from here on: what is appended after this line wakes the wait.
         self.appended.borrow_and_update();
         let position = self.position.load(Relaxed);
@@ -291,13 +385,47 @@ impl Feeder {
         if position >= until {
             return Vec::new();
         }
-        let mut batch = self.spool.read(position, MAX_BATCH);
+        let mut batch = self.read(position, orders.batch.max_events).await;
         if batch.skipped > 0 {
             self.position.store(position.saturating_add(batch.skipped), Relaxed);
+            self.unnoted = self.unnoted.saturating_add(batch.skipped);
             self.count_skipped(batch.skipped);
         }
         batch.events.retain(|one| one.seq <= until);
+        orders.batch.cut(&mut batch.events);
         batch.events
+    }
+
+    /// Reads from memory, or else from the disk without holding up the runtime.
+    async fn read(&self, position: u64, max: usize) -> Batch {
+        if let Some(batch) = self.spool.recent(position, max) {
+            return batch;
+        }
+        let spool = self.spool.clone();
+        tokio::task::spawn_blocking(move || spool.read(position, max)).await.unwrap_or_default()
+    }
+
+    /// Waits as long as is allowed until a batch is full; at the end of delivery for nothing.
+    async fn gather(&mut self, orders: &Orders) {
+        let limits = orders.batch;
+        if limits.max_wait.is_zero() || orders.finish.is_some() {
+            return;
+        }
+        let position = self.position.load(Relaxed);
+        let until = Instant::now() + limits.max_wait;
+        loop {
+            self.appended.borrow_and_update();
+            let waits = self.spool.backlog(position);
+            // Nothing at all is waited for elsewhere.
+            if waits.events == 0 || waits.events >= limits.max_events as u64 || waits.bytes >= limits.max_bytes as u64 {
+                return;
+            }
+            tokio::select! {
+                changed = self.appended.changed() => if changed.is_err() { return },
+                () = sleep_until(until) => return,
+                _ = self.orders.changed() => return,
+            }
+        }
     }
 
     /// Waits for an event or an order; false if neither can come.
@@ -316,37 +444,87 @@ impl Feeder {
     /// Sends a batch once, and waits as long as a failure demands. True if the batch is dealt with.
     async fn attempt(&mut self, orders: &Orders, batch: &[Stored]) -> bool {
         let wanted: Vec<Stored> = batch.iter().filter(|one| orders.filter.takes(&one.event)).cloned().collect();
-        let refused = if wanted.is_empty() {
-            0
-        } else {
-            match self.send(orders, &wanted).await {
-                Some(Verdict::Delivered) => 0,
-                Some(Verdict::Refused { mut which, why }) => {
-                    which.retain(|index| *index < wanted.len());
-                    which.sort_unstable();
-                    which.dedup();
-                    self.count_refused(which.len() as u64, &why);
-                    which.len()
-                }
-                Some(Verdict::Retry { after, why }) => {
-                    self.fail(wanted.len() as u64, &why);
-                    let delay = self.backoff.next(after);
-                    self.wait_to_retry(orders, delay).await;
-                    return false;
-                }
+        let refused = match wanted.is_empty() {
+            true => Vec::new(),
+            false => match self.verdict(orders, &wanted).await {
+                Some(refused) => refused,
                 None => return false,
-            }
+            },
         };
         if !wanted.is_empty() {
             self.recover();
         }
-        self.count("filtered", batch.len().saturating_sub(wanted.len()));
-        self.count("delivered", wanted.len().saturating_sub(refused));
+        let filtered = batch.len().saturating_sub(wanted.len());
+        let delivered = wanted.len().saturating_sub(refused.len());
+        self.count("filtered", filtered);
+        self.count("delivered", delivered);
         if let Some(last) = batch.last() {
             self.position.store(last.seq, Relaxed);
+            let ack = Ack {
+                sink: self.name.clone(),
+                position: last.seq,
+                delivered: delivered as u64,
+                filtered: filtered as u64,
+                skipped: std::mem::take(&mut self.unnoted),
+                refused: refused.into_iter().filter_map(|(i, why)| Some((wanted.get(i)?.clone(), why))).collect(),
+                ..Ack::default()
+            };
+            // A disk that hangs must not hold a sink up: then a crash repeats more than one batch.
+            let _ = timeout(NOTED, self.spool.acknowledge(ack).wait()).await;
         }
         self.state_lag();
         true
+    }
+
+    /// Sends events once. Gives those that were refused, by index and with the reason; `None`, after
+    /// the wait that the failure demands, if they must be sent again.
+    async fn verdict(&mut self, orders: &Orders, wanted: &[Stored]) -> Option<Vec<(usize, String)>> {
+        match self.send(orders, wanted).await? {
+            Verdict::Delivered => Some(Vec::new()),
+            Verdict::Refused { mut which, why } => {
+                which.retain(|index| *index < wanted.len());
+                which.sort_unstable();
+                which.dedup();
+                self.count_refused(which.len() as u64, &why);
+                let why: String = why.to_string().chars().take(MAX_REASON).collect();
+                Some(which.into_iter().map(|index| (index, why.clone())).collect())
+            }
+            Verdict::Retry { after, why } => {
+                self.fail(wanted.len() as u64, &why);
+                let delay = self.backoff.next(after);
+                self.wait_to_retry(orders, delay).await;
+                None
+            }
+        }
+    }
+
+    /// Sends the next dead letters again, if that was asked for. What is refused once more stays.
+    async fn resend_dead_letters(&mut self, orders: &Orders) {
+        if orders.finish.is_some() || !self.spool.wants_dead_letters(&self.name) {
+            return;
+        }
+        let (spool, name, after) = (self.spool.clone(), self.name.clone(), self.dead_letter);
+        let read = tokio::task::spawn_blocking(move || spool.dead_letters(&name, after, DEAD_LETTERS));
+        let letters: Vec<DeadLetter> = read.await.unwrap_or_default();
+        let mut ack = Ack { sink: self.name.clone(), position: self.position.load(Relaxed), ..Ack::default() };
+        match letters.last() {
+            None => {
+                self.dead_letter = 0;
+                ack.dead_letters_done = true;
+            }
+            Some(last) => {
+                let events: Vec<Stored> = letters.iter().map(|letter| letter.stored.clone()).collect();
+                let Some(refused) = self.verdict(orders, &events).await else { return };
+                self.recover();
+                self.dead_letter = last.id;
+                let stays = |at: usize| refused.iter().any(|(index, _)| *index == at);
+                let settled = letters.iter().enumerate().filter(|(at, _)| !stays(*at)).map(|(_, letter)| letter.id);
+                ack.settled = settled.collect();
+                ack.delivered = ack.settled.len() as u64;
+                self.count("delivered", ack.settled.len());
+            }
+        }
+        let _ = timeout(NOTED, self.spool.acknowledge(ack).wait()).await;
     }
 
     /// The sink's verdict on a batch; `None` if it took longer than an order allows. A panic is a
@@ -382,12 +560,32 @@ impl Feeder {
             self.backoff.reset();
             return;
         }
+        let until = Instant::now() + delay;
+        let down = self.failing.as_ref().filter(|failing| !failing.told).map(|failing| failing.since + DOWN);
         tokio::select! {
-            () = sleep(delay) => {}
+            () = sleep_until(until) => {}
             () = at(orders.finish.map(|finish| finish.by)) => {}
             // A new sink, or little time left: begin with short waits.
             _ = self.orders.changed() => self.backoff.reset(),
+            // Not at the next attempt, which may be an hour away.
+            () = at(down) => {
+                self.tell_down();
+                tokio::select! {
+                    () = sleep_until(until) => {}
+                    () = at(orders.finish.map(|finish| finish.by)) => {}
+                    _ = self.orders.changed() => self.backoff.reset(),
+                }
+            }
         }
+    }
+
+    /// Says in the stream of events that the sink is down.
+    fn tell_down(&mut self) {
+        let Some(failing) = &mut self.failing else { return };
+        failing.told = true;
+        let waits = self.spool.backlog(self.position.load(Relaxed)).events;
+        let fields = [("sink", self.name.clone()), ("reason", failing.why.clone()), ("waiting", waits.to_string())];
+        self.spool.append(vec![notice(SINK_DOWN, Outcome::Failure, &fields)]);
     }
 
     fn fail(&mut self, events: u64, why: &SinkError) {
@@ -397,15 +595,23 @@ impl Feeder {
             Some(failing) => failing.attempts = failing.attempts.saturating_add(1),
             None => {
                 tracing::warn!(sink = %self.name, error = %why, "a sink fails; its events wait in the spool");
-                self.failing = Some(Failing { since: Instant::now(), attempts: 1 });
+                let why = why.to_string();
+                self.failing = Some(Failing { since: Instant::now(), attempts: 1, why, told: false });
             }
+        }
+        if self.failing.as_ref().is_some_and(|failing| !failing.told && failing.since.elapsed() >= DOWN) {
+            self.tell_down();
         }
     }
 
     fn recover(&mut self) {
         self.backoff.reset();
-        if let Some(Failing { since, attempts }) = self.failing.take() {
+        if let Some(Failing { since, attempts, told, .. }) = self.failing.take() {
             let seconds = since.elapsed().as_secs();
+            if told {
+                let fields = [("sink", self.name.clone()), ("seconds", seconds.to_string())];
+                self.spool.append(vec![notice(SINK_UP, Outcome::Success, &fields)]);
+            }
             tracing::info!(sink = %self.name, failed_attempts = attempts, seconds, "a sink takes events again");
         }
     }
@@ -432,15 +638,31 @@ impl Feeder {
         self.metrics.dropped(Drop::SpoolFull, events);
         if let Some(events) = self.skipped.add(events) {
             tracing::warn!(sink = %self.name, events, "the spool was full: a sink was too slow or away, and lost events");
+            if self.spool.outlives_the_process() {
+                let fields = [("sink", self.name.clone()), ("spool_full", events.to_string())];
+                self.spool.append(vec![notice(DROPPED, Outcome::Failure, &fields)]);
+            }
         }
     }
 
     fn state_lag(&self) {
-        self.metrics.sink_lag(&self.name, self.spool.newest().saturating_sub(self.position.load(Relaxed)));
+        self.show_lag(self.spool.backlog(self.position.load(Relaxed)));
+    }
+
+    fn show_lag(&self, waits: Backlog) {
+        self.metrics.sink_lag(&self.name, waits.events, waits.bytes, waits.age);
     }
 
     /// Counts what will not be delivered any more: the batch in hand, and what comes after it.
+    /// What the spool keeps for the next start is only told.
     fn leave(mut self, in_hand: &[Stored]) -> u64 {
+        if self.spool.outlives_the_process() {
+            let waits = self.spool.backlog(self.position.load(Relaxed)).events;
+            if waits > 0 {
+                tracing::info!(sink = %self.name, events = waits, "a sink ended before it had taken all events; they wait in the store");
+            }
+            return waits;
+        }
         let filter = self.orders.borrow().filter.clone();
         let until = self.orders.borrow().finish.map_or(u64::MAX, |finish| finish.until).min(self.spool.newest());
         let wanted =
@@ -448,7 +670,7 @@ impl Feeder {
         let mut left = wanted(in_hand);
         let mut position = in_hand.last().map_or(self.position.load(Relaxed), |last| last.seq);
         while position < until {
-            let batch = self.spool.read(position, MAX_BATCH);
+            let batch = self.spool.read(position, batch::MAX_EVENTS);
             if batch.skipped > 0 {
                 self.count_skipped(batch.skipped);
             }
@@ -465,7 +687,7 @@ impl Feeder {
             self.metrics.dropped(Drop::Shutdown, left);
             tracing::warn!(sink = %self.name, events = left, "a sink ended before it had taken all events");
         }
-        self.metrics.sink_lag(&self.name, 0);
+        self.show_lag(Backlog::default());
         left
     }
 }

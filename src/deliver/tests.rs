@@ -119,7 +119,7 @@ impl Sink for Scripted {
 }
 
 fn spec(name: &str, sink: &Arc<Scripted>) -> RunningSinkSpec {
-    RunningSinkSpec { name: name.into(), sink: sink.clone(), filter: Filter::default() }
+    RunningSinkSpec { name: name.into(), sink: sink.clone(), filter: Filter::default(), batch: BatchLimits::default() }
 }
 
 struct Bench {
@@ -170,7 +170,7 @@ async fn events_arrive_in_order_in_batches_of_bounded_size() {
     bench.append(3);
     assert_eq!(delivery.drain(AGES).await, nothing());
     assert!(sink.taken().into_iter().eq(1..=1204));
-    assert!(sink.calls().iter().all(|call| call.seqs.len() <= MAX_BATCH));
+    assert!(sink.calls().iter().all(|call| call.seqs.len() <= batch::MAX_EVENTS));
     assert_eq!((bench.sink("a", "delivered"), bench.sink("a", "retried"), bench.lag("a")), (1204, 0, 0));
 }
 
@@ -406,7 +406,12 @@ async fn draining_does_not_wait_for_a_sink_that_blocks_its_thread() {
     let bench = Bench::new(100);
     bench.append(2);
     let sink = Arc::new(Blocks(Mutex::new(blocked), called));
-    let delivery = bench.start(vec![RunningSinkSpec { name: "a".into(), sink, filter: Filter::default() }]);
+    let delivery = bench.start(vec![RunningSinkSpec {
+        name: "a".into(),
+        sink,
+        filter: Filter::default(),
+        batch: BatchLimits::default(),
+    }]);
     entered.wait_for(|entered| *entered).await.unwrap();
     assert_eq!(delivery.drain(Duration::ZERO).await.left, [("a".to_owned(), 2)]);
     drop(release);
@@ -490,4 +495,113 @@ async fn an_outage_is_logged_when_it_begins_and_when_it_ends_and_events_are_not(
     // At once for the first; the two after it with the end of the task.
     assert_eq!((count("refused events for good"), count("events=1"), count("events=2")), (1, 1, 1), "{text}");
     assert!(text.contains("the test says so") && !text.contains("alice") && !text.contains("203.0.113"), "{text}");
+}
+
+fn types(spool: &dyn Spool) -> Vec<String> {
+    spool.read(0, usize::MAX).events.iter().map(|one| one.event.event_type.as_str().to_owned()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sink_that_fails_for_half_a_minute_is_told_once_and_told_again_when_it_is_back() {
+    let bench = Bench::new(100);
+    bench.append(1);
+    let hour = Some(Duration::from_secs(3600));
+    let sink = Scripted::new(&[Answer::Retry(hour), Answer::Retry(hour)], Answer::Deliver);
+    let delivery = bench.start(vec![spec("siem", &sink)]);
+    let began = Instant::now();
+    let mut appended = bench.spool.appended();
+    appended.wait_for(|newest| *newest == 2).await.unwrap();
+    assert_eq!(began.elapsed(), DOWN, "not only at the next attempt");
+    appended.wait_for(|newest| *newest == 3).await.unwrap();
+    assert_eq!(types(&*bench.spool), ["user.login.failed", "authtap.sink.down", "authtap.sink.up"]);
+    let down = bench.spool.read(1, 1).events.remove(0);
+    assert!(down.line.contains("\"sink\":\"siem\"") && down.line.contains("\"waiting\":\"1\""), "{}", down.line);
+    assert_eq!(delivery.drain(AGES).await, nothing());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_waits_as_long_as_it_may_to_fill_up_and_no_longer() {
+    let bench = Bench::new(100);
+    let sink = Scripted::good();
+    let limits = BatchLimits { max_events: 3, max_wait: Duration::from_secs(10), ..BatchLimits::default() };
+    let delivery = bench.start(vec![RunningSinkSpec { batch: limits, ..spec("a", &sink) }]);
+    let began = Instant::now();
+    bench.append(2);
+    sink.took(2).await;
+    assert_eq!(began.elapsed(), Duration::from_secs(10), "two of three wait for the third");
+    bench.append(4);
+    sink.took(5).await;
+    assert_eq!(began.elapsed(), Duration::from_secs(10), "a full batch goes at once");
+    assert_eq!(delivery.drain(AGES).await, nothing(), "the end waits for nothing");
+    assert_eq!(sink.calls().iter().map(|c| c.seqs.len()).collect::<Vec<_>>(), [2, 3, 1]);
+}
+
+/// A spool on disk, as the program has it.
+fn on_disk(folder: &std::path::Path) -> Arc<crate::spool::store::EventStore> {
+    let settings = crate::spool::settings::SpoolSettings {
+        retention: crate::spool::settings::Retention { age: Duration::MAX, size: 1 << 30 },
+        ..Default::default()
+    };
+    Arc::new(crate::spool::store::EventStore::open(folder, settings, Arc::new(Metrics::new())).unwrap())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_was_refused_is_kept_over_a_restart_and_sent_again_when_asked() {
+    let folder = tempfile::tempdir().unwrap();
+    let metrics = Arc::new(Metrics::new());
+    let store = on_disk(folder.path());
+    let sink = Scripted::new(&[Answer::Refuse(vec![1])], Answer::Deliver);
+    store.append(["alice", "bob", "carol"].map(login).into());
+    store.on_disk().wait().await;
+    let delivery = Delivery::start(&Handle::current(), store.clone(), metrics.clone(), vec![spec("siem", &sink)]);
+    sink.called(1).await;
+    assert_eq!(delivery.drain(AGES).await, Drained { left: Vec::new(), kept: true });
+    store.close();
+    drop(store);
+
+    let store = on_disk(folder.path());
+    assert_eq!(store.dead_letters("siem", 0, 10).len(), 1);
+    let sink = Scripted::good();
+    let delivery = Delivery::start(&Handle::current(), store.clone(), metrics.clone(), vec![spec("siem", &sink)]);
+    assert!(!delivery.replay("other", None, true), "no such sink");
+    assert!(delivery.replay("siem", None, true));
+    sink.took(2).await;
+    assert_eq!(sink.taken(), [2], "what was delivered is not sent again");
+    let done = async {
+        while store.wants_dead_letters("siem") {
+            tokio::task::yield_now().await;
+        }
+    };
+    timeout(Duration::from_secs(20), done).await.expect("the replay ends");
+    assert_eq!(delivery.drain(AGES).await.left, []);
+    assert!(store.dead_letters("siem", 0, 10).is_empty() && !store.wants_dead_letters("siem"));
+    store.close();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
+async fn what_was_not_taken_waits_for_the_next_start_and_a_new_sink_begins_where_the_process_did() {
+    let folder = tempfile::tempdir().unwrap();
+    let metrics = Arc::new(Metrics::new());
+    let store = on_disk(folder.path());
+    let dead = Scripted::new(&[], Answer::Retry(None));
+    let delivery = Delivery::start(&Handle::current(), store.clone(), metrics.clone(), vec![spec("siem", &dead)]);
+    store.append(["alice", "bob"].map(login).into());
+    store.on_disk().wait().await;
+    dead.called(1).await;
+    let drained = delivery.drain(Duration::from_millis(10)).await;
+    assert_eq!(drained, Drained { left: vec![("siem".into(), 2)], kept: true });
+    assert_eq!(metrics.dropped_so_far(Drop::Shutdown), 0);
+    store.close();
+    drop(store);
+
+    let store = on_disk(folder.path());
+    let (siem, new) = (Scripted::good(), Scripted::good());
+    let sinks = vec![spec("siem", &siem), spec("new", &new)];
+    let delivery = Delivery::start(&Handle::current(), store.clone(), metrics, sinks);
+    store.append(vec![login("carol")]);
+    siem.took(3).await;
+    new.took(3).await;
+    assert_eq!((siem.taken(), new.taken()), (vec![1, 2, 3], vec![3]));
+    assert_eq!(delivery.drain(AGES).await.left, []);
+    store.close();
 }

@@ -1,9 +1,9 @@
 //! How the exchange that an event speaks of ended.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// How an exchange ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Ended {
     /// The answer was sent to its end.

@@ -90,6 +90,11 @@ pub const VOCABULARY: &[Known] = &[
         "the application looks like one there is a preset for, which is not in use",
     ),
     known("authtap.events.dropped", None, "events were lost, and how many"),
+    known("authtap.store.degraded", None, "events are not kept on disk, and why"),
+    known("authtap.store.recovered", None, "events are kept on disk again"),
+    known("authtap.store.damaged", None, "the event store was damaged and set aside"),
+    known("authtap.sink.down", None, "a sink has failed for a while; its events wait"),
+    known("authtap.sink.up", None, "a sink that was down takes events again"),
 ];
 
 impl EventType {
@@ -125,6 +130,13 @@ impl EventType {
     /// True if the vocabulary has it.
     pub fn is_known(&self) -> bool {
         VOCABULARY.iter().any(|k| k.name == self.0) || self.0.starts_with("detection.")
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for EventType {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<EventType, D::Error> {
+        let name = <Cow<'de, str>>::deserialize(from)?;
+        EventType::parse(&name).ok_or_else(|| serde::de::Error::custom("no event type"))
     }
 }
 

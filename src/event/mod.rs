@@ -20,7 +20,7 @@ pub mod time;
 
 use std::net::IpAddr;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use ended::Ended;
 pub use id::EventId;
@@ -36,7 +36,7 @@ pub const SCHEMA_VERSION: u32 = 1;
 pub const MAX_FIELDS: usize = 32;
 
 /// One security event: who, what, from where, and how we know.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Event {
     /// Always [`SCHEMA_VERSION`].
     pub schema_version: u32,
@@ -52,7 +52,7 @@ pub struct Event {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Text>,
     /// Who did it.
-    #[serde(skip_serializing_if = "Actor::is_empty")]
+    #[serde(default, skip_serializing_if = "Actor::is_empty")]
     pub actor: Actor,
     /// Whom or what it was done to.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -67,7 +67,7 @@ pub struct Event {
 }
 
 /// Who did it. The three names are three different things and are never mixed.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Actor {
     /// The application's immutable id.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -111,7 +111,7 @@ impl Actor {
 }
 
 /// Whom or what it was done to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Target {
     /// `user`, `api_key`, `team`: what the route says.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
@@ -132,14 +132,14 @@ impl Target {
 }
 
 /// The tenant.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Organization {
     /// The application's id or name of it.
     pub id: Text,
 }
 
 /// From where and by what means.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub struct Metadata {
     /// The client's address, decided once (see `proxy::client_ip`); absent in notices.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -172,12 +172,12 @@ pub struct Metadata {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<Request>,
     /// Further values that the route names, in the order it names them.
-    #[serde(skip_serializing_if = "Vec::is_empty", serialize_with = "as_map")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", serialize_with = "as_map", deserialize_with = "from_map")]
     pub fields: Vec<(Text, Text)>,
 }
 
 /// Where an address is said to be, by a GeoIP database.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Geo {
     /// ISO 3166-1 alpha-2.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -197,7 +197,7 @@ pub struct Geo {
 }
 
 /// Whose network an address belongs to.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Network {
     /// Autonomous system number.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -217,7 +217,7 @@ pub struct Network {
 }
 
 /// What the client's TLS connection says of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tls {
     /// `1.2` or `1.3`.
     pub version: Text,
@@ -233,7 +233,7 @@ pub struct Tls {
 }
 
 /// What a user agent says it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Client {
     /// Browser or tool family (`Firefox`, `curl`).
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -249,7 +249,7 @@ pub struct Client {
 }
 
 /// The request that carried the event. The path is kept, the query never is.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Request {
     /// `x-request-id`, kept or made.
     pub id: Text,
@@ -274,7 +274,7 @@ pub struct Request {
 }
 
 /// Which route and which evidence made the event.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Source {
     /// `id` of the route.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -292,7 +292,7 @@ pub struct Source {
 }
 
 /// Where the knowledge came from.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Mode {
     /// A route of the operator's own configuration.
@@ -321,8 +321,78 @@ impl Event {
         // Every field is a string, number or map with text keys, which serde_json cannot refuse.
         serde_json::to_string(self).unwrap_or_default()
     }
+
+    /// Reads a line that [`Event::to_line`] wrote. Texts are cleaned and capped once more, because
+    /// the file they come from may have been written to by others.
+    ///
+    /// # Errors
+    /// What is wrong with it; the message quotes no value of the event.
+    pub fn from_line(line: &str) -> Result<Event, UnreadableEvent> {
+        serde_json::from_str(line).map_err(|e| UnreadableEvent { column: e.column() })
+    }
+}
+
+/// A stored line that is no event of this version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no event of this version can be read there (column {column})")]
+pub struct UnreadableEvent {
+    /// Where reading ended, from 1.
+    pub column: usize,
 }
 
 fn as_map<S: serde::Serializer>(fields: &[(Text, Text)], to: S) -> Result<S::Ok, S::Error> {
     to.collect_map(fields.iter().map(|(key, value)| (key, value)))
+}
+
+fn from_map<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Vec<(Text, Text)>, D::Error> {
+    struct Fields;
+    impl<'de> serde::de::Visitor<'de> for Fields {
+        type Value = Vec<(Text, Text)>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("a mapping of texts")
+        }
+
+        fn visit_map<A: serde::de::MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut fields = Vec::new();
+            while let Some(pair) = map.next_entry()? {
+                // As many as an event may have; more did not come from here.
+                if fields.len() < MAX_FIELDS {
+                    fields.push(pair);
+                }
+            }
+            Ok(fields)
+        }
+    }
+    from.deserialize_map(Fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_reads_back_as_the_event_that_wrote_it() {
+        let mut event = sample::login("alice");
+        event.metadata.fields =
+            vec![(Text::fixed("remember"), Text::fixed("on")), (Text::fixed("a"), Text::fixed("b"))];
+        event.metadata.geo = Some(Geo { country: Some(Text::fixed("GB")), latitude: Some(51.5), ..Geo::default() });
+        event.metadata.client = Some(Client { browser: Some(Text::fixed("Firefox")), ..Client::default() });
+        event.target = Some(Target { id: Some(Text::fixed("usr_1")), ..Target::default() });
+        for event in [event, notice::notice(notice::STARTED, Outcome::Success, &[("version", "1".into())])] {
+            let line = event.to_line();
+            assert_eq!(Event::from_line(&line).map(|read| read.to_line()), Ok(line));
+        }
+    }
+
+    #[test]
+    fn what_is_no_event_is_an_error_without_a_quotation() {
+        for line in ["", "{}", "null", "{\"schema_version\":1,\"id\":\"hunter2\"}"] {
+            let error = Event::from_line(line).map(|_| ()).unwrap_err().to_string();
+            assert!(!error.contains("hunter2"), "{error}");
+        }
+        let forged = sample::login("alice").to_line().replace("alice", "al\\u001b[31mice");
+        let read = Event::from_line(&forged).map(|e| e.to_line());
+        assert!(read.is_ok_and(|line| line.contains("al[31mice")));
+    }
 }

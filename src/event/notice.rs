@@ -15,6 +15,16 @@ pub const RELOADED: EventType = EventType::fixed("authtap.config.reloaded");
 pub const SUGGESTED: EventType = EventType::fixed("authtap.preset.suggested");
 /// Events were lost.
 pub const DROPPED: EventType = EventType::fixed("authtap.events.dropped");
+/// Events are not kept on disk at present.
+pub const STORE_DEGRADED: EventType = EventType::fixed("authtap.store.degraded");
+/// They are again.
+pub const STORE_RECOVERED: EventType = EventType::fixed("authtap.store.recovered");
+/// The store was damaged and set aside.
+pub const STORE_DAMAGED: EventType = EventType::fixed("authtap.store.damaged");
+/// A sink has failed for a while.
+pub const SINK_DOWN: EventType = EventType::fixed("authtap.sink.down");
+/// It takes events again.
+pub const SINK_UP: EventType = EventType::fixed("authtap.sink.up");
 
 /// A notice with further values.
 pub fn notice(event_type: EventType, outcome: Outcome, fields: &[(&'static str, String)]) -> Event {

@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Cap of identifiers (actor, target, organization), in characters (RFC 5321 section 4.5.3.1).
 pub const IDENTIFIER: usize = 254;
@@ -74,6 +74,14 @@ pub fn looks_like_a_token(segment: &str) -> bool {
 fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+}
+
+impl<'de> Deserialize<'de> for Text {
+    /// Cleaned and capped like every text: what is read back may have been changed meanwhile.
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Text, D::Error> {
+        let text = <Cow<'de, str>>::deserialize(from)?;
+        Ok(Text::capped(&text, USER_AGENT).unwrap_or_default())
+    }
 }
 
 impl fmt::Display for Text {

@@ -69,7 +69,15 @@ impl Bench {
             self.rules.candidates(&Facts::of_request(&request.method, &request.uri, &request.host, &request.headers));
         let candidates = candidates.unwrap_or_default();
         let rules = self.rules.clone();
-        self.pipeline.events_of(&Captured { exchange, candidates, rules, follows: false, held: Held::default() })
+        self.pipeline.events_of(&Captured {
+            exchange,
+            candidates,
+            rules,
+            follows: false,
+            auto: false,
+            held: Held::default(),
+            written: None,
+        })
     }
 }
 

@@ -1,6 +1,7 @@
 //! The bodies that go through: forwarded frame by frame, watched, never held back.
 
 use std::cell::Cell;
+use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
@@ -15,6 +16,7 @@ use super::expect::Gate;
 use super::idle::{Hold, IdleBody, IdleError};
 use super::limits::Limits;
 use super::upstream::Lease;
+use crate::capture::hold::OnDisk;
 use crate::capture::pending::{Pending, RequestCopy};
 use crate::exchange::Ended;
 
@@ -203,7 +205,17 @@ impl Body for RequestBody {
     }
 }
 
+/// The end of an answer that waits for the disk (`durability: sync`).
+pub struct Held {
+    on_disk: OnDisk,
+    last: Option<Frame<Bytes>>,
+}
+
 /// An answer's body on its way to the client.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "nearly every answer is the large one; a box would be an allocation a request"
+)]
 pub enum ResponseBody {
     /// The application's.
     Upstream {
@@ -217,6 +229,8 @@ pub enum ResponseBody {
         log: Option<Entry>,
         /// While it lives, the client waits for us and is not idle.
         hold: Hold,
+        /// The last piece, until the event that the answer gave is on disk.
+        held: Option<Box<Held>>,
     },
     /// One of our own.
     Own(Option<Bytes>),
@@ -233,21 +247,30 @@ impl ResponseBody {
         limits: &Limits,
     ) -> ResponseBody {
         let inner = IdleBody::new(inner, limits.answer_idle);
-        let mut body = ResponseBody::Upstream { inner, lease: Some(lease), pending, log, hold };
+        let mut body = ResponseBody::Upstream { inner, lease: Some(lease), pending, log, hold, held: None };
         if body.is_end_stream() {
             body.finish(Ended::Complete);
         }
         body
     }
 
+    /// What the head of an answer without a body waits for, if it is to wait.
+    pub fn held(&mut self) -> Option<OnDisk> {
+        let ResponseBody::Upstream { held, .. } = self else { return None };
+        held.take().map(|held| held.on_disk)
+    }
+
     fn finish(&mut self, ended: Ended) {
-        let ResponseBody::Upstream { lease, pending, log, .. } = self else { return };
+        let ResponseBody::Upstream { lease, pending, log, held, .. } = self else { return };
         if let Some(lease) = lease.take()
             && ended == Ended::Complete
         {
             lease.give_back();
         }
         if let Some(mut pending) = pending.take() {
+            if ended == Ended::Complete {
+                *held = pending.on_disk().map(|on_disk| Box::new(Held { on_disk, last: None }));
+            }
             pending.finish(ended);
         }
         if let Some(mut log) = log.take() {
@@ -263,6 +286,12 @@ impl Body for ResponseBody {
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let (frame, over) = match &mut *self {
             ResponseBody::Own(data) => return Poll::Ready(data.take().map(|d| Ok(Frame::data(d)))),
+            ResponseBody::Upstream { held: Some(held), .. } => {
+                ready!(Pin::new(&mut held.on_disk).poll(cx));
+                let last = held.last.take();
+                self.held();
+                return Poll::Ready(last.map(Ok));
+            }
             ResponseBody::Upstream { inner, pending, log, .. } => {
                 let frame = ready!(Pin::new(&mut *inner).poll_frame(cx));
                 if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
@@ -281,12 +310,17 @@ impl Body for ResponseBody {
             Some(Ok(_)) | None => self.finish(Ended::Complete),
             Some(Err(_)) => self.finish(Ended::UpstreamFailed),
         }
+        if let ResponseBody::Upstream { held: Some(held), .. } = &mut *self {
+            held.last = frame.and_then(Result::ok);
+            return self.poll_frame(cx);
+        }
         Poll::Ready(frame)
     }
 
     fn is_end_stream(&self) -> bool {
         match self {
             ResponseBody::Own(data) => data.is_none(),
+            ResponseBody::Upstream { held: Some(_), .. } => false,
             ResponseBody::Upstream { inner, .. } => inner.is_end_stream(),
         }
     }
@@ -294,6 +328,10 @@ impl Body for ResponseBody {
     fn size_hint(&self) -> SizeHint {
         match self {
             ResponseBody::Own(data) => SizeHint::with_exact(data.as_ref().map_or(0, |d| d.len() as u64)),
+            ResponseBody::Upstream { held: Some(held), .. } => {
+                let last = held.last.as_ref().and_then(Frame::data_ref);
+                SizeHint::with_exact(last.map_or(0, |data| data.len() as u64))
+            }
             ResponseBody::Upstream { inner, .. } => inner.size_hint(),
         }
     }

@@ -331,5 +331,10 @@ async fn forward(
     let asks_upgrade = response.status() == StatusCode::UPGRADE_REQUIRED;
     headers::strip_response(response.headers_mut(), asks_upgrade);
     *response.version_mut() = Version::HTTP_11;
-    Ok(response.map(|body| ResponseBody::upstream(body, lease, pending, log, hold, &live.limits)))
+    let mut response = response.map(|body| ResponseBody::upstream(body, lease, pending, log, hold, &live.limits));
+    // Without a body there is no last piece to hold back, only the head.
+    if let Some(on_disk) = response.body_mut().held() {
+        on_disk.await;
+    }
+    Ok(response)
 }

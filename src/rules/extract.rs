@@ -7,8 +7,8 @@ use super::route::Route;
 use super::source::{Source, is_secret_name};
 use crate::event::text::{MASK, looks_like_a_token};
 use crate::event::{
-    Actor, Event, EventId, EventType, Metadata, Mode, Organization, Request, SCHEMA_VERSION, Source as EventSource,
-    Target, Text, Tls,
+    Actor, Event, EventId, EventType, Metadata, Mode, Organization, Outcome, Request, SCHEMA_VERSION,
+    Source as EventSource, Target, Text, Tls,
 };
 use crate::exchange::{Ended, Exchange};
 
@@ -46,21 +46,50 @@ pub fn event_called(event_type: EventType, decision: &Decision<'_>, facts: &Fact
         let value = first(from).and_then(|v| Text::other(&v))?;
         Some((name.clone(), value))
     });
-    Event {
-        schema_version: SCHEMA_VERSION,
-        id: EventId::new(),
+    let mut event = Event {
         event_type,
-        timestamp: exchange.answered,
         outcome: decision.outcome,
         reason: decision.reason.clone(),
         actor: actor(route, facts),
         target: target.filter(|t| !t.is_empty()),
         organization: identifier(&route.organization).map(|id| Organization { id }),
+        source: EventSource {
+            route: Some(route.id.clone()),
+            rule: Some(decision.rule.clone()),
+            preset: route.preset.clone(),
+            mode: if route.preset.is_some() { Mode::Preset } else { Mode::Routes },
+            confidence: 1.0,
+        },
+        ..of_exchange(facts, exchange, &route.paths)
+    };
+    event.metadata.method = text(&route.method);
+    event.metadata.provider = text(&route.provider);
+    event.metadata.fields = fields.collect();
+    event
+}
+
+/// An event that says where and when, and nothing yet of what happened or who did it: capture
+/// without routes fills that in.
+pub fn bare(facts: &Facts<'_>, exchange: &Exchange) -> Event {
+    of_exchange(facts, exchange, &[])
+}
+
+fn of_exchange(facts: &Facts<'_>, exchange: &Exchange, paths: &[PathPattern]) -> Event {
+    Event {
+        schema_version: SCHEMA_VERSION,
+        id: EventId::new(),
+        event_type: EventType::fixed("user.login.unknown"),
+        timestamp: exchange.answered,
+        outcome: Outcome::Unknown,
+        reason: None,
+        actor: Actor::default(),
+        target: None,
+        organization: None,
         metadata: Metadata {
             ip_address: Some(exchange.client_ip),
             user_agent: facts.headers.get(http::header::USER_AGENT).and_then(|v| Text::user_agent(v.as_bytes())),
-            method: text(&route.method),
-            provider: text(&route.provider),
+            method: None,
+            provider: None,
             session_id: None,
             geo: None,
             network: None,
@@ -71,16 +100,10 @@ pub fn event_called(event_type: EventType, decision: &Decision<'_>, facts: &Fact
                 ja4: tls.ja4.as_deref().and_then(Text::other),
                 subject: tls.subject.as_deref().and_then(Text::other),
             }),
-            request: Some(request(facts, exchange, &route.paths)),
-            fields: fields.collect(),
+            request: Some(request(facts, exchange, paths)),
+            fields: Vec::new(),
         },
-        source: EventSource {
-            route: Some(route.id.clone()),
-            rule: Some(decision.rule.clone()),
-            preset: route.preset.clone(),
-            mode: if route.preset.is_some() { Mode::Preset } else { Mode::Routes },
-            confidence: 1.0,
-        },
+        source: EventSource { route: None, rule: None, preset: None, mode: Mode::Auto, confidence: 0.0 },
     }
 }
 

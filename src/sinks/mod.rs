@@ -8,6 +8,7 @@
 //! To add one: a file in this folder with its fields, `check`, `build` and `send`, and its `KIND`
 //! in [`SINKS`]. `docs/writing-a-sink.md` walks through it.
 
+pub mod batch;
 pub mod clickhouse;
 pub mod datadog;
 pub mod elastic;
@@ -36,6 +37,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use self::batch::BatchLimits;
 use crate::config::node::{Key, Map, Node, Value, clip, suggest};
 use crate::config::problem::{Problem, Problems};
 use crate::config::shape::{Field, Kind};
@@ -86,6 +88,7 @@ pub const COMMON: &[Field] = &[
     ),
     format::NAMES,
     format::SELECT,
+    Field::new("batch", Kind::Map(batch::FIELDS), "", "how many events it is given at once"),
 ];
 
 /// The words of `outcome:`.
@@ -210,6 +213,8 @@ pub struct SinkSpec {
     pub filter: Filter,
     /// In what shape it gets them.
     pub shape: Shape,
+    /// How many at once.
+    pub batch: BatchLimits,
     /// Its checked configuration.
     pub plan: Box<dyn SinkPlan>,
 }
@@ -306,13 +311,14 @@ fn read_one<'n>(node: &'n Node, problems: &mut Problems) -> Option<(SinkSpec, Op
         }
     };
     let shape = Shape::check(&shared, format, default, words, problems);
+    let batch = BatchLimits::check(shared.get("batch"), problems);
     let named = entries.iter().find(|(k, v)| k.text == "name" && !matches!(v.value, Value::Null)).map(|(_, v)| v);
     let name = match named {
         Some(at) => check_name(at, problems)?,
         None => kind.name.to_owned(),
     };
     let plan = (kind.check)(&own.map(kind.fields, problems)?, problems)?;
-    Some((SinkSpec { name, kind: kind.name, filter, shape: shape?, plan }, named))
+    Some((SinkSpec { name, kind: kind.name, filter, shape: shape?, batch, plan }, named))
 }
 
 fn part(node: &Node, entries: &[(Key, Node)], fields: &[Field]) -> Node {

@@ -205,7 +205,6 @@ fn the_schema_accepts_what_check_accepts() {
 fn the_schema_refuses_slips_that_an_editor_can_show() {
     let schema = jsonschema::validator_for(&settings::json_schema()).expect("a schema");
     for slip in [
-        "auto-on",
         "bad-duration-and-size",
         "bad-tests",
         "bad-version",

@@ -69,7 +69,7 @@ fn every_metric_is_in_the_operations_page_and_no_other() {
     metrics.flows_ended("finished", 1);
     metrics.follow_up("decided");
     metrics.sink("stdout", "delivered", 1);
-    metrics.sink_lag("stdout", 0);
+    metrics.sink_lag("stdout", 0, 0, std::time::Duration::ZERO);
     let rendered = metrics.render();
     let there: BTreeSet<&str> = rendered.lines().filter_map(|l| l.strip_prefix("# TYPE ")?.split(' ').next()).collect();
     assert!(there.len() > 10, "{rendered}");

@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, reason = "a failed expectation is how a test fails, in its helpers too")]
 
 mod answers;
+mod auto;
 mod capture;
 mod config;
 mod demo;
@@ -22,6 +23,7 @@ mod reload;
 mod secrets;
 mod sessions;
 mod sinks;
+mod spool;
 mod streaming;
 mod tls;
 mod told;

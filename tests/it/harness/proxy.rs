@@ -26,6 +26,7 @@ pub struct Proxy {
     pub spool: Arc<dyn Spool>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    _data: tempfile::TempDir,
 }
 
 impl Proxy {
@@ -67,11 +68,11 @@ impl Proxy {
 
     fn start_with(config: settings::Config, file: Option<PathBuf>, plain: bool, data: Option<PathBuf>) -> Proxy {
         let free = SocketAddr::from(([127, 0, 0, 1], 0));
+        let folder = tempfile::tempdir().expect("a folder");
         let overrides = Overrides {
             listen: plain.then(|| free.into()),
             admin: Some(Some(free)),
-            ephemeral: data.is_none(),
-            data,
+            data: Some(data.unwrap_or_else(|| folder.path().join("data"))),
             ..Overrides::default()
         };
         let (started, bound) = sync_channel(1);
@@ -90,7 +91,7 @@ impl Proxy {
             runtime.block_on(running).unwrap_or_else(|e| panic!("{e}"));
         });
         let (address, admin, spool) = bound.recv().expect("authtap starts");
-        Proxy { address, admin, spool, stop: Some(stop), thread: Some(thread) }
+        Proxy { address, admin, spool, stop: Some(stop), thread: Some(thread), _data: folder }
     }
 
     /// The first events, as soon as there are `count`.
