@@ -12,6 +12,7 @@ use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
 
 use crate::admin::{self, AdminAuth, AdminState, Readiness};
 use crate::capture::CaptureConfig;
@@ -19,6 +20,7 @@ use crate::capture::queue::{self, Queue};
 use crate::config::problem::Problems;
 use crate::config::settings::{self, Config, Listen, ListenAt};
 use crate::deliver::{Delivery, RunningSinkSpec};
+use crate::descriptors;
 use crate::enrich::Enrichers;
 use crate::event::Outcome;
 use crate::event::notice::{STARTED, notice};
@@ -41,8 +43,10 @@ use crate::spool::memory::{self, MemorySpool};
 use crate::spool::settings::Durability;
 use crate::spool::store::EventStore;
 use crate::telemetry::Metrics;
+use crate::tls::server::ServerTls;
 
 mod error;
+pub mod offline;
 mod reload;
 #[cfg(test)]
 mod tests;
@@ -130,14 +134,19 @@ pub fn bind_with(
     };
     let mut per_thread: Vec<Vec<(Entrance, Door)>> = (0..threads).map(|_| Vec::new()).collect();
     let (mut addresses, mut sockets) = (Vec::new(), Vec::new());
-    let mut secured = Vec::new();
+    let data = overrides.data.clone().unwrap_or_else(|| config.base.join(&config.data));
+    let mut secured: Vec<Arc<ServerTls>> = Vec::new();
     for (Listen { address, tls, proxy_protocol }, inherited) in wanted {
+        let tls = tls.map(|mut plan| {
+            plan.keep_in(&data);
+            plan
+        });
         let tls = tls.map(|plan| plan.build(&config.base)).transpose()?.map(Arc::new);
         for warning in tls.iter().flat_map(|tls| tls.warnings()) {
             tracing::warn!(%address, "{warning}");
         }
         secured.extend(tls.clone());
-        let door = Door { tls, proxy_protocol };
+        let door = Door { tls, proxy_protocol, challenges: Vec::new() };
         let failed = |source| StartError::Bind { address: address.clone(), source };
         let bound: Vec<Entrance> = match (inherited, &address) {
             (None, ListenAt::Unix(path)) => {
@@ -161,6 +170,10 @@ pub fn bind_with(
             slot.push((listener, door.clone()));
         }
     }
+    let issuers: Vec<_> = secured.iter().filter_map(|tls| tls.issuer().cloned()).collect();
+    for (_, door) in per_thread.iter_mut().flatten().filter(|(_, door)| door.tls.is_none()) {
+        door.challenges = issuers.clone();
+    }
     let admin_listener = bind_admin(&config, &overrides)?;
     let admin = admin_listener.as_ref().and_then(|(l, _)| l.local_addr().ok());
 
@@ -173,6 +186,13 @@ pub fn bind_with(
     let parts = build(&config, &overrides, colour, None, &metrics)?;
     let (key, keeper) = session_memory(&config, &overrides).map_err(StartError::System)?;
     let seen = Seen::now(file.as_deref(), Some(&config));
+    descriptors::raise();
+    if config.limits.connections > descriptors::connections() {
+        tracing::warn!(
+            connections = descriptors::connections(),
+            "file descriptors are too few for limits.connections: raise them (LimitNOFILE, ulimit -n) to twice as many and 256"
+        );
+    }
     let core = Core {
         file,
         overrides,
@@ -321,6 +341,7 @@ fn build(
             upstream: Arc::new(upstream),
             client_ip: config.client_ip.clone(),
             forwarded: config.forwarded,
+            client_tls: config.client_tls.clone(),
             timeouts: config.timeouts,
             limits: config.limits,
             capture: CaptureConfig {
@@ -426,6 +447,12 @@ impl Bound {
         let files = self.sockets.iter().map(|socket| format!("unix:{}", socket.path().display()));
         let listening = self.addresses.iter().map(ToString::to_string).chain(files).collect::<Vec<_>>().join(" ");
         self.spool.append(vec![notice(STARTED, Outcome::Success, &[("version", version), ("listen", listening)])]);
+
+        // They end with this function, as nobody has to wait for an order.
+        let mut issuers = JoinSet::new();
+        for issuer in self.core.secured.iter().filter_map(|tls| tls.issuer()) {
+            issuers.spawn(issuer.clone().run());
+        }
 
         notify(State::Ready);
         watch_over(&self.core, &self.spool, stop).await;

@@ -32,6 +32,14 @@ pub enum Command {
     Test(Test),
     /// Follow the events of a running proxy, or read the data folder when none runs
     Tail(Tail),
+    /// Show, for each recorded exchange, which rules were asked and why they did not hold
+    Explain(Explain),
+    /// Print the events that recorded traffic gives
+    Replay(ReplayRecording),
+    /// Write a draft of routes.yaml from recorded traffic
+    Learn(Learn),
+    /// Which events of the vocabulary this configuration can emit
+    Coverage(Coverage),
     /// List the shipped presets, or print the file of one
     Presets(Presets),
     /// Search the history
@@ -284,6 +292,77 @@ pub struct Replay {
     /// Environment variable that holds the admin token
     #[arg(long, default_value = "AUTHTAP_ADMIN_TOKEN", value_name = "NAME")]
     pub token_env: String,
+}
+
+/// `authtap explain`.
+#[derive(Args, Debug)]
+pub struct Explain {
+    /// A HAR file, or a folder of them
+    #[arg(value_name = "FILE.har|DIR")]
+    pub recording: PathBuf,
+    /// Configuration file; without it, capture without routes
+    #[arg(short, long, env = "AUTHTAP_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Only exchanges with this path
+    #[arg(long, value_name = "PATH")]
+    pub only: Option<String>,
+    /// Print JSON lines
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `authtap replay`.
+#[derive(Args, Debug)]
+pub struct ReplayRecording {
+    /// A HAR file, or a folder of them
+    #[arg(value_name = "FILE.har|DIR")]
+    pub recording: PathBuf,
+    /// Configuration file; without it, capture without routes
+    #[arg(short, long, env = "AUTHTAP_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print JSON lines: the default
+    #[arg(long, conflicts_with = "pretty")]
+    pub json: bool,
+    /// Print one readable line an event
+    #[arg(long)]
+    pub pretty: bool,
+}
+
+/// `authtap learn`.
+#[derive(Args, Debug)]
+pub struct Learn {
+    /// A HAR file, or a folder of them
+    #[arg(long, value_name = "FILE.har|DIR")]
+    pub from: PathBuf,
+    /// Where the draft goes, or with --verify where it is; a file that is there is not overwritten
+    #[arg(short, long, default_value = "routes.yaml", value_name = "FILE")]
+    pub output: PathBuf,
+    /// The application, for the draft's `upstream`
+    #[arg(long, env = "AUTHTAP_UPSTREAM", default_value = "http://127.0.0.1:8000", value_name = "URL")]
+    pub upstream: String,
+    /// Replay what was recorded against the file, and say where it differs from capture without routes
+    #[arg(long)]
+    pub verify: bool,
+}
+
+/// `authtap coverage`.
+#[derive(Args, Debug)]
+pub struct Coverage {
+    /// Configuration file; without it, ./routes.yaml if there is one, else capture without routes
+    #[arg(short, long, env = "AUTHTAP_CONFIG", value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Also count what the history has
+    #[arg(long)]
+    pub observed: bool,
+    /// Count from here on: 10m, 2h, 7d, or an RFC 3339 time
+    #[arg(long, value_name = "T", default_value = "7d", requires = "observed")]
+    pub since: String,
+    /// Folder of the history; the default is the configuration's
+    #[arg(long, env = "AUTHTAP_DATA", value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Print JSON lines
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `authtap presets`.

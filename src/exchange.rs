@@ -27,7 +27,8 @@ pub struct Exchange {
     pub client_ip: IpAddr,
     /// `http` or `https`, as the client sees it.
     pub scheme: &'static str,
-    /// What is known of the client's TLS connection, if it speaks TLS with us.
+    /// What is known of the client's TLS connection, if it speaks TLS with us or with a trusted proxy
+    /// that says so.
     pub tls: Option<Arc<ClientTls>>,
     /// `x-request-id`, kept or made.
     pub request_id: String,
@@ -42,14 +43,18 @@ pub struct Exchange {
 /// What is known of a client's TLS connection.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ClientTls {
-    /// `1.2` or `1.3`.
-    pub version: &'static str,
+    /// `1.2` or `1.3`, and of a balancer `1.0` and `1.1` too; absent if it did not say.
+    pub version: Option<&'static str>,
     /// The name the client asked for (SNI), lower case.
     pub sni: Option<String>,
     /// The JA4 fingerprint of its ClientHello.
     pub ja4: Option<String>,
     /// The subject of its verified certificate (RFC 4514).
     pub subject: Option<String>,
+    /// The common name in that subject; absent where a balancer read the certificate.
+    pub name: Option<String>,
+    /// The first e-mail address in that certificate.
+    pub email: Option<String>,
 }
 
 /// What was asked.

@@ -252,6 +252,18 @@ impl Pipeline {
         self.identified(events)
     }
 
+    /// What is known of an exchange when its rules are asked, for whoever explains them. Nothing is
+    /// decided by it, and [`Pipeline::events_of`] may follow.
+    pub fn looked_up<'e>(&mut self, captured: &'e Captured) -> Facts<'e> {
+        let exchange = &captured.exchange;
+        let mut facts = Facts::of_exchange(exchange);
+        let presented = self.sessions.presented(&exchange.request.headers, facts.host);
+        let known = self.sessions.recall(&presented, exchange.answered);
+        facts.session_known = Some(known.as_ref().is_some_and(|k| !k.pending));
+        self.compare_forms(captured, &mut facts, &presented, known.as_ref().map(|k| &k.actor));
+        facts
+    }
+
     /// What is to be said because time went by.
     pub fn events_of_time(&mut self, now: Timestamp) -> Vec<Event> {
         let mut events = Vec::new();
@@ -582,9 +594,6 @@ impl Pipeline {
         let next =
             Next { client, presented, path: &facts.path, page: is_a_page(facts), began: captured.exchange.began };
         let Some(waiting) = self.follow_ups.meet(&next) else { return Vec::new() };
-        if !self.follow_ups.waits_for(client) {
-            self.current.watch.close(client);
-        }
         let rules = waiting.rules.clone();
         let decision =
             waiting.place_in(&rules).and_then(|(route, follow)| RuleSet::decide_followed(route, follow, facts));

@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::page::Asks;
 use super::words::{
-    ABOUT_PASSWORD, ACTION, AGAIN, CODE, DESTINATION, EMAIL, IDENTIFIER, MACHINERY, NEW, OLD, PASSWORD, RESET, TOKEN,
-    Words,
+    ABOUT_PASSWORD, ACTION, AGAIN, CODE, DESTINATION, EMAIL, IDENTIFIER, LOGIN_PLACE, MACHINERY, NEW, OLD, PASSWORD,
+    RESET, SIGN_UP, TOKEN, Words,
 };
 use crate::body;
 use crate::rules::facts::Facts;
@@ -298,6 +298,19 @@ impl<'a> Request<'a> {
             if let (Some(field), None) = (asked.next(), asked.next()) {
                 field.role = Role::Identifier;
             }
+        }
+        // A name that some page declares new is used where one signs in as well.
+        let mut passwords =
+            self.fields.iter().filter(|f| matches!(f.role, Role::Password | Role::Old | Role::New | Role::Again));
+        let lone = passwords.next().is_some_and(|f| f.role == Role::New && !Words::of(&f.name).say(&NEW))
+            && passwords.next().is_none();
+        if lone
+            && self.with(Role::Identifier).next().is_some()
+            && self.says(&LOGIN_PLACE)
+            && !self.says(&SIGN_UP)
+            && !self.says(&RESET)
+        {
+            self.fields.iter_mut().filter(|f| f.role == Role::New).for_each(|f| f.role = Role::Password);
         }
         // A new password beside another one: the other is the old one.
         let new = self.fields.iter().filter(|f| f.role == Role::New).count();

@@ -132,6 +132,13 @@ impl Pending {
         })
     }
 
+    /// Notes what a trusted proxy says of the client's TLS, in place of what our own connection says.
+    pub fn tls_told(&mut self, tls: Option<ClientTls>) {
+        if let Some(inner) = &mut self.inner {
+            inner.tls = tls.map(Arc::new);
+        }
+    }
+
     /// Notes the request id that goes to the application.
     pub fn request_id(&mut self, id: &str) {
         if let Some(inner) = &mut self.inner {
@@ -149,6 +156,7 @@ impl Pending {
         let Some(inner) = &mut self.inner else { return };
         if inner.candidates.is_empty()
             && !inner.follows
+            && inner.auto.is_none()
             && !inner.hint.as_ref().is_some_and(|name| headers.contains_key(name))
         {
             self.inner = None;

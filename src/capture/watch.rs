@@ -2,7 +2,8 @@
 //! session cookies that change on any answer.
 //!
 //! Written and read by all threads without a lock. The table has a fixed size, a slot holds a
-//! client's fingerprint and until when it is waited for, and forgetting is by time alone. A slot
+//! client's fingerprint and until when it is waited for, and forgetting is by time alone: the
+//! pipeline decides later than traffic goes on, and would close what the next login has opened. A slot
 //! that is lost to another client costs a decision (`unknown` then), never a request. While nothing
 //! is waited for, a request costs one read of a number that nobody writes.
 
@@ -80,18 +81,6 @@ impl Watch {
         self.until.fetch_max(until, Relaxed);
     }
 
-    /// Nothing is waited for from that client any more.
-    pub fn close(&self, client: u64) {
-        let fingerprint = client >> 32 << 32;
-        for slot in self.group(client) {
-            let held = slot.load(Relaxed);
-            if held >> 32 << 32 == fingerprint {
-                // Opened anew in between: then it stays.
-                let _ = slot.compare_exchange(held, 0, Relaxed, Relaxed);
-            }
-        }
-    }
-
     /// True if the client's request may be one that is waited for.
     pub fn is_open(&self, ip: IpAddr, headers: &HeaderMap) -> bool {
         let until = self.until.load(Relaxed);
@@ -146,15 +135,13 @@ mod tests {
     }
 
     #[test]
-    fn a_client_is_waited_for_from_open_to_close() {
+    fn a_client_is_waited_for_once_it_was_opened() {
         let (watch, headers) = (Watch::default(), HeaderMap::new());
         assert!(!watch.is_open(ip(1), &headers));
         watch.open(watch.client(ip(1), &headers), Duration::from_secs(60));
         assert!(watch.is_open(ip(1), &headers) && !watch.is_open(ip(2), &headers));
         let browser = HeaderMap::from_iter([(header::USER_AGENT, http::HeaderValue::from_static("Firefox"))]);
         assert!(!watch.is_open(ip(1), &browser), "another program at the same address");
-        watch.close(watch.client(ip(1), &headers));
-        assert!(!watch.is_open(ip(1), &headers));
     }
 
     #[test]

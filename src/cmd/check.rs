@@ -75,7 +75,8 @@ fn count(n: usize, what: &str) -> String {
     }
 }
 
-fn show(problems: &Problems, json: bool) {
+/// Prints every problem: to standard error for people, to standard output as JSON lines.
+pub(super) fn show(problems: &Problems, json: bool) {
     let colour = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     for problem in problems.sorted() {
         let (line, column) = problems.line_column(problem.span.start);

@@ -1,10 +1,15 @@
 //! The subcommands, one a file. Each answers with its exit code and prints its own errors.
 
 pub mod check;
+pub mod coverage;
 pub mod demo;
 pub mod events;
+pub mod explain;
 pub mod health;
+pub mod learn;
 pub mod presets;
+pub mod recorded;
+pub mod replay;
 pub mod serve;
 pub mod spool;
 pub mod tail;
@@ -34,6 +39,10 @@ pub fn run(cli: Cli) -> ExitCode {
         Command::Check(options) => check::run(&options),
         Command::Test(options) => test::run(&options),
         Command::Tail(options) => tail::run(&options),
+        Command::Explain(options) => explain::run(&options),
+        Command::Replay(options) => replay::run(&options),
+        Command::Learn(options) => learn::run(&options),
+        Command::Coverage(options) => coverage::run(&options),
         Command::Presets(options) => presets::run(&options),
         Command::Events(options) => events::run(&options),
         Command::Spool(options) => spool::run(&options),

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use super::node::{Map, Node, Value, clip};
 use super::problem::Problems;
 use super::shape::{Field, Kind};
-use crate::body::cookie::fits;
 use crate::capture;
 use crate::enrich::{self, EnrichPlan};
 use crate::hint::{self, Hint};
@@ -19,11 +18,12 @@ use crate::identity::{self, IdentityPlan};
 use crate::proxy::access_log;
 use crate::proxy::balance::{self, Upstreams};
 use crate::proxy::client_ip::{self, ClientIp};
+use crate::proxy::client_tls;
 use crate::proxy::forwarded::{self, Policy};
 use crate::proxy::limits::{self, Limits};
 use crate::proxy::proxy_protocol;
 use crate::proxy::upstream::{self, Timeouts};
-use crate::rules::{RuleSet, presets, route};
+use crate::rules::{RuleSet, declared, presets, route};
 use crate::session::{self, SessionConfig};
 use crate::sinks::{self, SinkSpec};
 use crate::spool::{self, settings::SpoolSettings};
@@ -85,6 +85,18 @@ pub const FIELDS: &[Field] = &[
     ),
     Field::new("client_ip", Kind::Map(client_ip::FIELDS), "", "whom to believe about the client's address"),
     Field::new("forwarded", forwarded::KIND, "append", "what the application is told about the client"),
+    Field::new(
+        "tls_header",
+        Kind::Map(client_tls::BELIEVED),
+        "",
+        "headers by which a trusted proxy that ends TLS says what it knows of the client's",
+    ),
+    Field::new(
+        "client_cert",
+        Kind::Map(client_tls::TOLD),
+        "",
+        "headers by which the application is told of a client's verified certificate",
+    ),
     Field::new("limits", Kind::Map(limits::FIELDS), "", "what is allowed of connections and requests"),
     Field::new("timeouts", Kind::Map(upstream::TIMEOUT_FIELDS), "", "times allowed"),
     Field::new(
@@ -150,6 +162,8 @@ pub struct Config {
     pub client_ip: ClientIp,
     /// What the application is told about the client.
     pub forwarded: Policy,
+    /// What is believed and told about the client's TLS.
+    pub client_tls: client_tls::Policy,
     /// Times allowed.
     pub timeouts: Timeouts,
     /// Where sessions are carried.
@@ -304,7 +318,7 @@ fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
     let routes = map.list("routes", problems);
     let rules = RuleSet::check_with(routes, shipped, &session.cookies, problems);
     for route in routes {
-        declared_secrets(route, &session, false, problems);
+        declared::check(route, &session, false, problems);
     }
     let sinks = match map.get("sinks") {
         Some(at) => sinks::check_all(at, problems),
@@ -315,6 +329,7 @@ fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
     let client_ip = ClientIp::check(map.get("client_ip"), problems);
     let forwarded = Policy::check(map.get("forwarded"), problems);
     let client_ip = client_ip.unwrap_or_default();
+    let client_tls = client_tls::Policy::check(&map, &client_ip, problems);
     Some(Config {
         listen: listen(&map, &client_ip, problems),
         upstream_tls: upstream_tls(&map, problems),
@@ -322,6 +337,7 @@ fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
         workers: workers(&map, problems),
         client_ip,
         forwarded: forwarded.unwrap_or_default(),
+        client_tls,
         timeouts: Timeouts::check(map.get("timeouts"), problems),
         session,
         hint: Hint::check(map.get("hint"), problems),
@@ -346,41 +362,6 @@ fn version(map: &Map<'_>, problems: &mut Problems) {
     if node.scalar() != Some("1") {
         let message = format!("there is no version {} of this format", node.describe());
         problems.error_hint(node, message, "write `version: 1`; it is not the version of your own file");
-    }
-}
-
-/// What the file itself calls a session or a token is one, whatever its name looks like: no source
-/// may carry it into an event. `parts` are allowed where it is known that a cookie holds a name
-/// beside its secret: in presets.
-pub(crate) fn declared_secrets(route: &Node, session: &SessionConfig, parts: bool, problems: &mut Problems) {
-    let session_of = route.child("session");
-    let declared = ["token", "carried"].into_iter().filter_map(|key| session_of?.child(key));
-    let tokens: Vec<&str> = declared.flat_map(Node::items).filter_map(Node::scalar).collect();
-    for key in ["actor", "target", "organization", "method", "provider", "fields"] {
-        let mut rest: Vec<&Node> = route.child(key).into_iter().collect();
-        while let Some(node) = rest.pop() {
-            match &node.value {
-                Value::Map(entries) => rest.extend(entries.iter().map(|(_, value)| value)),
-                Value::Seq(items) => rest.extend(items),
-                Value::Null => {}
-                Value::Scalar { text, .. } => {
-                    let source = text.strip_prefix("response.").unwrap_or(text);
-                    let cookie = source.strip_prefix("cookie.").filter(|name| !parts || !name.contains(':'));
-                    let cookie = cookie.map(|name| name.split(':').next().unwrap_or_default());
-                    let header = source.strip_prefix("header.");
-                    let declared = tokens.contains(&text.as_str())
-                        || cookie.is_some_and(|n| session.cookies.iter().any(|c| fits(c, n.as_bytes())))
-                        || header.is_some_and(|n| session.headers.iter().any(|h| h.as_str().eq_ignore_ascii_case(n)));
-                    if declared {
-                        problems.error_hint(
-                            node,
-                            format!("`{}` is declared as a session or token and is never extracted", clip(text)),
-                            "events carry its keyed hash as metadata.session_id",
-                        );
-                    }
-                }
-            }
-        }
     }
 }
 
@@ -456,7 +437,7 @@ fn listen(map: &Map<'_>, client_ip: &ClientIp, problems: &mut Problems) -> Vec<L
         return parse_listen(DEFAULT_LISTEN).into_iter().map(Listen::plain).collect();
     }
     let items = map.get("listen").map_or(&[][..], |node| node.some(problems)).iter();
-    items
+    let listens: Vec<Listen> = items
         .filter_map(|item| match item.scalar() {
             Some(_) => listen_at(item, problems).map(Listen::plain),
             None => {
@@ -477,7 +458,13 @@ fn listen(map: &Map<'_>, client_ip: &ClientIp, problems: &mut Problems) -> Vec<L
                 Some(Listen { address: address?, tls: tls.flatten(), proxy_protocol: proxy_protocol.map(Arc::new) })
             }
         })
-        .collect()
+        .collect();
+    let by_http = listens.iter().any(|l| l.tls.as_ref().is_some_and(ServerPlan::needs_plain_listener));
+    if let Some(at) = map.get("listen").filter(|_| by_http && listens.iter().all(|l| l.tls.is_some())) {
+        let hint = "add one that the authority reaches on port 80: `- 0.0.0.0:80`, or take `challenge: http-01` away";
+        problems.error_hint(at, "ACME by http-01 needs a listener without TLS".into(), hint);
+    }
+    listens
 }
 
 fn upstream(map: &Map<'_>, problems: &mut Problems) -> Option<Upstreams> {

@@ -219,8 +219,9 @@ pub struct Network {
 /// What the client's TLS connection says of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tls {
-    /// `1.2` or `1.3`.
-    pub version: Text,
+    /// `1.2` or `1.3`; behind a balancer `1.0` or `1.1` too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub version: Option<Text>,
     /// The name the client asked for (SNI).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sni: Option<Text>,

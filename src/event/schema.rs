@@ -72,7 +72,7 @@ fn metadata(named: &dyn Fn(Value) -> Value, other: &Value) -> Value {
                 "hosting": {"type": "boolean"}, "anonymous": {"type": "boolean"}, "tor": {"type": "boolean"}
             })),
             "client": named(json!({"browser": other, "os": other, "device": other, "bot": {"type": "boolean"}})),
-            "tls": named(json!({"version": {"enum": ["1.2", "1.3"]}, "sni": other, "ja4": other, "subject": other})),
+            "tls": named(json!({"version": {"enum": ["1.0", "1.1", "1.2", "1.3"]}, "sni": other, "ja4": other, "subject": other})),
             "request": {
                 "type": "object",
                 "additionalProperties": false,

@@ -28,7 +28,11 @@ impl Text {
 
     /// An identifier: surrounding white space is dropped; `None` if nothing is left.
     pub fn identifier(value: &str) -> Option<Text> {
-        Text::capped(value.trim(), IDENTIFIER)
+        // What is taken out, or cut off, would bare white space behind it: one name must stay one name
+        // however often it is cleaned.
+        let text = Text::capped(value.trim_matches(|c: char| c.is_whitespace() || is_unsafe(c)), IDENTIFIER)?;
+        let end = text.0.trim_end();
+        Some(if end.len() == text.0.len() { text } else { Text(Cow::Owned(end.to_owned())) })
     }
 
     /// A user agent; `None` if nothing is left.

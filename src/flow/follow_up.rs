@@ -160,11 +160,6 @@ impl FollowUps {
         self.take(met)
     }
 
-    /// True if anything still waits for the client.
-    pub fn waits_for(&self, client: u64) -> bool {
-        self.by_client.contains_key(&client)
-    }
-
     /// One that has waited long enough.
     pub fn expired(&mut self, now: Timestamp) -> Option<Waiting> {
         let (until, id) = *self.by_time.first()?;

@@ -46,7 +46,7 @@ pub(crate) fn full(event_type: &str, bare: bool) -> Event {
     event.metadata.client =
         Some(Client { browser: text("Firefox"), os: text("Linux"), device: text("desktop"), bot: false });
     event.metadata.tls =
-        Some(Tls { version: Text::fixed("1.3"), sni: text("a.test"), ja4: text("t13d"), subject: None });
+        Some(Tls { version: Some(Text::fixed("1.3")), sni: text("a.test"), ja4: text("t13d"), subject: None });
     if let Some(request) = &mut event.metadata.request {
         *request = Request { host: text("app.acme.test"), trace_id: text("0af7"), ..request.clone() };
     }

@@ -62,6 +62,7 @@ pub struct Watch {
     broke: Cell<Option<Broke>>,
     moved: Cell<Option<Instant>>,
     answered: Cell<bool>,
+    ended: Cell<bool>,
 }
 
 impl Watch {
@@ -73,6 +74,11 @@ impl Watch {
     /// When a piece of it was last passed on.
     pub fn moved(&self) -> Option<Instant> {
         self.moved.get()
+    }
+
+    /// Whether it was read to its end.
+    pub fn ended(&self) -> bool {
+        self.ended.get()
     }
 
     /// The application has begun to answer, so both talk now and either may be silent: from here on
@@ -177,6 +183,7 @@ impl Body for RequestBody {
         };
         if let Some(watched) = &self.watched {
             watched.moves();
+            watched.ended.set(frame.is_none() || self.is_end_stream());
         }
         match &frame {
             Some(Ok(frame)) => {

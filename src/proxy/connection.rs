@@ -22,7 +22,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use pin_project_lite::pin_project;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 
 use super::forwarded::Peer;
@@ -35,6 +35,7 @@ use super::proxy_protocol::{self, Prefixed};
 use super::stalled::Guard;
 use super::stream::Watched;
 use crate::exchange::ClientTls;
+use crate::tls::acme::{self, Issuer};
 use crate::tls::server::ServerTls;
 
 /// How often a silent HTTP/2 client is asked whether it is there.
@@ -58,6 +59,8 @@ pub struct Door {
     pub tls: Option<Arc<ServerTls>>,
     /// Whose PROXY headers are believed there, if any.
     pub proxy_protocol: Option<Arc<proxy_protocol::Policy>>,
+    /// Who proves names by HTTP there.
+    pub challenges: Vec<Arc<Issuer>>,
 }
 
 /// One connection from its first byte to the protocol it speaks.
@@ -99,16 +102,26 @@ impl Arrival {
         let stream = Prefixed::new(rest, stream);
         match self.door.tls.clone() {
             Some(tls) => {
-                let (stream, facts) = tokio::select! {
+                let (mut stream, facts) = tokio::select! {
                     accepted = tls.accept(stream, within) => accepted.map_err(io::Error::other)?,
                     _ = stop.wait_for(|stop| *stop) => return Ok(()),
                 };
+                if facts.alpn.as_deref() == Some(acme::ALPN) {
+                    // The handshake was all that was wanted (RFC 8737 section 3).
+                    return stream.shutdown().await;
+                }
                 let protocol = match facts.alpn.as_deref() {
                     Some("h2") => Protocol::Http2,
                     _ => Protocol::Http1,
                 };
-                let facts =
-                    ClientTls { version: facts.version, sni: facts.sni, ja4: facts.ja4, subject: facts.client_subject };
+                let facts = ClientTls {
+                    version: Some(facts.version),
+                    sni: facts.sni,
+                    ja4: facts.ja4,
+                    subject: facts.client_subject,
+                    name: facts.client_name,
+                    email: facts.client_email,
+                };
                 let serving = self.serving(peer.zip(local), "https", Some(Arc::new(facts)), busy);
                 serve(stream, protocol, serving).await.map_err(io::Error::other)
             }
@@ -133,7 +146,8 @@ impl Arrival {
     ) -> Serving {
         let (peer, place) = (Peer::new(ends.map(|(peer, _)| peer.ip())), self.place);
         let interim = Interim::new();
-        let connection = Connection { peer, ends, scheme, tls, busy, interim, served: Cell::new(0), place };
+        let (served, challenges) = (Cell::new(0), self.door.challenges);
+        let connection = Connection { peer, ends, scheme, tls, challenges, busy, interim, served, place };
         Serving { live: self.live, shared: self.shared, connection: Rc::new(connection), stop: self.stop }
     }
 }

@@ -273,7 +273,7 @@ fn is_family(name: &[u8]) -> bool {
 
 /// True if two names are the same variable for servers that make `HTTP_…` variables: case does not
 /// count, and every byte that is no letter or digit becomes an underscore.
-fn folds_to(name: &[u8], other: &[u8]) -> bool {
+pub(super) fn folds_to(name: &[u8], other: &[u8]) -> bool {
     let fold = |b: u8| if b.is_ascii_alphanumeric() { b.to_ascii_lowercase() } else { b'_' };
     name.len() == other.len() && name.iter().zip(other).all(|(a, b)| fold(*a) == fold(*b))
 }

@@ -10,13 +10,16 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, Version, header};
+use bytes::Bytes;
+use http::request::Parts;
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 use hyper::body::Incoming;
 
 use super::access_log::{AccessLog, Entry};
-use super::body::{RequestBody, ResponseBody};
+use super::body::{RequestBody, ResponseBody, Watch};
 use super::client_ip::ClientIp;
+
 use super::error::{ProxyError, Side};
 use super::expect::{self, Gate};
 use super::forwarded::{Hop, Peer, Policy, client_scheme, set_forwarded};
@@ -25,7 +28,7 @@ use super::interim::Interim;
 use super::limits::{Limits, Permit};
 use super::listener::Opened;
 use super::upstream::{Client, Pool, Timeouts, Upstream};
-use super::{framing, headers, host, request_id, upgrade};
+use super::{client_tls, framing, headers, host, request_id, upgrade};
 use crate::capture::CaptureConfig;
 use crate::capture::pending::{Head, Pending};
 use crate::capture::queue::Queue;
@@ -33,6 +36,7 @@ use crate::capture::rotation::Rotation;
 use crate::exchange::{ClientTls, Ended};
 use crate::glimpse::Glimpses;
 use crate::telemetry::Traffic;
+use crate::tls::acme::{self, Issuer};
 
 /// What the traffic path needs of the configuration; replaced as a whole at a reload.
 #[derive(Debug)]
@@ -45,6 +49,8 @@ pub struct Live {
     pub client_ip: ClientIp,
     /// What the application is told about the client.
     pub forwarded: Policy,
+    /// What is believed and told about the client's TLS.
+    pub client_tls: client_tls::Policy,
     /// Times allowed.
     pub timeouts: Timeouts,
     /// What is allowed of connections and requests.
@@ -85,6 +91,8 @@ pub struct Connection {
     pub scheme: &'static str,
     /// What is known of its TLS.
     pub tls: Option<Arc<ClientTls>>,
+    /// Who proves names by HTTP on its listener.
+    pub challenges: Vec<Arc<Issuer>>,
     /// Tells its stream that a request is being answered.
     pub busy: Busy,
     /// Its way for interim answers, if it speaks HTTP/1.
@@ -103,6 +111,16 @@ impl Connection {
         let address = if peer.ip().to_canonical() == ip { peer } else { SocketAddr::new(ip, 0) };
         Some(Client { address, local })
     }
+
+    /// What proves to an authority that we answer for a name (RFC 8555 section 8.3), if the request
+    /// asks for a token of ours; every other goes to the application.
+    fn proof(&self, parts: &Parts) -> Option<String> {
+        if self.challenges.is_empty() || parts.method != Method::GET {
+            return None;
+        }
+        let token = parts.uri.path().strip_prefix(acme::WELL_KNOWN)?;
+        self.challenges.iter().find_map(|issuer| issuer.key_authorization(token))
+    }
 }
 
 /// One request, from its head to the head of its answer.
@@ -115,11 +133,16 @@ pub async fn handle(
     let started = Instant::now();
     let accept = request.headers().get(header::ACCEPT).cloned();
     let log = live.access_log.as_ref().map(|log| log_entry(log, live, connection, &request));
-    let mut trace = Trace { id: None, log };
+    let mut trace = Trace { id: None, body: None, log };
     let mut response = match forward(shared, live, connection, request, &mut trace).await {
         Ok(response) => response,
         Err(error) => {
-            let response = refuse(&error, accept, trace.id.as_ref(), shared);
+            let mut response = refuse(&error, accept, trace.id.as_ref(), shared);
+            if trace.body.is_some_and(|body| !body.ended()) {
+                // The rest of the body will not be read, so nothing can follow it: said, as RFC 9112
+                // section 9.6 wants, for the client not to send its next request into a closing connection.
+                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
             if let Some(mut log) = trace.log {
                 log.answered(response.status(), None);
                 log.sent(usize::try_from(response.body().size_hint().lower()).unwrap_or(usize::MAX));
@@ -148,6 +171,8 @@ pub async fn handle(
 struct Trace {
     /// Its id, once it has one.
     id: Option<HeaderValue>,
+    /// How its body goes, if it has one.
+    body: Option<Rc<Watch>>,
     /// Its line in the access log, if there is one; it goes with the answer's body.
     log: Option<Entry>,
 }
@@ -202,6 +227,14 @@ async fn forward(
     host::settle(&mut parts)?;
     framing::check_request(&parts.method, &parts.headers)?;
     live.limits.admit(&parts)?;
+    if let Some(proof) = connection.proof(&parts) {
+        let response = Response::new(ResponseBody::from(Bytes::from(proof)));
+        if let Some(mut log) = trace.log.take() {
+            log.answered(response.status(), None);
+            log.finish(Ended::Complete);
+        }
+        return Ok(response);
+    }
     if parts.version == Version::HTTP_2 {
         headers::join_cookies(&mut parts.headers);
     }
@@ -222,7 +255,12 @@ async fn forward(
         scheme,
         tls: connection.tls.as_ref(),
     };
+    // Read before the strip: what a proxy vouched for must not go on a word of the client's `Connection`.
+    let tls_told = live.client_tls.read(&parts.headers, trusted);
     let mut pending = Pending::begin(&live.capture, &head, &shared.queue, &shared.stats);
+    if let (Some(told), Some(pending)) = (&tls_told, &mut pending) {
+        pending.tls_told(told.facts());
+    }
     let rotation = if pending.is_none() { Rotation::begin(&live.capture, &parts.headers, &parts.uri) } else { None };
 
     // What the application is told. A body of unknown length must be announced again, because its
@@ -245,6 +283,7 @@ async fn forward(
         host: host_sent.clone(),
     };
     set_forwarded(&mut parts.headers, &hop, live.forwarded);
+    live.client_tls.tell(&mut parts.headers, tls_told.as_ref(), connection.tls.as_deref());
     let id = request_id::ensure(&mut parts.headers);
     if let Some(pending) = &mut pending {
         pending.request_id(id.to_str().unwrap_or_default());
@@ -258,7 +297,9 @@ async fn forward(
     let glimpsed = shared.glimpses.turn(&parts.uri, &shared.stats);
     let copy = pending.as_ref().and_then(Pending::request_copy);
     let gate = expect::is_expected(&parts.headers).then(Gate::default);
-    let mut request = Request::from_parts(parts, RequestBody::new(body, copy.clone(), gate.clone(), &live.limits));
+    let mut body = RequestBody::new(body, copy.clone(), gate.clone(), &live.limits);
+    trace.body = body.watch();
+    let mut request = Request::from_parts(parts, body);
     if let Some(gate) = &gate {
         expect::open_late(gate);
     }

@@ -21,6 +21,7 @@ use super::error::ProxyError;
 use crate::config::node::{Map, Node};
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
+use crate::descriptors;
 
 #[cfg(test)]
 mod tests;
@@ -244,7 +245,7 @@ fn size_within(map: &Map<'_>, key: &str, (low, high): (u64, u64), problems: &mut
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Full {
     /// So many connections are open in all.
-    #[error("too many connections: raise limits.connections if they are legitimate")]
+    #[error("too many connections: raise limits.connections, or the limit of file descriptors, if they are legitimate")]
     Total,
     /// So many connections of this address are open.
     #[error("too many connections of one address: raise limits.connections_per_ip if they are legitimate")]
@@ -276,11 +277,20 @@ pub struct Connections {
     pub refused_address: AtomicU64,
 }
 
+/// As many connections as are wanted, or as there are file descriptors for; 0 is as many as there are.
+fn within_descriptors(wanted: u64) -> u64 {
+    match (wanted, descriptors::connections()) {
+        (0, u64::MAX) => 0,
+        (0, possible) => possible,
+        (wanted, possible) => wanted.min(possible),
+    }
+}
+
 impl Connections {
     /// None open yet.
     pub fn new(limits: &Limits) -> Arc<Connections> {
         Arc::new(Connections {
-            limit: AtomicU64::new(limits.connections),
+            limit: AtomicU64::new(within_descriptors(limits.connections)),
             limit_per_ip: AtomicU64::new(limits.connections_per_ip),
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             hasher: RandomState::new(),
@@ -293,7 +303,7 @@ impl Connections {
     /// Follows a reload. Connections that are open stay open, and those that were let in while
     /// there was no limit for an address are not counted for theirs.
     pub fn follow(&self, limits: &Limits) {
-        self.limit.store(limits.connections, Relaxed);
+        self.limit.store(within_descriptors(limits.connections), Relaxed);
         self.limit_per_ip.store(limits.connections_per_ip, Relaxed);
     }
 

@@ -15,6 +15,7 @@ pub mod access_log;
 pub mod balance;
 pub mod body;
 pub mod client_ip;
+pub mod client_tls;
 pub mod connection;
 pub mod error;
 pub mod executor;

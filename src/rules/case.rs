@@ -265,7 +265,7 @@ impl Case {
     }
 
     /// The exchange as capture would hand it over, and the routes it may belong to.
-    fn exchange(&self, rules: &RuleSet) -> Option<(Exchange, super::Candidates)> {
+    pub(super) fn exchange(&self, rules: &RuleSet) -> Option<(Exchange, super::Candidates)> {
         let mut head = Facts::of_request(&self.method, &self.uri, &self.host, &self.headers);
         let candidates = rules.candidates(&head)?;
         let mut exchange = self.whole();

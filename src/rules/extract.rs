@@ -95,7 +95,7 @@ fn of_exchange(facts: &Facts<'_>, exchange: &Exchange, paths: &[PathPattern]) ->
             network: None,
             client: None,
             tls: exchange.tls.as_ref().map(|tls| Tls {
-                version: Text::fixed(tls.version),
+                version: tls.version.map(Text::fixed),
                 sni: tls.sni.as_deref().and_then(Text::other),
                 ja4: tls.ja4.as_deref().and_then(Text::other),
                 subject: tls.subject.as_deref().and_then(Text::other),

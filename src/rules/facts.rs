@@ -15,7 +15,7 @@ use super::path::compared;
 use crate::body::form::Fields;
 use crate::body::{self, encoding, form, graphql, json, multipart, xmlrpc};
 use crate::event::Timestamp;
-use crate::exchange::{Exchange, Kept};
+use crate::exchange::{ClientTls, Exchange, Kept};
 use crate::served::ServedForm;
 
 /// Yes, no, or open (`None`): not decidable from what is known.
@@ -36,6 +36,8 @@ pub struct Facts<'a> {
     pub host: &'a str,
     /// Request headers.
     pub headers: &'a HeaderMap,
+    /// What is known of the client's TLS, once the exchange is whole.
+    pub tls: Option<&'a ClientTls>,
     /// Status and headers of the answer, once there is one.
     pub response: Option<(StatusCode, &'a HeaderMap)>,
     /// Bodies, once everything is there.
@@ -79,6 +81,7 @@ impl<'a> Facts<'a> {
             path: compared(uri.path()),
             host,
             headers,
+            tls: None,
             response: None,
             bodies: None,
             session_known: None,
@@ -96,6 +99,7 @@ impl<'a> Facts<'a> {
         let request = &exchange.request;
         let mut facts = Facts::of_request(&request.method, &request.uri, &request.host, &request.headers);
         facts.at = exchange.answered;
+        facts.tls = exchange.tls.as_deref();
         facts.response = exchange.response.as_ref().map(|r| (r.status, &r.headers));
         facts.bodies = Some(Bodies {
             request: BodyFacts::new(&request.body, &request.headers),

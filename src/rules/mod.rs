@@ -9,6 +9,7 @@
 pub mod calls;
 pub mod case;
 pub mod condition;
+pub mod declared;
 pub mod extract;
 pub mod facts;
 pub mod follow;
@@ -20,6 +21,7 @@ pub mod presets;
 pub mod route;
 pub mod sample;
 pub mod source;
+pub mod trace;
 pub mod xmlrpc;
 
 use std::collections::HashMap;

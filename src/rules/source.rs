@@ -21,6 +21,7 @@ use crate::body::{cookie, credentials};
 use crate::config::node::{Node, clip};
 use crate::config::problem::Problems;
 use crate::event::text::looks_like_a_token;
+use crate::exchange::ClientTls;
 
 /// Where a value is taken from.
 #[derive(Clone, Debug)]
@@ -68,15 +69,54 @@ pub enum Source {
     ResponseLocation(Regex),
     /// `response.location.query.NAME`: a query field of `Location`.
     ResponseLocationQuery(String),
+    /// `tls.NAME`: what the client's TLS connection or its verified certificate says.
+    Tls(TlsPart),
     /// `const:TEXT`: this text.
     Const(String),
     /// `uid36:SOURCE` and `uid64:SOURCE`: the account's number at the head of a link's key.
     Uid(LinkUid, Box<Source>),
 }
 
+/// What can be taken from a client's TLS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TlsPart {
+    /// `tls.sni`: the name that the client asked for.
+    Sni,
+    /// `tls.ja4`: the fingerprint of its hello.
+    Ja4,
+    /// `tls.client.subject`: the whole subject of its verified certificate (RFC 4514).
+    Subject,
+    /// `tls.client.cn`: the common name in that subject.
+    CommonName,
+    /// `tls.client.email`: the first e-mail address in that certificate.
+    Email,
+}
+
+impl TlsPart {
+    const NAMES: [(&str, TlsPart); 5] = [
+        ("tls.sni", TlsPart::Sni),
+        ("tls.ja4", TlsPart::Ja4),
+        ("tls.client.subject", TlsPart::Subject),
+        ("tls.client.cn", TlsPart::CommonName),
+        ("tls.client.email", TlsPart::Email),
+    ];
+
+    fn of(self, tls: &ClientTls) -> Option<&str> {
+        match self {
+            TlsPart::Sni => tls.sni.as_deref(),
+            TlsPart::Ja4 => tls.ja4.as_deref(),
+            TlsPart::Subject => tls.subject.as_deref(),
+            TlsPart::CommonName => tls.name.as_deref(),
+            TlsPart::Email => tls.email.as_deref(),
+        }
+    }
+}
+
 /// The forms a source may take, for messages.
 const FORMS: &str = "sources of the request: form.NAME, json:/POINTER, query.NAME, path.NAME, header.NAME, cookie.NAME, \
-cookie.NAME:REGEX, basic.user, jwt:/CLAIM, jwt:SOURCE#/CLAIM, graphql.ARGUMENT, xmlrpc.POSITION\nsources of the answer: \
+cookie.NAME:REGEX, basic.user, jwt:/CLAIM, jwt:SOURCE#/CLAIM, graphql.ARGUMENT, xmlrpc.POSITION\n\
+the client's TLS: tls.client.subject, tls.client.cn, tls.client.email, tls.sni, tls.ja4\n\
+sources of the answer: \
 response.json:/POINTER, response.graphql:/POINTER, response.header.NAME, response.cookie.NAME, \
 response.cookie.NAME:REGEX, response.jwt:/POINTER#/CLAIM, response.body:REGEX, response.location:REGEX, \
 response.location.query.NAME\na constant: const:TEXT\n\
@@ -249,6 +289,8 @@ impl Source {
             Some(Source::XmlRpc(position(pointer(p, problems)?, node, problems)?))
         } else if let Some(n) = text.strip_prefix("xmlrpc.") {
             Some(Source::XmlRpc(position(format!("/{n}"), node, problems)?))
+        } else if let Some((_, part)) = TlsPart::NAMES.iter().find(|(name, _)| *name == text) {
+            Some(Source::Tls(*part))
         } else if text == "basic.user" {
             Some(Source::BasicUser)
         } else if let Some(claim) = text.strip_prefix("jwt:") {
@@ -357,6 +399,7 @@ impl Source {
             Source::ResponseBody(regex) => first_group(regex, &facts.response_body()?.text())?,
             Source::ResponseLocation(regex) => first_group(regex, &location_path(facts.response?.1, facts.uri)?)?,
             Source::ResponseLocationQuery(name) => location_fields(facts.response?.1).last(name)?.to_owned(),
+            Source::Tls(part) => part.of(facts.tls?)?.to_owned(),
             Source::Const(text) => text.clone(),
             Source::Uid(form, inner) => form.decode(&inner.read(facts, paths)?)?,
         };

@@ -96,6 +96,17 @@ mod tests {
 
     use super::*;
 
+    #[test]
+    fn a_name_behind_control_characters_is_the_same_however_often_it_is_packed() {
+        for text in ["\n\0 \0V", "V\0 \0", &format!("{} x", "v".repeat(253))] {
+            let bytes = [&[THERE << 2][..], &Packed::new(&Actor::default()).0[1..]].concat();
+            let length = u8::try_from(text.len() & 0xff).unwrap();
+            let length = if text.len() < 0x80 { vec![length] } else { vec![0x80 | (text.len() >> 8) as u8, length] };
+            let packed = Packed::from_bytes(&[&bytes[..], &length, text.as_bytes()].concat()).unwrap();
+            assert_eq!(Packed::from_bytes(packed.as_bytes()), Some(packed), "{text:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn what_is_unpacked_is_what_was_packed(parts in prop::array::uniform4(prop::option::of("[a-c@é]{1,6}|[a-z😀]{100,254}"))) {
@@ -110,6 +121,7 @@ mod tests {
         fn strange_bytes_are_refused_or_read_and_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..64)) {
             if let Some(packed) = Packed::from_bytes(&bytes) {
                 prop_assert!(packed.as_bytes().len() < 1000);
+                prop_assert_eq!(Packed::from_bytes(packed.as_bytes()), Some(packed));
             }
         }
     }

@@ -51,7 +51,8 @@ const PARTIES: &[Party] = &[
 ];
 
 /// Sinks that do not speak HTTP, with tests of their own.
-const OTHERS: &[&str] = &["stdout", "file"];
+const OTHERS: &[&str] =
+    &["stdout", "file", "syslog", "tcp", "unix", "exec", "redis", "nats", "mqtt", "kafka", "postgres", "amqp", "s3"];
 
 impl Party {
     fn yaml(&self, url: &str) -> String {

@@ -12,13 +12,23 @@ pub mod batch;
 pub mod clickhouse;
 pub mod datadog;
 pub mod elastic;
+pub mod exec;
 pub mod file;
 pub mod http;
+pub mod kafka;
 pub mod litesoc;
 pub mod loki;
+pub mod mqtt;
+pub mod nats;
+pub mod net;
 pub mod otlp;
+pub mod postgres;
+pub mod redis;
+pub mod s3;
+pub mod socket;
 pub mod splunk_hec;
 pub mod stdout;
+pub mod syslog;
 pub mod webhook;
 
 #[cfg(test)]
@@ -60,7 +70,43 @@ pub const SINKS: &[SinkKind] = &[
     loki::KIND,
     datadog::KIND,
     clickhouse::KIND,
+    syslog::KIND,
+    socket::TCP,
+    socket::UNIX,
+    exec::KIND,
+    s3::KIND,
+    redis::KIND,
+    nats::KIND,
+    mqtt::KIND,
+    kafka::KIND,
+    postgres::KIND,
 ];
+
+/// The sinks whose client library is behind a cargo feature: the sink, the feature, and whether
+/// this build has it. Their configuration is known to every build.
+const FEATURES: &[(&str, &str, bool)] = &[
+    ("redis", "redis", cfg!(feature = "redis")),
+    ("nats", "nats", cfg!(feature = "nats")),
+    ("mqtt", "mqtt", cfg!(feature = "mqtt")),
+    ("kafka", "kafka", cfg!(feature = "kafka")),
+    ("postgres", "postgres", cfg!(feature = "postgres")),
+];
+
+/// The feature that a sink needs and this build lacks.
+pub fn missing_feature(sink: &str) -> Option<&'static str> {
+    FEATURES.iter().find(|(name, _, built)| *name == sink && !built).map(|(_, feature, _)| *feature)
+}
+
+/// Stands for the client of a sink that this build lacks.
+#[cfg(not(all(feature = "redis", feature = "nats", feature = "mqtt", feature = "kafka", feature = "postgres")))]
+mod absent {
+    use super::{BuildCx, Sink, SinkError};
+
+    /// `check` has said so before.
+    pub(super) fn build<P>(_: &P, _: &BuildCx) -> Result<Box<dyn Sink>, SinkError> {
+        Err(SinkError::Other("this build of authtap lacks the sink's client; build it with the sink's feature".into()))
+    }
+}
 
 /// The fields every sink has.
 pub const COMMON: &[Field] = &[
@@ -288,6 +334,12 @@ fn read_one<'n>(node: &'n Node, problems: &mut Problems) -> Option<(SinkSpec, Op
         problems.error_hint(kind_node, format!("there is no sink `{}`", clip(word)), &suggest(word, &names));
         return None;
     };
+
+    if let Some(feature) = missing_feature(kind.name) {
+        let message = format!("this build of authtap has no sink `{}`: it lacks the feature `{feature}`", kind.name);
+        let hint = format!("build it with `cargo build --release --features {feature}`, or `full` for every sink");
+        problems.error_hint(kind_node, message, &hint);
+    }
 
     let all: Vec<&str> = COMMON.iter().chain(kind.fields).map(|f| f.name).collect();
     for (key, _) in entries.iter().filter(|(k, _)| !all.contains(&k.text.as_str())) {

@@ -39,7 +39,7 @@ pub const KIND: SinkKind = SinkKind {
     check,
 };
 
-const BATCH: &[&str] = &["off", "array", "lines"];
+const BODY: &[&str] = &["event", "array", "lines"];
 const METHODS: &[&str] = &["POST", "PUT"];
 
 const FIELDS: &[Field] = &[
@@ -52,7 +52,12 @@ const FIELDS: &[Field] = &[
         "environment variable that holds the signing secret, `whsec_…`; several, set apart by a space, sign side by side",
     ),
     Field::new("secret_file", Kind::Str, "", "file that holds it instead, read at the start and at each reload"),
-    Field::new("batch", Kind::Word(BATCH), "off", "several events in a request: as a JSON array, or one a line"),
+    Field::new(
+        "body",
+        Kind::Word(BODY),
+        "event",
+        "one event a request, or several events in a request: as a JSON array, or one a line",
+    ),
     shared::batch_events("100"),
     shared::BATCH_BYTES,
     format::field("native"),
@@ -72,17 +77,17 @@ fn check(map: &Map<'_>, problems: &mut Problems) -> Option<Box<dyn SinkPlan>> {
     let secret = SecretSource::check(map, "secret_env", "secret_file", problems);
     let limits = shared::check_limits(map, 100, problems);
     let method = map.one_of("method", METHODS, problems).unwrap_or("POST");
-    let batch = map.one_of("batch", BATCH, problems).unwrap_or("off");
-    if let (Some(at), Some(word)) = (map.get("batch"), map.get("format").and_then(format::word_of))
-        && batch == "array"
+    let body = map.one_of("body", BODY, problems).unwrap_or("event");
+    if let (Some(at), Some(word)) = (map.get("body"), map.get("format").and_then(format::word_of))
+        && body == "array"
         && FORMATS.iter().any(|kind| kind.name == word && kind.media.list.is_none())
     {
         problems.error_hint(at, format!("events in the format {word} are no JSON, and make no array"), "write `lines`");
         return None;
     }
     let limits = limits?;
-    let limits = if batch == "off" { Limits { events: 1, ..limits } } else { limits };
-    Some(Box::new(Plan { http: http?, secret: secret?, limits, method, batch }))
+    let limits = if body == "event" { Limits { events: 1, ..limits } } else { limits };
+    Some(Box::new(Plan { http: http?, secret: secret?, limits, method, body }))
 }
 
 #[derive(Debug)]
@@ -91,7 +96,7 @@ struct Plan {
     secret: Option<SecretSource>,
     limits: Limits,
     method: &'static str,
-    batch: &'static str,
+    body: &'static str,
 }
 
 impl SinkPlan for Plan {
@@ -105,7 +110,7 @@ impl SinkPlan for Plan {
             keys,
             limits: self.limits,
             method: if self.method == "PUT" { Method::PUT } else { Method::POST },
-            batch: self.batch,
+            body: self.body,
             media: cx.media,
             ledger: Ledger::default(),
         }))
@@ -117,7 +122,7 @@ struct Webhook {
     keys: Keys,
     limits: Limits,
     method: Method,
-    batch: &'static str,
+    body: &'static str,
     media: Media,
     ledger: Ledger,
 }
@@ -137,7 +142,7 @@ impl Courier for Webhook {
     fn carry<'a>(&'a self, part: &'a [Stored]) -> BoxFuture<'a, Answer> {
         Box::pin(async move {
             let lines: Vec<&str> = part.iter().map(|one| &*one.line).collect();
-            let (body, media) = match self.batch {
+            let (body, media) = match self.body {
                 "array" => (format!("[{}]", lines.join(",")), self.media.list.unwrap_or(self.media.one)),
                 "lines" => (format!("{}\n", lines.join("\n")), self.media.lines()),
                 _ => (lines.concat(), self.media.one),

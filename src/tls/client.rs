@@ -194,7 +194,7 @@ fn check_identity(map: &Map<'_>, problems: &mut Problems) -> Option<Option<(Path
     }
 }
 
-fn system_roots() -> Result<RootCertStore, TlsError> {
+pub(super) fn system_roots() -> Result<RootCertStore, TlsError> {
     let found = rustls_native_certs::load_native_certs();
     let mut roots = RootCertStore::empty();
     // Systems carry a few that no strict reader takes; those are left out, as browsers do.

@@ -20,10 +20,17 @@ const OCTET_STRING: u8 = 0x04;
 const BOOLEAN: u8 = 0x01;
 const VERSION: u8 = 0xa0;
 const EXTENSIONS: u8 = 0xa3;
+const RFC822_NAME: u8 = 0x81;
 const DNS_NAME: u8 = 0x82;
 
 /// `subjectAltName`, 2.5.29.17.
 const SUBJECT_ALT_NAME: &[u8] = &[0x55, 0x1d, 0x11];
+
+/// The most bytes of an address that is read (RFC 5321 section 4.5.3.1.3).
+const MAX_EMAIL_BYTES: usize = 254;
+
+/// `commonName`, 2.5.4.3.
+const COMMON_NAME: &[u8] = &[0x55, 4, 3];
 
 /// The short names of RFC 4514 section 3.
 const SHORT_NAMES: &[(&[u8], &str)] = &[
@@ -82,6 +89,34 @@ pub(super) fn dns_names(certificate: &[u8]) -> Vec<String> {
         }
     }
     names
+}
+
+/// The first e-mail address of a certificate's `subjectAltName` (RFC 5280 section 4.2.1.6).
+pub(super) fn email(certificate: &[u8]) -> Option<String> {
+    let mut alternatives = fields(certificate)?.alternative_names?;
+    while let Some((tag, value)) = alternatives.next() {
+        let fits = tag == RFC822_NAME && value.len() <= MAX_EMAIL_BYTES && value.contains(&b'@');
+        if fits && value.iter().all(u8::is_ascii_graphic) {
+            return std::str::from_utf8(value).ok().map(str::to_owned);
+        }
+    }
+    None
+}
+
+/// The common name in a certificate's subject, the most specific one, as it is and without escapes.
+/// `None` if there is none, or a long one.
+pub(super) fn common_name(certificate: &[u8]) -> Option<String> {
+    let mut parts = Der(fields(certificate)?.subject);
+    let mut found = None;
+    for _ in 0..MAX_ATTRIBUTES {
+        let Some((SET, set)) = parts.next() else { break };
+        let mut attribute = Der(Der(set).expect(SEQUENCE)?);
+        if attribute.expect(OID)? == COMMON_NAME {
+            let (tag, value) = attribute.next()?;
+            found = text(tag, value).filter(|name| name.len() <= MAX_SUBJECT_BYTES);
+        }
+    }
+    found.filter(|name| !name.trim().is_empty())
 }
 
 struct Fields<'a> {
@@ -313,6 +348,25 @@ mod tests {
     }
 
     #[test]
+    fn the_address_and_the_common_name_are_read_as_they_are() {
+        let mut params = CertificateParams::new(Vec::<String>::new()).unwrap();
+        let mail = |text: &str| rcgen::SanType::Rfc822Name(text.try_into().unwrap());
+        let dns = rcgen::SanType::DnsName("a.test".try_into().unwrap());
+        params.subject_alt_names = vec![dns, mail("no address"), mail("alice@acme.test"), mail("second@acme.test")];
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.distinguished_name.push(DnType::OrganizationName, "Acme");
+        params.distinguished_name.push(DnType::CommonName, "Łukasz, the first");
+        let der = params.self_signed(&KeyPair::generate().unwrap()).unwrap().der().to_vec();
+        assert_eq!(email(&der).as_deref(), Some("alice@acme.test"));
+        assert_eq!(common_name(&der).as_deref(), Some("Łukasz, the first"));
+        for end in 0..der.len() {
+            assert_eq!((email(&der[..end]), common_name(&der[..end])), (None, None));
+        }
+        let without = certificate(&["a.test"], &[(DnType::OrganizationName, "Acme".into())]);
+        assert_eq!((email(&without), common_name(&without)), (None, None));
+    }
+
+    #[test]
     fn a_certificate_cut_off_anywhere_is_read_without_a_panic() {
         let der = certificate(&["a.test"], &[(DnType::CommonName, "alice".into())]);
         for end in 0..der.len() {
@@ -336,7 +390,7 @@ mod tests {
                 let at = at.index(der.len());
                 der[at] = to;
             }
-            let _ = (subject(&der), dns_names(&der));
+            let _ = (subject(&der), dns_names(&der), email(&der), common_name(&der));
         }
     }
 }

@@ -9,6 +9,7 @@
 //! one, into an error. The invariant of a reload: a listener has at all times a whole and working
 //! set of certificates, and connections that exist are not touched.
 
+pub mod acme;
 pub mod client;
 pub mod client_hello;
 mod der;
@@ -42,6 +43,10 @@ pub struct TlsFacts {
     pub cipher: Option<String>,
     /// The subject of the client's verified certificate (RFC 4514); absent without one.
     pub client_subject: Option<String>,
+    /// The common name in that subject, as it is.
+    pub client_name: Option<String>,
+    /// The first e-mail address among that certificate's alternative names.
+    pub client_email: Option<String>,
     /// The JA4 fingerprint of the client's hello; absent if the hello was too long to be kept.
     pub ja4: Option<String>,
 }

@@ -15,13 +15,14 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use rustls::crypto::CryptoProvider;
-use rustls::server::{ClientHello, ResolvesServerCert, ServerSessionMemoryCache, WebPkiClientVerifier};
+use rustls::server::{Acceptor, ClientHello, ResolvesServerCert, ServerSessionMemoryCache, WebPkiClientVerifier};
 use rustls::sign::CertifiedKey;
 use rustls::{ProtocolVersion, ServerConfig, ServerConnection, SignatureScheme, SupportedProtocolVersion, version};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, TlsAcceptor};
 
+use super::acme::{self, AcmePlan, Issuer};
 use super::files::{self, Stamp};
 use super::recorder::Recorder;
 use super::{HandshakeError, Refreshed, TlsError, TlsFacts, alpn_names, client_hello, der, path, provider};
@@ -58,6 +59,7 @@ pub const FIELDS: &[Field] = &[
         "",
         "several, in place of cert and key: chosen by the DNS names in them, and the first for any other name",
     ),
+    Field::new("acme", Kind::Map(acme::FIELDS), "", "a certificate by ACME, in place of cert and key"),
     Field::new("min_version", Kind::Word(VERSIONS), "\"1.2\"", "the lowest version of TLS that is spoken"),
     Field::new(
         "alpn",
@@ -77,7 +79,9 @@ pub const FIELDS: &[Field] = &[
 /// A listener's checked `tls:`. No file was looked at yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerPlan {
+    /// Empty with `acme`.
     certificates: Vec<Source>,
+    acme: Option<AcmePlan>,
     min_version: MinVersion,
     alpn: Vec<&'static str>,
     client_auth: Option<ClientAuth>,
@@ -109,6 +113,10 @@ impl ServerPlan {
     pub fn check(node: &Node, problems: &mut Problems) -> Option<ServerPlan> {
         let map = node.map(FIELDS, problems)?;
         provider::check(node, problems);
+        let acme = match map.get("acme") {
+            Some(at) => AcmePlan::check(at, problems).map(Some),
+            None => Some(None),
+        };
         let certificates = check_certificates(&map, problems);
         let min_version = check_min_version(&map, problems);
         let alpn = alpn_names(&map, &["h2", "http/1.1"], problems);
@@ -119,6 +127,7 @@ impl ServerPlan {
         let session_tickets = map.get("session_tickets").map_or(Some(true), |on| on.bool(problems));
         Some(ServerPlan {
             certificates: certificates?,
+            acme: acme?,
             min_version: min_version?,
             alpn: alpn?,
             client_auth: client_auth?,
@@ -131,6 +140,18 @@ impl ServerPlan {
         &self.alpn
     }
 
+    /// The certificate is got by ACME, and what that needs is kept in `data`.
+    pub fn keep_in(&mut self, data: &Path) {
+        if let Some(acme) = &mut self.acme {
+            acme.keep_in(data);
+        }
+    }
+
+    /// True if it needs a listener without TLS to prove its names.
+    pub fn needs_plain_listener(&self) -> bool {
+        self.acme.as_ref().is_some_and(AcmePlan::needs_plain_listener)
+    }
+
     /// Reads the files. Relative paths are relative to `base`.
     ///
     /// # Errors
@@ -141,21 +162,31 @@ impl ServerPlan {
         for source in &mut plan.certificates {
             source.resolve(base);
         }
-        let (certificates, warnings) = Certificates::load(plan.certificates.clone(), provider.clone())?;
-        let certificates = Arc::new(certificates);
+        let mut warnings = Vec::new();
+        let issuer = plan.acme.as_ref().map(|acme| Issuer::new(acme, base, &provider)).transpose()?.map(Arc::new);
+        let (resolver, certificates): (Arc<dyn ResolvesServerCert>, _) = match &issuer {
+            Some(issuer) => (issuer.resolver(), None),
+            None => {
+                let (certificates, warned) = Certificates::load(plan.certificates.clone(), provider.clone())?;
+                warnings = warned;
+                let certificates = Arc::new(certificates);
+                (certificates.clone(), Some(certificates))
+            }
+        };
         let authority = plan.client_auth.take().map(|auth| Authority {
             seen: Mutex::new(Stamp::of(&base.join(&auth.ca))),
             file: base.join(auth.ca),
             optional: auth.optional,
         });
-        let config = plan.config(&provider, &certificates, authority.as_ref())?;
-        Ok(ServerTls { config: ArcSwap::from_pointee(config), certificates, authority, plan, provider, warnings })
+        let config = plan.config(&provider, &resolver, authority.as_ref())?;
+        let config = ArcSwap::from_pointee(config);
+        Ok(ServerTls { config, resolver, certificates, issuer, authority, plan, provider, warnings })
     }
 
     fn config(
         &self,
         provider: &Arc<CryptoProvider>,
-        certificates: &Arc<Certificates>,
+        resolver: &Arc<dyn ResolvesServerCert>,
         authority: Option<&Authority>,
     ) -> Result<ServerConfig, TlsError> {
         let versions: &[&SupportedProtocolVersion] = match self.min_version {
@@ -167,7 +198,7 @@ impl ServerPlan {
             None => builder.with_no_client_auth(),
             Some(authority) => builder.with_client_cert_verifier(authority.verifier(provider)?),
         };
-        let mut config = builder.with_cert_resolver(certificates.clone());
+        let mut config = builder.with_cert_resolver(resolver.clone());
         config.alpn_protocols = self.alpn.iter().map(|name| name.as_bytes().to_vec()).collect();
         // Both are this configuration's own: a session resumed under other demands on the client's
         // certificate would escape them.
@@ -181,6 +212,14 @@ impl ServerPlan {
 
 fn check_certificates(map: &Map<'_>, problems: &mut Problems) -> Option<Vec<Source>> {
     let single = ["cert", "key", "ocsp"].iter().find_map(|key| map.get(key));
+    if map.get("acme").is_some() {
+        if let Some(other) = map.get("certificates").or(single) {
+            let hint = "leave one of the two out; another listener may have the other";
+            problems.error_hint(other, "a certificate stands beside `acme`".into(), hint);
+            return None;
+        }
+        return Some(Vec::new());
+    }
     match (map.get("certificates"), single) {
         (Some(_), Some(single)) => {
             let hint = "move it into the list: certificates: [{ cert: FILE, key: FILE }]";
@@ -405,7 +444,10 @@ impl Authority {
 /// TLS of one listener, for all traffic threads.
 pub struct ServerTls {
     config: ArcSwap<ServerConfig>,
-    certificates: Arc<Certificates>,
+    resolver: Arc<dyn ResolvesServerCert>,
+    /// `None` with an issuer.
+    certificates: Option<Arc<Certificates>>,
+    issuer: Option<Arc<Issuer>>,
     authority: Option<Authority>,
     plan: ServerPlan,
     provider: Arc<CryptoProvider>,
@@ -416,6 +458,11 @@ impl ServerTls {
     /// What works, but hardly as meant, as it was when the files were first read.
     pub fn warnings(&self) -> &[String] {
         &self.warnings
+    }
+
+    /// Who gets its certificate by ACME, if anybody does.
+    pub fn issuer(&self) -> Option<&Arc<Issuer>> {
+        self.issuer.as_ref()
     }
 
     /// What is in force for the next connection.
@@ -432,7 +479,7 @@ impl ServerTls {
     ///
     /// Blocks on reading files: call it every few seconds, away from traffic.
     pub fn refresh(&self) -> Vec<Refreshed> {
-        let mut refreshed = self.certificates.refresh();
+        let mut refreshed = self.certificates.as_ref().map(|files| files.refresh()).unwrap_or_default();
         refreshed.extend(self.refresh_authority());
         refreshed
     }
@@ -447,7 +494,7 @@ impl ServerTls {
         *seen = now;
         let result = self
             .plan
-            .config(&self.provider, &self.certificates, Some(authority))
+            .config(&self.provider, &self.resolver, Some(authority))
             .map(|config| self.config.store(Arc::new(config)));
         Some(Refreshed { what: "tls.client_auth.ca", file: authority.file.clone(), result, warnings: Vec::new() })
     }
@@ -465,7 +512,14 @@ impl ServerTls {
     where
         S: AsyncRead + AsyncWrite + Unpin,
     {
-        let accepting = TlsAcceptor::from(self.config()).accept(Recorder::new(stream));
+        let accepting = async {
+            let Some(challenge) = self.issuer.as_ref().and_then(|issuer| issuer.challenge()) else {
+                return TlsAcceptor::from(self.config()).accept(Recorder::new(stream)).await;
+            };
+            let start = LazyConfigAcceptor::new(Acceptor::default(), Recorder::new(stream)).await?;
+            let proves = Issuer::is_challenge(&start.client_hello());
+            start.into_stream(if proves { challenge.clone() } else { self.config() }).await
+        };
         let mut stream = tokio::time::timeout(within, accepting)
             .await
             .map_err(|_| HandshakeError::TimedOut(within))?
@@ -498,6 +552,8 @@ fn facts(connection: &ServerConnection, first: &[u8]) -> TlsFacts {
         // rustls says TLS13_ where IANA says TLS_.
         cipher: cipher.map(|name| name.replacen("TLS13_", "TLS_", 1)),
         client_subject: client.and_then(|cert| der::subject(cert)),
+        client_name: client.and_then(|cert| der::common_name(cert)),
+        client_email: client.and_then(|cert| der::email(cert)),
         ja4: client_hello::parse(first).ok().map(|hello| hello.ja4()),
     }
 }

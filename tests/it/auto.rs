@@ -708,3 +708,28 @@ fn routes_decide_before_it_and_it_sees_only_what_they_leave() {
     assert_eq!(told(&events), ["acme.door.opened alice", "user.login.failed alice"]);
     assert_eq!((at(&events[0], "/source/mode"), at(&events[1], "/source/mode")), ("routes", "auto"));
 }
+
+#[test]
+fn a_name_that_one_page_declares_new_is_a_password_where_one_signs_in() {
+    let sign_in = "<form method=post><input name=n><input type=password name=p></form>";
+    let sign_up = "<form method=post><input name=n autocomplete=username>\
+                   <input type=password name=p autocomplete=new-password></form>";
+    let secrets = AtomicU64::new(0);
+    let origin =
+        Origin::answering(move |request| match (request.start().starts_with("POST"), request.target().as_str()) {
+            (true, "/x?title=Special:UserLogin") if request.text().contains("p=right") => {
+                to("302 Found", "/home", &[&format!("Set-Cookie: sid={}; HttpOnly", fresh(&secrets))])
+            }
+            (_, "/x?title=Special:UserLogin") => page("200 OK", &[], sign_in),
+            (_, "/x?title=Special:CreateAccount") => page("200 OK", &[], sign_up),
+            _ => page("200 OK", &[], HOME),
+        });
+    let proxy = before(&origin);
+    let mut visitor = Visitor::of(&proxy);
+    visitor.get("/x?title=Special:UserLogin");
+    visitor.get("/x?title=Special:CreateAccount");
+    visitor.form("/x?title=Special:UserLogin", "n=alice&p=wrong");
+    visitor.get("/x?title=Special:CreateAccount");
+    visitor.form("/x?title=Special:UserLogin", "n=alice&p=right");
+    assert_eq!(told(&proxy.stop()), ["user.login.failed alice", "user.login.success alice"]);
+}

@@ -7,7 +7,7 @@ use std::process::Output;
 
 use crate::harness::binary::run;
 use crate::harness::origin::nobody;
-use crate::harness::{Client, Message, Origin, Proxy, answer, ask, eventually, get};
+use crate::harness::{Client, Message, Origin, Proxy, answer, ask, eventually, get, post};
 
 fn asking(accept: &str) -> String {
     format!("GET /x HTTP/1.1\r\nHost: a.test\r\nAccept: {accept}\r\nX-Request-Id: abc-123\r\n\r\n")
@@ -251,4 +251,31 @@ fn check_with_connect_tells_what_cannot_be_reached() {
     let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(3), "{said}");
     assert!(said.contains("fail  upstream"), "{said}");
+}
+
+#[test]
+fn an_answer_to_head_with_two_lengths_is_a_502_and_not_the_end_of_the_connection() {
+    let origin = Origin::answering(|_| b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\nContent-Length: 6\r\n\r\n".to_vec());
+    let proxy = Proxy::before(origin.address, "");
+    let mut client = Client::connect(proxy.address);
+    for _ in 0..2 {
+        let answer = client.send("HEAD / HTTP/1.1\r\nHost: a.test\r\n\r\n").answer("HEAD");
+        assert_eq!((answer.status(), answer.field("connection")), (502, None));
+    }
+}
+
+#[test]
+fn a_failure_before_the_body_was_read_says_that_the_connection_closes_and_one_after_does_not() {
+    let announced = "POST / HTTP/1.1\r\nHost: a.test\r\nContent-Length: 100000\r\n\r\nnot all";
+    let down = Proxy::before(nobody(), "");
+    let answer = Client::connect(down.address).send(announced).answer("POST");
+    assert_eq!((answer.status(), answer.field("connection").as_deref()), (502, Some("close")));
+
+    let origin = Origin::raw(|conn| drop(conn.request()));
+    let proxy = Proxy::before(origin.address, "");
+    let mut client = Client::connect(proxy.address);
+    for _ in 0..2 {
+        let answer = client.send(post("/", "", "read to its end")).answer("POST");
+        assert_eq!((answer.status(), answer.field("connection")), (502, None));
+    }
 }

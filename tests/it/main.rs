@@ -2,6 +2,8 @@
 //! real program), and clients that send exact bytes. One binary, because linking is the slow part.
 #![allow(clippy::expect_used, reason = "a failed expectation is how a test fails, in its helpers too")]
 
+#[cfg(feature = "acme")]
+mod acme;
 mod answers;
 mod auto;
 mod capture;
@@ -12,13 +14,16 @@ mod doors;
 mod drain;
 mod errors;
 mod examples;
+mod faults;
 mod harness;
 mod http2_upstream;
 mod identity;
 mod layers;
 mod operation;
+mod overload;
 mod presets;
 mod proxy_out;
+mod recorded;
 mod reload;
 mod secrets;
 mod sessions;

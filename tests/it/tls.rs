@@ -45,9 +45,13 @@ impl Secure {
         Secure::over(tcp(address), authority, name)
     }
 
-    fn over(mut stream: TcpStream, authority: &Authority, name: &'static str) -> Secure {
+    fn over(stream: TcpStream, authority: &Authority, name: &'static str) -> Secure {
+        Secure::with(stream, trust(authority, &["http/1.1"]), name)
+    }
+
+    fn with(mut stream: TcpStream, config: Arc<ClientConfig>, name: &'static str) -> Secure {
         let name = ServerName::try_from(name).expect("a name");
-        let mut tls = ClientConnection::new(trust(authority, &["http/1.1"]), name).expect("a client");
+        let mut tls = ClientConnection::new(config, name).expect("a client");
         tls.complete_io(&mut stream).expect("a handshake");
         Secure(Wire::new(StreamOwned::new(tls, stream)))
     }
@@ -123,6 +127,85 @@ fn a_login_over_tls_becomes_an_event_that_says_what_tls_it_was() {
     let parts: Vec<&str> = ja4.split('_').collect();
     assert_eq!(parts.iter().map(|part| part.len()).collect::<Vec<_>>(), [10, 12, 12], "{ja4}");
     assert!(ja4.starts_with("t13d") && parts[0].ends_with("h1"), "{ja4}");
+}
+
+#[test]
+fn a_verified_client_certificate_is_the_actor_and_is_told_to_the_application() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let authority = Authority::new();
+    authority.write(folder.path(), "app", &["app.example.test"]);
+    authority.write_itself(folder.path(), "clients.pem");
+    let files = folder.path().display();
+    let listen = format!(
+        "[ {{ address: 127.0.0.1:0, tls: {{ cert: {files}/app.pem, key: {files}/app.key, \
+         client_auth: {{ ca: {files}/clients.pem, mode: optional }} }} }} ]"
+    );
+    let origin = application();
+    let proxy = Proxy::listening(
+        origin.address,
+        &listen,
+        "client_cert: { header: x-client-cert-subject, email_header: x-client-cert-email }\n\
+         routes:\n  - id: entry\n    match: { method: POST, path: /login }\n    \
+         actor: { login: [tls.client.cn, form.username], email: tls.client.email }\n    \
+         fields: { certificate: tls.client.subject }\n    emit: user.login.success\n    when: { status: 302 }\n",
+    );
+    let (certificate, key) = authority.client("alice", "alice@acme.test");
+    let provider = authtap::tls::provider::provider().expect("a build with TLS");
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+    let builder = builder.expect("versions").with_root_certificates(authority.roots());
+    let config = Arc::new(builder.with_client_auth_cert(vec![certificate], key).expect("a client's certificate"));
+
+    let forged = post(
+        "/login",
+        "Content-Type: application/x-www-form-urlencoded\r\nX-Client-Cert-Subject: CN=root\r\nX_Client_Cert_Email: root@acme.test\r\n",
+        "username=bob&password=right",
+    );
+    let mut alice = Secure::with(tcp(proxy.address), config, "app.example.test");
+    assert_eq!(alice.ask("POST", &forged).status(), 302);
+    assert_eq!(Secure::connect(proxy.address, &authority, "app.example.test").ask("POST", &forged).status(), 302);
+
+    let [with, without] = &origin.requests()[..] else { panic!("two requests") };
+    assert_eq!(with.field("x-client-cert-subject").as_deref(), Some("CN=alice"));
+    assert_eq!(with.field("x-client-cert-email").as_deref(), Some("alice@acme.test"));
+    for name in ["x-client-cert-subject", "x-client-cert-email", "x_client_cert_email"] {
+        assert_eq!(without.field(name), None, "{name} of a client without a certificate");
+    }
+    assert_eq!(with.field("x_client_cert_email"), None);
+    let events = proxy.stop();
+    let [alice, bob] = &events[..] else { panic!("two events: {events:#?}") };
+    let said = |pointer: &str| (at(alice, pointer).to_owned(), bob.pointer(pointer).and_then(|v| v.as_str()));
+    assert_eq!(said("/actor/login"), ("alice".into(), Some("bob")));
+    assert_eq!(said("/actor/email"), ("alice@acme.test".into(), None));
+    assert_eq!(said("/metadata/tls/subject"), ("CN=alice".into(), None));
+    assert_eq!(said("/metadata/fields/certificate"), ("CN=alice".into(), None));
+}
+
+#[test]
+fn a_trusted_balancers_word_about_the_clients_tls_stands_in_the_event_and_a_strangers_does_not() {
+    let yaml = |trusted: &str| {
+        format!(
+            "client_ip: {{ trusted_proxies: [{trusted}] }}\n\
+             tls_header: {{ version: x-tls-version, sni: x-tls-sni, ja4: x-ja4 }}\n{LOGIN}"
+        )
+    };
+    let request = post(
+        "/login",
+        "Content-Type: application/x-www-form-urlencoded\r\nX-TLS-Version: TLSv1.3\r\nX-TLS-SNI: App.example.test\r\n\
+         X-JA4: t13d1516h2_8daaf6152771_e5627efa2ab1\r\nConnection: x-ja4\r\n",
+        "username=alice&password=right",
+    );
+    let origin = application();
+    let trusting = Proxy::before(origin.address, &yaml("127.0.0.1"));
+    let wary = Proxy::before(origin.address, &yaml("192.0.2.1"));
+    assert_eq!((ask(trusting.address, &request).status(), ask(wary.address, &request).status()), (302, 302));
+    let [believed, dropped] = &origin.requests()[..] else { panic!("two requests") };
+    assert_eq!(believed.field("x-ja4").as_deref(), Some("t13d1516h2_8daaf6152771_e5627efa2ab1"));
+    assert_eq!((dropped.field("x-ja4"), dropped.field("x-tls-sni")), (None, None));
+    let (believed, dropped) = (trusting.stop(), wary.stop());
+    assert_eq!(at(&believed[0], "/metadata/tls/version"), "1.3");
+    assert_eq!(at(&believed[0], "/metadata/tls/sni"), "app.example.test");
+    assert_eq!(at(&believed[0], "/metadata/tls/ja4"), "t13d1516h2_8daaf6152771_e5627efa2ab1");
+    assert_eq!(dropped[0].pointer("/metadata/tls"), None);
 }
 
 #[test]

@@ -3,6 +3,12 @@
 //! application the same requests. Only what belongs to a connection may differ, and what the
 //! application is told about the client.
 
+use std::sync::{Arc, Mutex};
+
+use authtap::rules::presets;
+use proptest::prelude::{Just, Strategy, any, prop_oneof};
+use proptest::test_runner::{Config, TestRunner};
+
 use crate::harness::message::Message;
 use crate::harness::{Client, Origin, Proxy};
 
@@ -297,4 +303,91 @@ fn a_client_that_waits_for_100_continue_is_told_to_go_on() {
     client.send("PUT /put HTTP/1.1\r\nHost: a.test\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n");
     assert_eq!(client.head().status(), 100);
     assert_eq!(client.send("body").answer("PUT").text(), "body");
+}
+
+/// What one side sends: the bytes of a body, and how they are cut into chunks; none is one length.
+type Sent = (Vec<u8>, Option<Vec<usize>>);
+
+/// The ways on which presets, or the routes above, look for something.
+const TARGETS: [&str; 8] = [
+    "/page/x",
+    "/wp-login.php",
+    "/accounts/login/",
+    "/xmlrpc.php",
+    "/graphql",
+    "/users/sign_in",
+    "/api/auth/callback/credentials",
+    "/oauth/token",
+];
+
+/// What bodies claim to be, true or not.
+const CLAIMS: [&str; 7] = [
+    "Content-Type: application/x-www-form-urlencoded\r\n",
+    "Content-Type: application/json\r\n",
+    "Content-Type: multipart/form-data; boundary=b\r\n",
+    "Content-Type: text/xml\r\n",
+    "Content-Type: text/html; charset=utf-16\r\n",
+    "Content-Type: text/html\r\nContent-Encoding: gzip\r\n",
+    "",
+];
+
+fn sent() -> impl Strategy<Value = Sent> {
+    let some = |of: &'static str| any::<u8>().prop_map(move |n| of.repeat(usize::from(n) * 8).into_bytes());
+    let body = prop_oneof![
+        proptest::collection::vec(any::<u8>(), 0..3000),
+        some("log=al&pwd=hunter2&"),
+        some("{\"query\":\"mutation{login(a:1){b}}\"},"),
+        some("<form><input type=password name=p>"),
+        some("--b\r\nContent-Disposition: form-data; name=\"a\"\r\n\r\n1\r\n"),
+        Just(gzip(&b"welcome".repeat(5000))),
+    ];
+    let chunks = proptest::option::of(proptest::collection::vec(1..700_usize, 1..8));
+    (body, chunks)
+}
+
+/// A head's end and the body as it goes over the wire.
+fn framed((body, chunks): &Sent) -> Vec<u8> {
+    let Some(sizes) = chunks else {
+        return [format!("Content-Length: {}\r\n\r\n", body.len()).as_bytes(), body].concat();
+    };
+    let mut bytes = b"Transfer-Encoding: chunked\r\n\r\n".to_vec();
+    let mut left = &body[..];
+    for size in sizes.iter().cycle() {
+        let (chunk, rest) = left.split_at((*size).min(left.len()));
+        bytes.extend([format!("{:x}\r\n", chunk.len()).as_bytes(), chunk, b"\r\n"].concat());
+        left = rest;
+        if chunk.is_empty() {
+            return bytes;
+        }
+    }
+    bytes
+}
+
+#[test]
+fn no_byte_of_any_body_is_changed_in_any_framing_with_every_preset_and_auto_at_work() {
+    let next = Arc::new(Mutex::new(Vec::new()));
+    let answer = next.clone();
+    let origin = Origin::answering(move |_| answer.lock().expect("no panic under the lock").clone());
+    let routes = ROUTES.replace("prefix:/\"", "prefix:/page\"");
+    let proxy = Proxy::before(origin.address, &format!("auto: on\npresets: [{}]\n{routes}", presets::NAMES.join(", ")));
+    let mut runner = TestRunner::new(Config { cases: 300, failure_persistence: None, ..Config::default() });
+    let method = prop_oneof![Just("POST"), Just("PUT"), Just("PATCH"), Just("DELETE"), Just("GET")];
+    let claims = || proptest::sample::select(&CLAIMS[..]);
+    let status = prop_oneof![Just("200 OK"), Just("302 Found"), Just("401 Unauthorized"), Just("422 No")];
+    let case = (method, proptest::sample::select(&TARGETS[..]), claims(), sent(), status, claims(), sent());
+    let went = runner.run(&case, |(method, target, asks, request, status, says, response)| {
+        let head = format!("HTTP/1.1 {status}\r\nSet-Cookie: SID=s; Path=/\r\nLocation: /home\r\n{says}");
+        *next.lock().expect("no panic under the lock") = [head.into_bytes(), framed(&response)].concat();
+        let head = format!("{method} {target} HTTP/1.1\r\nHost: app.example.test\r\nCookie: SID=t\r\n{asks}");
+        let sent = [head.into_bytes(), framed(&request)].concat();
+        let answer = Client::connect(proxy.address).send(sent).answer(method);
+        proptest::prop_assert!(answer.whole && answer.body == response.0, "the answer of {} bytes", response.0.len());
+        proptest::prop_assert!(answer.start().ends_with(status), "{}", answer.start());
+        let arrived = origin.requests().pop().expect("a request");
+        proptest::prop_assert!(arrived.whole && arrived.body == request.0, "the request of {} bytes", request.0.len());
+        proptest::prop_assert_eq!((arrived.start(), answer.trailers.len()), (format!("{method} {target} HTTP/1.1"), 0));
+        Ok(())
+    });
+    went.unwrap_or_else(|failed| panic!("{failed}"));
+    assert!(!proxy.stop().is_empty(), "presets were at work");
 }

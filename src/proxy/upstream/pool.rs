@@ -63,6 +63,8 @@ struct Station {
     /// Held by whoever makes a connection that others may share: they wait for it instead of
     /// making as many. Nothing but requests of this thread ever waits for it.
     making: Rc<tokio::sync::Mutex<()>>,
+    /// How many connections of HTTP/2 were made.
+    made: u64,
     /// True once the address has chosen HTTP/1.1 where it could have chosen.
     chose_http1: bool,
 }
@@ -447,8 +449,17 @@ impl Pool {
         if let Some(stream) = self.room(place, owner) {
             return Ok(Reached::Warm(stream));
         }
-        let making = tokio::time::timeout(timeouts.connect, making.lock()).await;
-        let _making = making.map_err(|_| ProxyError::UpstreamTimeout)?;
+        let mut turn = std::pin::pin!(making.lock());
+        let _making = loop {
+            let made = self.with_station(place, |station| station.made);
+            if let Ok(turn) = tokio::time::timeout(timeouts.connect, turn.as_mut()).await {
+                break turn;
+            }
+            // A crowd needs many connections, made one after the other: while they come it may wait.
+            if self.with_station(place, |station| station.made) == made {
+                return Err(ProxyError::UpstreamTimeout);
+            }
+        };
         // Whoever was here before may have made one.
         if let Some(stream) = self.room(place, owner) {
             return Ok(Reached::Warm(stream));
@@ -480,7 +491,10 @@ impl Pool {
                 let (streams, since) = (Cell::new(0), Cell::new(Instant::now()));
                 let shared = Rc::new(Shared { sender, allowed, streams, since, owner, spent: Cell::new(false) });
                 let stream = Stream::on(&shared);
-                self.with_station(place, |station| station.shared.push(shared));
+                self.with_station(place, |station| {
+                    station.shared.push(shared);
+                    station.made = station.made.wrapping_add(1);
+                });
                 Ok(Reached::New(stream))
             }
         }

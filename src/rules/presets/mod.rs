@@ -13,10 +13,10 @@ mod tests;
 
 use http::HeaderName;
 
+use super::declared;
 use super::route::{self, Route};
 use crate::config::node::{Map, Node, Value, clip, suggest};
 use crate::config::problem::Problems;
-use crate::config::settings::declared_secrets;
 use crate::config::shape::{Field, Kind};
 use crate::event::Text;
 use crate::session::SessionConfig;
@@ -42,6 +42,7 @@ pub const PRESETS: &[Preset] = &[
     preset!("authjs"),
     preset!("better-auth"),
     preset!("devise"),
+    preset!("directus"),
     preset!("discourse"),
     preset!("django"),
     preset!("django-allauth"),
@@ -321,7 +322,7 @@ impl Asked {
         let mut routes = Vec::with_capacity(nodes.len());
         for node in nodes {
             let Some(mut route) = Route::check(node, &session.cookies, &mut self.problems) else { continue };
-            declared_secrets(node, session, true, &mut self.problems);
+            declared::check(node, session, true, &mut self.problems);
             route.id = Text::identifier(&format!("{name}.{}", route.id)).unwrap_or(route.id);
             route.preset = Some(Text::fixed(name));
             routes.push(route);

@@ -20,6 +20,8 @@ const SHARED: &[&str] = &[
     "/api/auth/reset-password",
     "/api/v1/users",
     "/api/v4/users",
+    "/auth/login",
+    "/auth/logout",
     "/login",
     "/logout",
     "/register",
@@ -27,6 +29,7 @@ const SHARED: &[&str] = &[
     "/user/login",
     "/users",
     "/users.json",
+    "/users/register",
 ];
 
 /// A configuration with these lines in it.

@@ -15,7 +15,7 @@ pub mod url;
 #[cfg(test)]
 mod services;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::sync::Mutex;
 use std::time::Duration;

@@ -107,7 +107,7 @@ async fn secrets_and_further_headers_are_sent_and_a_password_may_come_from_a_fil
     assert_eq!(got[1].header("host"), Some(receiver.address.to_string().as_str()));
 }
 
-fn acceptor(authority: &Authority, people: Option<&Authority>) -> TlsAcceptor {
+pub(crate) fn acceptor(authority: &Authority, people: Option<&Authority>) -> TlsAcceptor {
     let issued = authority.server(&["127.0.0.1", "localhost"]);
     let provider = provider().unwrap();
     let builder = ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions().unwrap();

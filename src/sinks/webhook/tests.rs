@@ -66,7 +66,7 @@ async fn a_batch_is_an_array_or_lines_and_its_key_is_stable_over_a_retry() {
     let folder = tempfile::tempdir().unwrap();
     let receiver = Receiver::start(|_, turn| says(if turn == 1 { 503 } else { 200 }, "")).await;
     let yaml = format!(
-        "{{ type: webhook, url: {}, batch: array, method: PUT, headers: {{ x-tenant: acme }} }}",
+        "{{ type: webhook, url: {}, body: array, method: PUT, headers: {{ x-tenant: acme }} }}",
         receiver.url()
     );
     let sink = built(&yaml, folder.path()).unwrap();
@@ -80,12 +80,12 @@ async fn a_batch_is_an_array_or_lines_and_its_key_is_stable_over_a_retry() {
     assert!(got[0].header("webhook-signature").is_none(), "no secret, no signature");
 
     for (format, media) in [("native", "application/x-ndjson"), ("cef", "text/plain; charset=utf-8")] {
-        let yaml = format!("{{ type: webhook, url: {}, batch: lines, format: {format} }}", receiver.url());
+        let yaml = format!("{{ type: webhook, url: {}, body: lines, format: {format} }}", receiver.url());
         assert!(matches!(built(&yaml, folder.path()).unwrap().send(&batch).await, Verdict::Delivered));
         let last = receiver.got().pop().unwrap();
         assert_eq!((last.body.lines().count(), last.header("content-type")), (3, Some(media)));
     }
-    let yaml = format!("{{ type: webhook, url: {}, batch: array, format: cloudevents }}", receiver.url());
+    let yaml = format!("{{ type: webhook, url: {}, body: array, format: cloudevents }}", receiver.url());
     assert!(matches!(built(&yaml, folder.path()).unwrap().send(&batch).await, Verdict::Delivered));
     let last = receiver.got().pop().unwrap();
     assert_eq!(last.header("content-type"), Some("application/cloudevents-batch+json"));
@@ -142,7 +142,7 @@ async fn names_and_fields_change_what_is_sent_and_a_template_writes_something_od
 #[test]
 fn every_slip_is_told_at_once_and_no_secret_is_shown() {
     let told = problems(
-        "type: webhook\nurl: https://user:hunter2@siem.example/\nsecret_env: 'whsec_abc/def'\nheaders:\n  authorization: Bearer hunter3\n  host: x\nbatch: array\nformat: cef\ntimeout: 1ms\n",
+        "type: webhook\nurl: https://user:hunter2@siem.example/\nsecret_env: 'whsec_abc/def'\nheaders:\n  authorization: Bearer hunter3\n  host: x\nbody: array\nformat: cef\ntimeout: 1ms\n",
     );
     for expected in [
         "`password_env`",

@@ -219,7 +219,7 @@ fn of_several_certificates_for_a_name_one_is_chosen_that_the_client_can_verify()
     let server = build(&folder, "certificates: [{ cert: a.pem, key: a.key }, { cert: b.pem, key: b.key }]").unwrap();
     let (p256, p384) = (SignatureScheme::ECDSA_NISTP256_SHA256, SignatureScheme::ECDSA_NISTP384_SHA384);
     let chosen = |name: &str, schemes: &[SignatureScheme]| {
-        server.certificates.current.load().choose(Some(name), schemes).unwrap().cert[0].clone()
+        server.certificates.as_ref().unwrap().current.load().choose(Some(name), schemes).unwrap().cert[0].clone()
     };
     assert_eq!(chosen("app.test", &[p384, p256]), usual.der);
     assert_eq!(chosen("app.test", &[p384]), other.der);
@@ -509,7 +509,7 @@ async fn a_stapled_response_is_sent_as_it_stands_in_its_file() {
     let (folder, authority) = one_certificate();
     replace(folder.path(), "app.ocsp", "a response");
     let server = build(&folder, "{ cert: app.pem, key: app.key, ocsp: app.ocsp }").unwrap();
-    let stapled = |server: &ServerTls| server.certificates.current.load().keys[0].ocsp.clone();
+    let stapled = |server: &ServerTls| server.certificates.as_ref().unwrap().current.load().keys[0].ocsp.clone();
     assert_eq!(stapled(&server).as_deref(), Some(&b"a response"[..]));
     replace(folder.path(), "app.ocsp", "a later response");
     assert_eq!(server.refresh().len(), 1);

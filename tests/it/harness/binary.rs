@@ -102,6 +102,11 @@ impl Running {
         assert!(sent.is_ok_and(|s| s.success()), "SIG{name} was not sent");
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Its resident memory in KiB.
     pub fn resident_kib(&self) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("/proc");

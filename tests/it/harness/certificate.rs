@@ -3,9 +3,12 @@
 
 use std::path::Path;
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{
+    BasicConstraints, CertificateParams, CertifiedIssuer, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa,
+    KeyPair, SanType,
+};
 use rustls::RootCertStore;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 /// An authority.
 pub struct Authority(CertifiedIssuer<'static, KeyPair>);
@@ -28,6 +31,18 @@ impl Authority {
     /// Writes its own certificate, for others to believe.
     pub fn write_itself(&self, folder: &Path, name: &str) {
         std::fs::write(folder.join(name), self.0.pem()).expect("written");
+    }
+
+    /// A client's certificate, with its key.
+    pub fn client(&self, name: &str, email: &str) -> (CertificateDer<'static>, PrivateKeyDer<'static>) {
+        let key = KeyPair::generate().expect("a key");
+        let mut params = CertificateParams::new(Vec::new()).expect("no names");
+        params.distinguished_name = DistinguishedName::new();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.subject_alt_names = vec![SanType::Rfc822Name(email.try_into().expect("an address"))];
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        let certificate = params.signed_by(&key, &self.0).expect("a certificate");
+        (certificate.der().clone(), PrivateKeyDer::try_from(key.serialize_der()).expect("a key"))
     }
 
     /// A certificate for these names or addresses as `NAME.pem` and `NAME.key`, replaced in one step

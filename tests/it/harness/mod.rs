@@ -4,6 +4,7 @@
 pub mod binary;
 pub mod certificate;
 pub mod client;
+pub mod faulty;
 pub mod h2;
 pub mod message;
 pub mod origin;
@@ -24,11 +25,24 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// processes, other people's ports.
 pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let started = Instant::now();
+    let patience = if slow() { PATIENCE * 15 } else { PATIENCE };
     while !is_so() {
-        assert!(started.elapsed() < PATIENCE, "waited in vain: {what}");
+        assert!(started.elapsed() < patience, "waited in vain: {what}");
         // Only gives the processor away between two looks.
         std::thread::park_timeout(Duration::from_millis(5));
     }
+}
+
+/// Whether the long runs are wanted, which nobody waits for in the normal one.
+pub fn slow() -> bool {
+    std::env::var_os("AUTHTAP_SLOW").is_some_and(|v| v == "1")
+}
+
+/// Prints the figures of a long run, for whoever started it.
+pub fn tell(text: &str) {
+    use std::io::Write;
+    // Nobody there to read it: then it was not wanted.
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 /// Routes about a login form, as many tests need them.

@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""Wagtail: the administration's own login, profile, and mailed reset."""
+import os, sys
+sys.path.insert(0, os.environ["APPS_LIB"])
+from drive import Drive, find
+
+d = Drive()
+alice, bob = {"username": "alice"}, {"username": "bob"}
+
+
+def login(b, user, password):
+    return b.submit(b.get("/admin/login/?next=/admin/"), {"username": user, "password": password}, form="password")
+
+
+def out(b):
+    return b.request("POST", "/admin/logout/", data={"csrfmiddlewaretoken": b.cookies.get("csrftoken")})
+
+
+b = d.browser()
+d.step("browse")
+b.get("/"), b.get("/admin/"), b.get("/admin/login/"), b.get("/search/?query=password"), b.get("/admin/password_reset/")
+d.never("pages, one that needs a login, a search")
+d.step("wrong password")
+r = login(b, "alice", "bad")
+d.expect("user.login.failed", alice, r=r, actor_from="form:username")
+d.step("unknown user")
+r = login(b, "ghost", "bad")
+d.expect("user.login.failed", {"username": "ghost"}, r=r, actor_from="form:username")
+d.step("login")
+r = login(b, "alice", "First-Pass-77-alice")
+d.expect("user.login.success", alice, r=r, status=302, actor_from="form:username")
+d.step("inside")
+b.get("/admin/"), b.get("/admin/pages/"), b.get("/admin/users/"), b.get("/admin/account/")
+d.never("reads")
+ACCOUNT, NAMES = "/admin/account/", {"name_email-first_name": "Alice", "name_email-last_name": "X", "name_email-email": "alice@example.test"}
+d.step("password change, wrong old one")
+r = b.submit(b.get(ACCOUNT), {**NAMES, "password-old_password": "bad", "password-new_password1": "Second-Pass-88", "password-new_password2": "Second-Pass-88"}, form="password-old_password")
+d.never("refused", r=r)
+d.step("password change")
+r = b.submit(b.get(ACCOUNT), {**NAMES, "password-old_password": "First-Pass-77-alice", "password-new_password1": "Second-Pass-88", "password-new_password2": "Second-Pass-88"}, form="password-old_password")
+d.expect("user.password.changed", alice, r=r, status=302)
+d.step("names")
+r = b.submit(b.get(ACCOUNT), {"name_email-first_name": "Alicia", "name_email-last_name": "X", "name_email-email": "alice@example.test"}, form="password-old_password")
+d.never("no password typed", r=r, may=["user.updated", "user.profile.*"])
+d.step("login while signed in")
+r = b.request("POST", "/admin/login/", data={"username": "alice", "password": "Second-Pass-88", "csrfmiddlewaretoken": b.cookies.get("csrftoken"), "next": "/admin/"})
+d.never("signed in already", may=["user.login.success"], r=r)
+d.step("logout")
+r = out(b)
+d.expect("user.logout", alice, r=r, status=302)
+d.step("logout by nobody")
+b.get("/admin/login/")
+out(b)
+d.never("nobody")
+d.step("reset requested")
+n = d.browser()
+r = n.submit(n.get("/admin/password_reset/"), {"email": "bob@example.test"}, form="email")
+d.expect("user.password.reset_requested", {"email": "bob@example.test"}, r=r, actor_from="form:email")
+d.step("reset page")
+page = n.get(find(r"https?://[^/\s]+(/admin/password_reset/confirm/\S+)", d.mail("bob")))
+d.never("GET of the link", r=page)
+d.step("reset refused")
+r = n.submit(page, {"new_password1": "Second-Pass-99", "new_password2": "Second-Pass-98"}, form="new_password1")
+d.never("the two differ", r=r)
+d.step("reset completed")
+r = n.submit(r, {"new_password1": "Second-Pass-99", "new_password2": "Second-Pass-99"}, form="new_password1")
+d.expect("user.password.reset_completed", {}, r=r, actor_from="link", status=302)
+d.step("login with it")
+r = login(n, "bob", "Second-Pass-99")
+d.expect("user.login.success", bob, r=r, status=302, actor_from="form:username")
+d.step("makes a user")
+r = n.submit(n.get("/admin/users/new/"), {"username": "carol", "email": "carol@example.test", "first_name": "C", "last_name": "C", "password1": "Carols-Pass-66", "password2": "Carols-Pass-66"}, form="password1")
+d.expect("user.created", bob, r=r, optional=True)
+d.step("sets another's password")
+r = n.submit(n.get("/admin/users/edit/2/"), {"password1": "Third-Pass-77", "password2": "Third-Pass-77"}, form="password1")
+d.expect("user.password.changed", bob, r=r, optional=True, alt=["user.updated"])
+d.step("logs out")
+r = out(n)
+d.expect("user.logout", bob, r=r, status=302)
+d.done()

@@ -1,0 +1,118 @@
+//! Recorded traffic with the real program: what it gives, and why.
+
+use std::path::Path;
+use std::process::Output;
+
+use serde_json::Value;
+
+use crate::harness::binary::run;
+
+const CONFIG: &str = "version: 1
+session: { cookies: [sid] }
+routes:
+  - id: login
+    match: { method: POST, path: /login }
+    actor: { login: form.user }
+    rules:
+      - { name: back, when: { location.path: /login }, outcome: failure, reason: invalid_credentials }
+      - { name: in, when: { status: 30x, set_cookie: { sid: changed } }, outcome: success }
+    emit: { success: user.login.success, failure: user.login.failed }
+  - { id: logout, match: { method: POST, path: /logout }, emit: user.logout, when: { status: 30x } }
+";
+
+/// One entry: when, what was sent and what came.
+fn entry(second: u32, path: &str, form: &str, cookie: &str, answer: &str) -> String {
+    format!(
+        r#"{{"startedDateTime":"2026-01-15T09:32:{second:02}.000Z","time":10,"request":{{"method":"POST","url":"https://app.example.test{path}",
+        "headers":[{{"name":"cookie","value":"{cookie}"}},{{"name":"content-type","value":"application/x-www-form-urlencoded"}}],
+        "postData":{{"mimeType":"application/x-www-form-urlencoded","text":"{form}"}}}},
+        "response":{{"status":302,"headers":[{answer}],"content":{{"size":0}}}}}}"#
+    )
+}
+
+fn recording(folder: &Path) {
+    let header = |name: &str, value: &str| format!(r#"{{"name":"{name}","value":"{value}"}}"#);
+    let entries = [
+        entry(1, "/login", "user=alice&pw=wrong-hunter22", "sid=a", &header("location", "/login")),
+        entry(
+            2,
+            "/login",
+            "user=alice&pw=hunter22",
+            "sid=a",
+            &format!("{},{}", header("location", "/"), header("set-cookie", "sid=b-secret; Path=/")),
+        ),
+        entry(3, "/logout", "", "sid=b-secret", &header("location", "/")),
+    ];
+    let har = format!(r#"{{"log":{{"version":"1.2","entries":[{}]}}}}"#, entries.join(","));
+    std::fs::write(folder.join("traffic.har"), har).expect("written");
+    std::fs::write(folder.join("routes.yaml"), CONFIG).expect("written");
+}
+
+fn lines(output: &Output) -> Vec<Value> {
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(!text.contains("hunter22") && !text.contains("b-secret"), "{text}");
+    text.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect()
+}
+
+#[test]
+fn a_recording_gives_the_events_that_its_traffic_would_have_given_at_its_time() {
+    let folder = tempfile::tempdir().expect("a folder");
+    recording(folder.path());
+    let events = lines(&run(folder.path(), &["replay", "traffic.har", "--config", "routes.yaml"]));
+    let said: Vec<_> = events
+        .iter()
+        .map(|e| {
+            ["/timestamp", "/event_type", "/actor/login"].map(|p| e.pointer(p).and_then(Value::as_str).unwrap_or("-"))
+        })
+        .collect();
+    assert_eq!(
+        said,
+        [
+            ["2026-01-15T09:32:01.000Z", "user.login.failed", "alice"],
+            ["2026-01-15T09:32:02.000Z", "user.login.success", "alice"],
+            ["2026-01-15T09:32:03.000Z", "user.logout", "alice"],
+        ]
+    );
+}
+
+#[test]
+fn explain_names_the_leaf_that_failed_and_what_was_there_instead() {
+    let folder = tempfile::tempdir().expect("a folder");
+    recording(folder.path());
+    let output = run(folder.path(), &["explain", "traffic.har", "--config", "routes.yaml", "--only", "/login"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("1 POST /login -> 302\n  route login: decided by back, failure"), "{text}");
+    assert!(text.contains("    rule back (failure (invalid_credentials)) does not hold\n      location.path: expected `/login`, found /\n"), "{text}");
+    assert!(!text.contains("/logout"), "{text}");
+    let told = lines(&run(folder.path(), &["explain", "traffic.har", "--config", "routes.yaml", "--json"]));
+    assert_eq!(told.len(), 3);
+    assert_eq!(told[1]["routes"][0]["decided"], "in, success");
+    assert_eq!(told[1]["events"][0]["event_type"], "user.login.success");
+}
+
+#[test]
+fn coverage_says_which_names_a_configuration_can_emit_and_by_what() {
+    let folder = tempfile::tempdir().expect("a folder");
+    recording(folder.path());
+    let rows = lines(&run(folder.path(), &["coverage", "--config", "routes.yaml", "--json"]));
+    let by = |name: &str| rows.iter().find(|row| row["event_type"] == name).expect("a row").clone();
+    assert_eq!(by("user.login.failed")["by"], serde_json::json!(["login"]));
+    assert_eq!(by("user.login.failed")["tier"], "must");
+    assert_eq!(by("api_key.created")["covered"], false);
+    let table = run(folder.path(), &["coverage"]);
+    let text = String::from_utf8_lossy(&table.stdout).into_owned();
+    assert!(text.starts_with("must: 2 of "), "{text}");
+    assert!(text.contains("  + user.logout ") && text.contains("  - user.deleted "), "{text}");
+}
+
+#[test]
+fn a_file_that_is_no_recording_is_wrong_usage() {
+    let folder = tempfile::tempdir().expect("a folder");
+    recording(folder.path());
+    for wrong in ["routes.yaml", "missing.har"] {
+        assert_eq!(run(folder.path(), &["replay", wrong]).status.code(), Some(2), "{wrong}");
+    }
+    let empty = tempfile::tempdir().expect("a folder");
+    assert_eq!(run(empty.path(), &["replay", "."]).status.code(), Some(2));
+}
