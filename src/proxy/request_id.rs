@@ -71,8 +71,17 @@ fn is_zero(text: &str) -> bool {
 #[derive(Clone, Copy)]
 struct Source {
     key: [u8; 32],
+    /// How many ids were made.
     used: u64,
+    /// What one hash gives: the bits of [`IDS_A_BLOCK`] ids.
+    block: [u8; 64],
 }
+
+/// Random bytes of one id.
+const ID_BYTES: usize = 10;
+
+/// The ids made of one hash.
+const IDS_A_BLOCK: u64 = 6;
 
 thread_local! {
     static SOURCE: Cell<Option<Source>> = const { Cell::new(None) };
@@ -87,15 +96,19 @@ fn new_id() -> Uuid {
         for _ in 0..4 {
             seed.update(Uuid::now_v7().as_bytes());
         }
-        Source { key: *seed.finalize().as_bytes(), used: 0 }
+        Source { key: *seed.finalize().as_bytes(), used: 0, block: [0; 64] }
     });
-    let bits = blake3::keyed_hash(&source.key, &source.used.to_le_bytes());
+    if source.used.is_multiple_of(IDS_A_BLOCK) {
+        let mut hasher = blake3::Hasher::new_keyed(&source.key);
+        hasher.update(&source.used.to_le_bytes()).finalize_xof().fill(&mut source.block);
+    }
+    let at = (source.used % IDS_A_BLOCK) as usize;
+    let bits = source.block.chunks_exact(ID_BYTES).nth(at).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
     source.used = source.used.wrapping_add(1);
     SOURCE.set(Some(source));
 
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let millis = u64::try_from(since.as_millis()).unwrap_or_default();
-    let bits = bits.as_bytes().first_chunk::<10>().copied().unwrap_or_default();
     Builder::from_unix_timestamp_millis(millis, &bits).into_uuid()
 }
 

@@ -58,6 +58,28 @@ fn an_application_that_talks_nonsense_is_a_502() {
 }
 
 #[test]
+fn an_answer_with_more_headers_than_allowed_is_a_502_and_the_limit_can_be_raised() {
+    let headers = |count: usize| {
+        let further: String = (1..count).map(|n| format!("X-{n}: {n}\r\n")).collect();
+        format!("HTTP/1.1 200 OK\r\nContent-Length: 0\r\n{further}\r\n")
+    };
+    for (limits, count, status) in [
+        ("", 100, 200),
+        ("", 101, 502),
+        ("limits: { answer_headers: 200 }", 200, 200),
+        ("limits: { answer_headers: 20 }", 21, 502),
+    ] {
+        let origin = Origin::answering(move |_| headers(count).into());
+        let proxy = Proxy::before(origin.address, limits);
+        assert_eq!(ask(proxy.address, asking("*/*")).status(), status, "{count} headers with {limits:?}");
+        if status == 502 {
+            let metrics = get(proxy.admin, "/metrics").text();
+            assert!(metrics.contains("authtap_upstream_errors_total{reason=\"invalid\"} 1"), "{metrics}");
+        }
+    }
+}
+
+#[test]
 fn a_head_that_is_too_large_is_a_431_and_one_that_is_not_passes() {
     let origin = Origin::answering(|_| answer("200 OK", &[], "ok"));
     let proxy = Proxy::before(origin.address, "");

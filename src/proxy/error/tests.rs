@@ -20,6 +20,7 @@ fn every() -> Vec<(ProxyError, u16, Side)> {
         (ProxyError::Connect(cause()), 502, Side::Upstream),
         (ProxyError::Closed(cause()), 502, Side::Upstream),
         (ProxyError::Invalid(cause()), 502, Side::Upstream),
+        (ProxyError::AnswerHeadTooLarge(cause()), 502, Side::Upstream),
         (ProxyError::Ambiguous("two lengths"), 502, Side::Upstream),
         (ProxyError::UpstreamTimeout, 504, Side::Upstream),
         (ProxyError::Overloaded("too many connections"), 503, Side::Internal),

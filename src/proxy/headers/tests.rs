@@ -184,3 +184,11 @@ proptest! {
         prop_assert!(!headers.contains_key(header::CONNECTION));
     }
 }
+
+#[test]
+fn the_one_pass_finds_what_the_list_names() {
+    for (place, name) in HOP_BY_HOP.iter().chain([&header::UPGRADE]).enumerate() {
+        assert_eq!(Found::place(name), Some(place), "{name}");
+    }
+    assert!(Found::place(&header::HOST).is_none());
+}

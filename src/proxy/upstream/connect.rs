@@ -20,6 +20,7 @@ use super::{Address, Protocol, Timeouts, Upstream};
 use crate::proxy::body::RequestBody;
 use crate::proxy::error::ProxyError;
 use crate::proxy::executor::OnThisThread;
+use crate::proxy::limits::USUAL_HEADERS;
 use crate::tls::HandshakeError;
 use crate::tls::client::ClientTls;
 
@@ -88,6 +89,8 @@ pub(super) struct Dial<'a> {
     /// What goes before everything else: a PROXY header, or nothing.
     pub(super) first: &'a [u8],
     pub(super) within: Duration,
+    /// The most headers of an answer over HTTP/1.
+    pub(super) answer_headers: usize,
 }
 
 impl Dial<'_> {
@@ -133,8 +136,9 @@ impl Dial<'_> {
     /// # Errors
     /// As [`Dial::dial`].
     pub(super) async fn open(self) -> Result<Opened, ProxyError> {
+        let answer_headers = self.answer_headers;
         match self.dial().await? {
-            (wire, false) => speak_http1(wire).await.map(Opened::Http1),
+            (wire, false) => speak_http1(wire, answer_headers).await.map(Opened::Http1),
             (wire, true) => speak_http2(wire).await.map(Opened::Http2),
         }
     }
@@ -169,7 +173,8 @@ impl Dial<'_> {
 pub async fn probe(upstream: &Upstream, address: &Address, timeouts: &Timeouts) -> Result<(), ProxyError> {
     let first = upstream.proxy_protocol.map(|version| version.encode_local()).unwrap_or_default();
     let (tls, protocol) = (upstream.tls(), upstream.protocol.towards(address));
-    match (Dial { address, tls, protocol, first: &first, within: timeouts.connect }).dial().await? {
+    let (within, answer_headers) = (timeouts.connect, USUAL_HEADERS);
+    match (Dial { address, tls, protocol, first: &first, within, answer_headers }).dial().await? {
         (wire @ Wire::Tls(_), _) => rejected(wire).await,
         _ => Ok(()),
     }
@@ -190,10 +195,15 @@ fn refused(error: std::io::Error) -> ProxyError {
     ProxyError::Connect(error.into())
 }
 
-async fn speak_http1(wire: Wire) -> Result<http1::SendRequest<RequestBody>, ProxyError> {
-    let (sender, connection) = http1::Builder::new()
+async fn speak_http1(wire: Wire, answer_headers: usize) -> Result<http1::SendRequest<RequestBody>, ProxyError> {
+    let mut builder = http1::Builder::new();
+    if answer_headers != USUAL_HEADERS {
+        builder.max_headers(answer_headers);
+    }
+    let (sender, connection) = builder
         .preserve_header_case(true)
-        .max_headers(256)
+        // Where the client's spelling is not known (HTTP/2, our own headers), the usual one.
+        .title_case_headers(true)
         .handshake(TokioIo::new(wire))
         .await
         .map_err(|error| ProxyError::Connect(error.into()))?;

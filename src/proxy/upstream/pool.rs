@@ -16,10 +16,11 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
 use http::uri::Scheme;
-use http::{Method, Request, Response, header};
+use http::{HeaderName, HeaderValue, Method, Request, Response, header};
 use hyper::body::{Body, Incoming};
 use hyper::client::conn::http1::SendRequest;
 use hyper::client::conn::http2;
@@ -30,6 +31,8 @@ use super::{Address, Protocol, Timeouts, Upstream};
 use crate::proxy::balance::{Tried, Turn};
 use crate::proxy::body::{BodyError, Broke, RequestBody, Watch};
 use crate::proxy::error::ProxyError;
+use crate::proxy::idle::{Alarm, after};
+use crate::proxy::limits::USUAL_HEADERS;
 use crate::telemetry::Traffic;
 
 #[cfg(test)]
@@ -42,6 +45,8 @@ const MAX_IDLE: usize = 512;
 pub struct Pool {
     upstream: RefCell<Arc<Upstream>>,
     generation: Cell<u64>,
+    /// The most headers of an answer over HTTP/1, for connections made from now on.
+    answer_headers: Cell<usize>,
     /// The connections to each address.
     stations: RefCell<Vec<Station>>,
     turn: Turn,
@@ -65,9 +70,23 @@ struct Station {
 }
 
 struct Idle {
-    sender: SendRequest<RequestBody>,
+    http1: Http1,
     since: Instant,
     owner: Owner,
+}
+
+/// An HTTP/1.1 connection.
+struct Http1 {
+    sender: SendRequest<RequestBody>,
+    /// For the time that an answer may take. It stays with the connection, because entering a timer in
+    /// the runtime for each request and taking it out costs more than all waiting it is for.
+    alarm: Alarm,
+}
+
+impl Http1 {
+    fn new(sender: SendRequest<RequestBody>) -> Http1 {
+        Http1 { sender, alarm: Alarm::default() }
+    }
 }
 
 /// An HTTP/2 connection.
@@ -139,7 +158,7 @@ pub struct Lease {
 
 /// What a request was sent over.
 enum Link {
-    Http1(SendRequest<RequestBody>),
+    Http1(Http1),
     /// Its end is the stream's; the connection serves the others on.
     Http2(#[expect(dead_code, reason = "counts as long as it lives")] Stream),
 }
@@ -147,14 +166,14 @@ enum Link {
 impl Lease {
     /// The answer was read to its end: the connection may serve again.
     pub fn give_back(self) {
-        let Lease { link: Link::Http1(sender), pool, place, owner } = self else { return };
-        if place.generation != pool.generation.get() || sender.is_closed() {
+        let Lease { link: Link::Http1(http1), pool, place, owner } = self else { return };
+        if place.generation != pool.generation.get() || http1.sender.is_closed() {
             return;
         }
         if let Some(Station { idle, .. }) = pool.stations.borrow_mut().get_mut(place.server)
             && idle.len() < MAX_IDLE
         {
-            idle.push(Idle { sender, since: Instant::now(), owner: owner.map(|owner| *owner) });
+            idle.push(Idle { http1, since: Instant::now(), owner: owner.map(|owner| *owner) });
         }
     }
 }
@@ -178,11 +197,20 @@ impl Pool {
     pub fn new(upstream: Arc<Upstream>, thread: usize, stats: Arc<Traffic>) -> Rc<Pool> {
         let stations = RefCell::new(stations(&upstream));
         let turn = Turn::starting_at(thread);
-        Rc::new(Pool { upstream: RefCell::new(upstream), generation: Cell::new(0), stations, turn, stats })
+        let answer_headers = Cell::new(USUAL_HEADERS);
+        Rc::new(Pool {
+            upstream: RefCell::new(upstream),
+            generation: Cell::new(0),
+            answer_headers,
+            stations,
+            turn,
+            stats,
+        })
     }
 
     /// Follows a reload: connections to what is now another application are not used again.
-    pub fn point_at(&self, upstream: &Arc<Upstream>) {
+    pub fn point_at(&self, upstream: &Arc<Upstream>, answer_headers: usize) {
+        self.answer_headers.set(answer_headers);
         if !Arc::ptr_eq(&self.upstream.borrow(), upstream) {
             if !self.upstream.borrow().same_connections(upstream) {
                 self.generation.set(self.generation.get() + 1);
@@ -195,7 +223,7 @@ impl Pool {
     /// Closes connections that have been idle for too long.
     pub fn sweep(&self, idle: Duration) {
         for station in self.stations.borrow_mut().iter_mut() {
-            station.idle.retain(|c| c.since.elapsed() < idle && !c.sender.is_closed());
+            station.idle.retain(|c| c.since.elapsed() < idle && !c.http1.sender.is_closed());
             // Of one that is closed the streams in flight may still end (RFC 9113 section 6.8); they
             // hold it themselves.
             station.shared.retain(|c| {
@@ -286,7 +314,8 @@ impl Pool {
             Protocol::Http2 if request.headers().contains_key(header::UPGRADE) => {
                 Err(ProxyError::NotImplemented("an upgrade, as the application speaks HTTP/2 only").into())
             }
-            protocol => self.send_http2(place, request, owner, protocol, timeouts).await,
+            // In a box, as is connecting: what is seldom must take no room in each request's way.
+            protocol => Box::pin(self.send_http2(place, request, owner, protocol, timeouts)).await,
         }
     }
 
@@ -311,21 +340,21 @@ impl Pool {
         owner: Owner,
         timeouts: &Timeouts,
     ) -> Result<(Response<Incoming>, Link), Missed> {
-        if let Some(mut sender) = self.warm(place, owner, timeouts.upstream_idle) {
-            let again = replay(&request);
-            request = match exchange(&mut sender, request, timeouts).await {
-                Ok(response) => return Ok((response, Link::Http1(sender))),
+        if let Some(mut http1) = self.warm(place, owner, timeouts.upstream_idle) {
+            let again = Again::of(&request);
+            request = match exchange(&mut http1, request, timeouts).await {
+                Ok(response) => return Ok((response, Link::Http1(http1))),
                 // Nothing of it was written: the connection had been closed meanwhile.
                 Err(Failed::NotSent(unsent, _)) => *unsent,
                 // Closed just as it was used again: repeated if that cannot do a thing twice.
                 Err(Failed::Lost(error)) => match again.filter(|_| matches!(error, ProxyError::Closed(_))) {
-                    Some(again) => again,
+                    Some(again) => again.request(),
                     None => return Err(error.into()),
                 },
             };
         }
-        match self.connect(place, owner, Protocol::Http1, timeouts).await {
-            Ok(Opened::Http1(sender)) => over_new_http1(sender, request, timeouts).await,
+        match Box::pin(self.connect(place, owner, Protocol::Http1, timeouts)).await {
+            Ok(Opened::Http1(sender)) => Box::pin(over_new_http1(sender, request, timeouts)).await,
             // Cannot be: HTTP/1.1 was asked for.
             Ok(Opened::Http2(_)) => Err(ProxyError::Connect("it speaks HTTP/2 unasked".into()).into()),
             Err(error) => Err(Missed { error, unsent: Some(Box::new(request)) }),
@@ -333,7 +362,7 @@ impl Pool {
     }
 
     /// The warmest idle connection that is still good.
-    fn warm(&self, place: Place, owner: Owner, idle_for: Duration) -> Option<SendRequest<RequestBody>> {
+    fn warm(&self, place: Place, owner: Owner, idle_for: Duration) -> Option<Http1> {
         if place.generation != self.generation.get() {
             return None;
         }
@@ -342,11 +371,11 @@ impl Pool {
         let mut kept = Vec::new();
         let found = loop {
             let Some(last) = idle.pop() else { break None };
-            if last.sender.is_closed() || last.since.elapsed() >= idle_for {
+            if last.http1.sender.is_closed() || last.since.elapsed() >= idle_for {
                 continue;
             }
-            if last.owner == owner && last.sender.is_ready() {
-                break Some(last.sender);
+            if last.owner == owner && last.http1.sender.is_ready() {
+                break Some(last.http1);
             }
             // Another client's, or its last answer is not quite read yet (a request's body still on
             // its way).
@@ -502,7 +531,8 @@ impl Pool {
             (Some(version), Some(client)) => version.encode(client.address, client.local),
             (Some(version), None) => version.encode_local(),
         };
-        let dial = Dial { address, tls: upstream.tls(), protocol, first: &first, within: timeouts.connect };
+        let (within, answer_headers) = (timeouts.connect, self.answer_headers.get());
+        let dial = Dial { address, tls: upstream.tls(), protocol, first: &first, within, answer_headers };
         dial.open().await
     }
 
@@ -554,12 +584,13 @@ fn stations(upstream: &Upstream) -> Vec<Station> {
 
 /// Sends a request over a connection that nobody else has used.
 async fn over_new_http1(
-    mut sender: SendRequest<RequestBody>,
+    sender: SendRequest<RequestBody>,
     request: Request<RequestBody>,
     timeouts: &Timeouts,
 ) -> Result<(Response<Incoming>, Link), Missed> {
-    match exchange(&mut sender, request, timeouts).await {
-        Ok(response) => Ok((response, Link::Http1(sender))),
+    let mut http1 = Http1::new(sender);
+    match exchange(&mut http1, request, timeouts).await {
+        Ok(response) => Ok((response, Link::Http1(http1))),
         Err(Failed::NotSent(unsent, error)) => {
             Err(Missed { error: ProxyError::Closed(error.into()), unsent: Some(unsent) })
         }
@@ -574,7 +605,7 @@ async fn exchange_http2(
 ) -> Result<Response<Incoming>, FailedStream> {
     let body = request.body_mut().watch();
     let mut sender = shared.sender.clone();
-    match within(timeouts.answer, body.as_deref(), sender.try_send_request(request)).await {
+    match within(timeouts.answer, &mut Alarm::default(), body.as_deref(), sender.try_send_request(request)).await {
         None => Err(FailedStream::Lost(ProxyError::UpstreamTimeout, Processed::Maybe)),
         Some(Ok(response)) => {
             if let Some(body) = body {
@@ -615,25 +646,40 @@ fn lost_stream(error: hyper::Error, broke: Option<Broke>) -> FailedStream {
 
 /// Waits for the head of an answer for at most `allowed`, from when the last piece of the request was
 /// passed on: an upload may take longer than an answer.
-async fn within<T>(allowed: Duration, body: Option<&Watch>, exchange: impl Future<Output = T>) -> Option<T> {
+async fn within<T>(
+    allowed: Duration,
+    alarm: &mut Alarm,
+    body: Option<&Watch>,
+    exchange: impl Future<Output = T>,
+) -> Option<T> {
     let mut exchange = std::pin::pin!(exchange);
-    let mut left = allowed;
-    loop {
-        if let Ok(answered) = tokio::time::timeout(left, exchange.as_mut()).await {
-            return Some(answered);
+    // Its beginning; `None` if the time allowed is longer than any clock runs.
+    let mut deadline = after(tokio::time::Instant::now(), allowed);
+    let answered = std::future::poll_fn(|cx| {
+        if let Poll::Ready(answered) = exchange.as_mut().poll(cx) {
+            return Poll::Ready(Some(answered));
         }
-        let silent = body.and_then(Watch::moved)?.elapsed();
-        left = allowed.checked_sub(silent).filter(|left| !left.is_zero())?;
-    }
+        loop {
+            let Some(due) = deadline else { return Poll::Pending };
+            ready!(alarm.poll(due, cx));
+            let moved = body.and_then(Watch::moved).and_then(|moved| after(moved, allowed));
+            match moved {
+                Some(later) if later > due => deadline = moved,
+                _ => return Poll::Ready(None),
+            }
+        }
+    });
+    answered.await
 }
 
 async fn exchange(
-    sender: &mut SendRequest<RequestBody>,
+    http1: &mut Http1,
     mut request: Request<RequestBody>,
     timeouts: &Timeouts,
 ) -> Result<Response<Incoming>, Failed> {
     let body = request.body_mut().watch();
-    match within(timeouts.answer, body.as_deref(), sender.try_send_request(request)).await {
+    let Http1 { sender, alarm } = http1;
+    match within(timeouts.answer, alarm, body.as_deref(), sender.try_send_request(request)).await {
         None => Err(Failed::Lost(ProxyError::UpstreamTimeout)),
         Some(Ok(response)) => Ok(response),
         Some(Err(mut error)) => Err(match error.take_message() {
@@ -645,7 +691,9 @@ async fn exchange(
 
 /// What a failed exchange means.
 fn lost(error: hyper::Error) -> ProxyError {
-    if error.is_parse() {
+    if error.is_parse_too_large() {
+        ProxyError::AnswerHeadTooLarge(error.into())
+    } else if error.is_parse() {
         ProxyError::Invalid(error.into())
     } else if error.is_user() {
         // The only thing we do to the client side of hyper is to feed it the client's body.
@@ -669,11 +717,6 @@ fn is_idempotent(request: &Request<RequestBody>) -> bool {
     matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
 }
 
-/// A second copy of a request that may be sent twice: idempotent and without a body.
-fn replay(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    if is_idempotent(request) { copy(request) } else { None }
-}
-
 /// A second copy of a request without a body.
 fn copy(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     if !request.body().is_end_stream() {
@@ -685,4 +728,35 @@ fn copy(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
     again.headers_mut().clone_from(request.headers());
     again.extensions_mut().clone_from(request.extensions());
     Some(again)
+}
+
+/// What a second try of a request needs: for one that is idempotent and has no body.
+struct Again {
+    method: Method,
+    uri: http::Uri,
+    headers: Box<[(HeaderName, HeaderValue)]>,
+}
+
+impl Again {
+    /// `None` if the request must not be sent twice. The names and values share their bytes with the
+    /// request's, and are kept flat: a second map, and a second map of the names' cases, cost as much
+    /// as all else that is done to a request, for a race that is nearly never lost.
+    fn of(request: &Request<RequestBody>) -> Option<Again> {
+        if !is_idempotent(request) || !request.body().is_end_stream() {
+            return None;
+        }
+        let headers = request.headers().iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+        Some(Again { method: request.method().clone(), uri: request.uri().clone(), headers })
+    }
+
+    /// The request once more. The case of its names is lost: hyper writes them as `Title-Case`.
+    fn request(self) -> Request<RequestBody> {
+        let mut request = Request::new(RequestBody::empty());
+        *request.method_mut() = self.method;
+        *request.uri_mut() = self.uri;
+        for (name, value) in self.headers {
+            request.headers_mut().append(name, value);
+        }
+        request
+    }
 }
