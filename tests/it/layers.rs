@@ -42,7 +42,7 @@ const NEVER: &[(&str, &[&str], &[&str])] = &[
 
 /// The only ones who wire: nobody but they and `main` may import them.
 const WIRING: &[(&str, &[&str])] =
-    &[("app", &["cmd"]), ("cmd", &[]), ("cli", &["cmd"]), ("config::settings", &["app", "cmd", "cli"])];
+    &[("app", &["cmd", "learn"]), ("cmd", &[]), ("cli", &["cmd"]), ("config::settings", &["app", "cmd", "cli"])];
 
 /// `importer file -> imported paths`, both as `a::b`.
 fn imports() -> BTreeMap<String, BTreeSet<String>> {
