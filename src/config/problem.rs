@@ -181,7 +181,15 @@ impl Problems {
         let within = |at: usize| self.boundary(at).saturating_sub(start).min(line.len());
         let (from, to) = (within(problem.span.start), within(problem.span.end.max(problem.span.start)));
         let title = level.primary_title(title);
-        let mut group = if line.len() > MAX_EXCERPT {
+        // What another problem of the same line must not show, this one must not either.
+        let line_span = start..start.saturating_add(line.len());
+        let secret_beside = self.list.iter().any(|other| {
+            other.blotted
+                && other.span != problem.span
+                && other.span.start <= line_span.end
+                && other.span.end >= line_span.start
+        });
+        let mut group = if line.len() > MAX_EXCERPT || secret_beside {
             let (line, column) = self.line_column(problem.span.start);
             title.element(Origin::path(&self.file).line(line).char_column(column))
         } else {
@@ -217,3 +225,21 @@ impl fmt::Display for Problems {
 }
 
 impl std::error::Error for Problems {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_not_shown_in_the_excerpt_of_another_problem_of_its_line() {
+        let source = "{ token_env: hunter2!, colour: mauve }";
+        let mut problems = Problems::new("t.yaml", source);
+        let node = Node::parse(source, &mut problems).expect("YAML");
+        let (token, colour) = (node.child("token_env").expect("there"), node.child("colour").expect("there"));
+        problems.error_blotted(token, "this is no name".into(), "name a variable");
+        problems.error_hint(colour, "no colour".into(), "take it out");
+        let told = problems.to_string();
+        assert!(!told.contains("hunter2"), "{told}");
+        assert!(told.contains("no colour") && told.contains("t.yaml:1:"), "{told}");
+    }
+}
