@@ -20,6 +20,7 @@ use crate::harness::{Origin, answer, eventually, get};
 /// The one name that is this machine without a name server.
 const NAME: &str = "localhost";
 
+#[allow(clippy::print_stderr)]
 fn wanted() -> bool {
     let wanted = std::env::var_os("AUTHTAP_TEST_SERVICES").is_some_and(|on| on == "1");
     if wanted {

@@ -1,3 +1,6 @@
+// Behind a feature clippy does not see that this is a test.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::path::Path;
 use std::process::Command;
 
