@@ -1,11 +1,14 @@
 use std::collections::VecDeque;
+use std::future::pending;
 use std::io::Write;
 use std::sync::{Mutex, PoisonError};
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
+use super::feeder::{DOWN, LAG, REPLACED};
 use super::*;
-use crate::sinks::BoxFuture;
+use crate::sinks::{BoxFuture, SinkError, Verdict, batch};
+use crate::spool::Stored;
 use crate::spool::memory::MemorySpool;
 use crate::spool::sample::{login, of_type};
 

@@ -397,6 +397,10 @@ fn a_connection_nobody_uses_is_closed_after_a_while() {
 fn grpc_streams_both_ways_message_by_message_and_ends_with_trailers() {
     within_patience(async {
         let origin = H2Origin::serving(100, |request| async move {
+            if request.uri().path() == "/stands-still" {
+                let _ = request.into_body().frame().await;
+                return Response::new(piecewise().1);
+            }
             assert_eq!(request.headers()["te"], "trailers");
             assert_eq!(request.headers()["content-type"], "application/grpc");
             let (mut send, body) = piecewise();
@@ -420,7 +424,7 @@ fn grpc_streams_both_ways_message_by_message_and_ends_with_trailers() {
             answer
         })
         .await;
-        let proxy = h2c(&origin, "limits: { body_idle: 2s }");
+        let proxy = h2c(&origin, "limits: { body_idle: 1s }");
         let mut client = connect(proxy.address).await;
         let (mut send, body) = piecewise();
         let mut call = request("POST", "/pkg.Service/Method", body);
@@ -436,8 +440,11 @@ fn grpc_streams_both_ways_message_by_message_and_ends_with_trailers() {
             send.send_data(format!("{n}").into()).await.expect("somebody reads");
             assert_eq!(piece(&mut answer).await.as_deref(), Some(format!("echo {n}").as_bytes()));
         }
-        // Once both talk either may be silent, for longer than a body may stand still before.
-        tokio::time::sleep(std::time::Duration::from_millis(2500)).await;
+        // Once both talk either may be silent, for longer than a body may stand still before: one that
+        // begins to stand still now is ended first.
+        let (_nothing, body) = piecewise();
+        let still = client.send_request(request("POST", "/stands-still", body)).await.expect("an answer");
+        assert_eq!(still.status(), StatusCode::REQUEST_TIMEOUT);
         send.send_data("still there".into()).await.expect("somebody reads");
         assert_eq!(piece(&mut answer).await.as_deref(), Some(&b"echo still there"[..]));
         drop(send);
