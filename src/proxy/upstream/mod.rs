@@ -6,6 +6,7 @@
 //! changes; a reload makes a new one.
 
 pub mod address;
+mod again;
 pub mod connect;
 pub mod health;
 pub mod pool;

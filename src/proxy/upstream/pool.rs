@@ -20,11 +20,12 @@ use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
 use http::uri::Scheme;
-use http::{HeaderName, HeaderValue, Method, Request, Response, header};
-use hyper::body::{Body, Incoming};
+use http::{Request, Response, header};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use hyper::client::conn::http2;
 
+use super::again::{Again, is_idempotent};
 use super::connect::{Allowed, Dial, MAX_STREAMS, Multi, Opened};
 use super::translate::{to_http1, to_http2};
 use super::{Address, Protocol, Timeouts, Upstream};
@@ -341,7 +342,7 @@ impl Pool {
         timeouts: &Timeouts,
     ) -> Result<(Response<Incoming>, Link), Missed> {
         if let Some(mut http1) = self.warm(place, owner, timeouts.upstream_idle) {
-            let again = Again::of(&request);
+            let again = is_idempotent(request.method()).then(|| Again::of(&request)).flatten();
             request = match exchange(&mut http1, request, timeouts).await {
                 Ok(response) => return Ok((response, Link::Http1(http1))),
                 // Nothing of it was written: the connection had been closed meanwhile.
@@ -404,7 +405,7 @@ impl Pool {
                 Ok(Reached::Http1(None)) => return self.send_http1(place, request, owner, timeouts).await,
                 Err(error) => return Err(Missed { error, unsent: Some(Box::new(request)) }),
             };
-            let again = copy(&request);
+            let again = Again::of(&request);
             to_http2(&mut request, self.scheme(place))?;
             let (error, unsent) = match exchange_http2(&stream.0, request, timeouts).await {
                 Ok(response) => return Ok((response, Link::Http2(stream))),
@@ -416,7 +417,7 @@ impl Pool {
                 // The application says that it has done nothing with it: safe whatever it asks for.
                 Err(FailedStream::Lost(error, Processed::No)) => {
                     stream.0.spent.set(true);
-                    (error, again)
+                    (error, again.map(Again::request))
                 }
                 Err(FailedStream::Lost(error, Processed::Maybe)) => {
                     // Whoever does not answer may be gone without a word: those that come next do
@@ -425,7 +426,8 @@ impl Pool {
                         stream.0.spent.set(true);
                     }
                     let closed_as_it_was_used = warm && matches!(error, ProxyError::Closed(_));
-                    (error, again.filter(|again| closed_as_it_was_used && is_idempotent(again)))
+                    let again = again.filter(|again| closed_as_it_was_used && again.is_idempotent());
+                    (error, again.map(Again::request))
                 }
             };
             match unsent {
@@ -710,53 +712,5 @@ fn of_the_client(broke: Option<Broke>) -> ProxyError {
         Some(Broke::Idle) => ProxyError::RequestTimeout,
         Some(Broke::TooLarge) => ProxyError::BodyTooLarge,
         _ => ProxyError::BadRequest("the body broke off"),
-    }
-}
-
-fn is_idempotent(request: &Request<RequestBody>) -> bool {
-    matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS | Method::TRACE)
-}
-
-/// A second copy of a request without a body.
-fn copy(request: &Request<RequestBody>) -> Option<Request<RequestBody>> {
-    if !request.body().is_end_stream() {
-        return None;
-    }
-    let mut again = Request::new(RequestBody::empty());
-    again.method_mut().clone_from(request.method());
-    again.uri_mut().clone_from(request.uri());
-    again.headers_mut().clone_from(request.headers());
-    again.extensions_mut().clone_from(request.extensions());
-    Some(again)
-}
-
-/// What a second try of a request needs: for one that is idempotent and has no body.
-struct Again {
-    method: Method,
-    uri: http::Uri,
-    headers: Box<[(HeaderName, HeaderValue)]>,
-}
-
-impl Again {
-    /// `None` if the request must not be sent twice. The names and values share their bytes with the
-    /// request's, and are kept flat: a second map, and a second map of the names' cases, cost as much
-    /// as all else that is done to a request, for a race that is nearly never lost.
-    fn of(request: &Request<RequestBody>) -> Option<Again> {
-        if !is_idempotent(request) || !request.body().is_end_stream() {
-            return None;
-        }
-        let headers = request.headers().iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-        Some(Again { method: request.method().clone(), uri: request.uri().clone(), headers })
-    }
-
-    /// The request once more. The case of its names is lost: hyper writes them as `Title-Case`.
-    fn request(self) -> Request<RequestBody> {
-        let mut request = Request::new(RequestBody::empty());
-        *request.method_mut() = self.method;
-        *request.uri_mut() = self.uri;
-        for (name, value) in self.headers {
-            request.headers_mut().append(name, value);
-        }
-        request
     }
 }

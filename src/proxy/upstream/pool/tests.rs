@@ -8,6 +8,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixListener;
 use tokio::task::{JoinHandle, LocalSet, spawn_local};
 
+use http::Method;
+
 use super::*;
 use crate::proxy::balance::{FAILURES, FIRST_OUT_MS, Upstreams};
 use crate::proxy::upstream::Address;
