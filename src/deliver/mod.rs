@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use tokio::runtime::Handle;
-use tokio::sync::watch;
+use tokio::sync::{oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout_at};
 
@@ -187,6 +187,7 @@ impl Delivery {
     pub async fn drain(mut self, deadline: Duration) -> Drained {
         let by = Instant::now() + deadline.min(LONGEST_DRAIN);
         let mut drained = Drained { left: Vec::new(), kept: self.spool.outlives_the_process() };
+        self.show_the_last(by).await;
         for running in &self.running {
             running.orders.send_modify(|orders| orders.finish = Some(Finish { until: u64::MAX, by }));
         }
@@ -214,6 +215,15 @@ impl Delivery {
             }
         }
         drained
+    }
+
+    /// Readers see an event once it is on disk: what came last is to be seen before the sinks are told
+    /// to finish with what they see.
+    async fn show_the_last(&self, by: Instant) {
+        let (tell, told) = oneshot::channel();
+        self.spool.when_on_disk(vec![tell]);
+        // Dropped by a spool that shows at once, or whose disk failed; a disk that hangs ends the wait.
+        let _ = timeout_at(by, told).await;
     }
 
     /// Starts a task at the sink's position; a new sink's is `otherwise`.

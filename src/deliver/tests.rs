@@ -11,6 +11,8 @@ use crate::sinks::{BoxFuture, SinkError, Verdict, batch};
 use crate::spool::Stored;
 use crate::spool::memory::MemorySpool;
 use crate::spool::sample::{login, of_type};
+use crate::spool::settings::{Durability, SpoolSettings};
+use crate::spool::store::EventStore;
 
 /// Longer than anything here takes on the paused clock.
 const AGES: Duration = Duration::from_secs(100_000);
@@ -387,6 +389,20 @@ async fn draining_tries_at_once_what_was_waiting_to_be_tried_again() {
     let began = Instant::now();
     assert_eq!(delivery.drain(Duration::from_secs(5)).await, nothing());
     assert_eq!((began.elapsed(), sink.taken()), (Duration::ZERO, vec![1]));
+}
+
+#[tokio::test]
+async fn draining_delivers_what_was_not_on_disk_yet_when_it_began() {
+    let folder = tempfile::tempdir().unwrap();
+    let durability = Durability::Interval(AGES);
+    let metrics = Arc::new(Metrics::new());
+    let settings = SpoolSettings { durability, ..SpoolSettings::default() };
+    let spool = Arc::new(EventStore::open(folder.path(), settings, metrics.clone()).unwrap());
+    let sink = Scripted::good();
+    let delivery = Delivery::start(&Handle::current(), spool.clone(), metrics, vec![spec("a", &sink)]);
+    spool.append(vec![login("alice")]);
+    assert_eq!(delivery.drain(AGES).await, Drained { left: Vec::new(), kept: true });
+    assert_eq!(sink.taken(), [1]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
