@@ -130,5 +130,10 @@ impl Drop for Running {
         // Gone already: nothing to kill.
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // Of a test that failed, its log is what tells why.
+        if std::thread::panicking() {
+            let log: String = self.lines.try_iter().map(|line| line + "\n").collect();
+            super::tell(&log);
+        }
     }
 }

@@ -23,6 +23,7 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Asks until the answer is yes, or the patience is over. For states that nobody announces: files,
 /// processes, other people's ports.
+#[track_caller]
 pub fn eventually(what: &str, mut is_so: impl FnMut() -> bool) {
     let started = Instant::now();
     let patience = if slow() { PATIENCE * 15 } else { PATIENCE };
