@@ -20,6 +20,7 @@ mod http2_upstream;
 mod identity;
 mod layers;
 mod operation;
+mod outage;
 mod overload;
 mod presets;
 mod proxy_out;

@@ -60,6 +60,17 @@ impl Origin {
         })
     }
 
+    /// The same, remembering none of them: for loads that would fill the memory.
+    pub fn forgetting(answer: impl Fn(&Message) -> Vec<u8> + Send + Sync + 'static) -> Origin {
+        Origin::raw(move |conn| {
+            while let Ok(Some(mut request)) = conn.wire.head() {
+                if conn.wire.request_body(&mut request).is_err() || !conn.send(&answer(&request)) {
+                    return;
+                }
+            }
+        })
+    }
+
     /// Every request so far, in the order in which they were complete (or broke off).
     pub fn requests(&self) -> Vec<Message> {
         self.seen.requests.lock().expect("no panic under the lock").clone()
