@@ -8,6 +8,7 @@ mod answers;
 mod auto;
 mod capture;
 mod config;
+mod crowdsec;
 mod demo;
 mod docs;
 mod doors;
