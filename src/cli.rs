@@ -113,6 +113,9 @@ pub struct Check {
     /// Configuration file
     #[arg(env = "AUTHTAP_CONFIG", default_value = "routes.yaml", value_name = "FILE")]
     pub file: PathBuf,
+    /// The same, as `run` takes it
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
     /// Also try the upstream, the sinks and the databases
     #[arg(long)]
     pub connect: bool,
@@ -135,15 +138,9 @@ pub struct Test {
     pub json: bool,
 }
 
-/// `authtap tail`.
-#[derive(Args, Debug)]
-pub struct Tail {
-    /// The admin listener of the running proxy, HOST:PORT or URL
-    #[arg(long, env = "AUTHTAP_ADMIN", default_value = crate::config::settings::DEFAULT_ADMIN, value_name = "ADDR")]
-    pub admin: String,
-    /// Environment variable that holds the admin token
-    #[arg(long, default_value = "AUTHTAP_ADMIN_TOKEN", value_name = "NAME")]
-    pub token_env: String,
+/// Which events, for whoever lists them.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Which {
     /// Only these types; `*` stands for any run of characters, commas separate
     #[arg(long = "type", value_name = "GLOB")]
     pub event_type: Option<String>,
@@ -156,9 +153,23 @@ pub struct Tail {
     /// Only these outcomes
     #[arg(long, value_name = "OUTCOME")]
     pub outcome: Option<String>,
-    /// Begin with what happened since: 10m, 2h, or an RFC 3339 time
+    /// Not before: 10m, 2h, or an RFC 3339 time
     #[arg(long, value_name = "T")]
     pub since: Option<String>,
+}
+
+/// `authtap tail`.
+#[derive(Args, Debug)]
+pub struct Tail {
+    /// The admin listener of the running proxy, HOST:PORT or URL
+    #[arg(long, env = "AUTHTAP_ADMIN", default_value = crate::config::settings::DEFAULT_ADMIN, value_name = "ADDR")]
+    pub admin: String,
+    /// Environment variable that holds the admin token
+    #[arg(long, default_value = "AUTHTAP_ADMIN_TOKEN", value_name = "NAME")]
+    pub token_env: String,
+    /// Which events.
+    #[command(flatten)]
+    pub which: Which,
     /// Stop after so many events
     #[arg(short = 'n', long, value_name = "N")]
     pub limit: Option<u64>,
@@ -179,21 +190,9 @@ pub struct Events {
     /// The data folder; the default is authtap-data
     #[arg(long, env = "AUTHTAP_DATA", value_name = "DIR")]
     pub data: Option<PathBuf>,
-    /// Only these types; `*` stands for any run of characters, commas separate
-    #[arg(long = "type", value_name = "GLOB")]
-    pub event_type: Option<String>,
-    /// Only this actor (id, login or address)
-    #[arg(long, value_name = "X")]
-    pub actor: Option<String>,
-    /// Only clients in this range
-    #[arg(long, value_name = "CIDR")]
-    pub ip: Option<String>,
-    /// Only these outcomes
-    #[arg(long, value_name = "OUTCOME")]
-    pub outcome: Option<String>,
-    /// Not before: 10m, 2h, or an RFC 3339 time
-    #[arg(long, value_name = "T")]
-    pub since: Option<String>,
+    /// Which events.
+    #[command(flatten)]
+    pub which: Which,
     /// Not after: 10m, 2h, or an RFC 3339 time
     #[arg(long, value_name = "T")]
     pub until: Option<String>,

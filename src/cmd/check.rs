@@ -12,8 +12,9 @@ use crate::sinks::BuildCx;
 
 /// Checks a file and says what it found.
 pub fn run(options: &Check) -> u8 {
-    let name = options.file.display().to_string();
-    let source = match std::fs::read_to_string(&options.file) {
+    let file = options.config.as_ref().unwrap_or(&options.file);
+    let name = file.display().to_string();
+    let source = match std::fs::read_to_string(file) {
         Ok(source) => source,
         Err(error) => {
             complain(&format!(

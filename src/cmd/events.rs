@@ -6,7 +6,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use super::{DONE, FAILED, USAGE, complain};
+use super::{DONE, FAILED, USAGE, complain, filter_of};
 use crate::cli::{CountBy, Events};
 use crate::config::settings::DEFAULT_DATA;
 use crate::event::{Timestamp, line};
@@ -73,19 +73,9 @@ pub(super) fn finish(answered: Result<(), HistoryError>) -> u8 {
 }
 
 fn query(options: &Events) -> Result<Query, String> {
-    let limit = options.limit.map(|n| n.to_string());
-    let pairs = [
-        ("type", options.event_type.as_deref()),
-        ("actor", options.actor.as_deref()),
-        ("ip", options.ip.as_deref()),
-        ("outcome", options.outcome.as_deref()),
-        ("since", options.since.as_deref()),
-        ("limit", limit.as_deref()),
-    ];
-    let filter = Filter::from_query(pairs.into_iter().filter_map(|(k, v)| v.map(|v| (k, v))));
-    let filter = filter.map_err(|e| e.to_string())?;
+    let filter = filter_of(&options.which, options.limit)?;
     let until = options.until.as_deref().map(|text| moment("--until", text)).transpose()?;
-    if options.story && options.actor.is_none() {
+    if options.story && options.which.actor.is_none() {
         return Err("--story tells of one person: name them with --actor".into());
     }
     Ok(Query { filter, until, search: options.search.clone(), with_targets: false })

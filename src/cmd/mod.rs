@@ -20,7 +20,8 @@ use std::process::ExitCode;
 
 use clap::CommandFactory;
 
-use crate::cli::{Cli, Command, SchemaOf};
+use crate::cli::{Cli, Command, SchemaOf, Which};
+use crate::filter::Filter;
 
 /// Done.
 pub const DONE: u8 = 0;
@@ -59,6 +60,20 @@ pub fn run(cli: Cli) -> ExitCode {
         }
     };
     ExitCode::from(code)
+}
+
+/// The filter that flags ask for.
+fn filter_of(which: &Which, limit: Option<u64>) -> Result<Filter, String> {
+    let limit = limit.map(|n| n.to_string());
+    let pairs = [
+        ("type", which.event_type.as_deref()),
+        ("actor", which.actor.as_deref()),
+        ("ip", which.ip.as_deref()),
+        ("outcome", which.outcome.as_deref()),
+        ("since", which.since.as_deref()),
+        ("limit", limit.as_deref()),
+    ];
+    Filter::from_query(pairs.into_iter().filter_map(|(k, v)| v.map(|v| (k, v)))).map_err(|e| e.to_string())
 }
 
 fn pretty(value: &serde_json::Value) -> String {

@@ -6,7 +6,7 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::{DONE, FAILED, USAGE, complain, control_runtime, told_to_stop};
+use super::{DONE, FAILED, USAGE, complain, control_runtime, filter_of, told_to_stop};
 use crate::cli::Tail;
 use crate::config::settings::{DEFAULT_DATA, parse_listen};
 use crate::event::line;
@@ -22,7 +22,7 @@ const ANSWERS: Duration = Duration::from_secs(1);
 
 /// Follows a running proxy's events.
 pub fn run(options: &Tail) -> u8 {
-    let filter = match filter(options) {
+    let filter = match filter_of(&options.which, options.limit) {
         Ok(filter) => filter,
         Err(why) => {
             complain(&why);
@@ -74,17 +74,4 @@ fn read(folder: &Path, mut filter: Filter, json: bool) -> u8 {
         })?;
         Ok(out.flush()?)
     }))
-}
-
-fn filter(options: &Tail) -> Result<Filter, String> {
-    let limit = options.limit.map(|n| n.to_string());
-    let pairs = [
-        ("type", options.event_type.as_deref()),
-        ("actor", options.actor.as_deref()),
-        ("ip", options.ip.as_deref()),
-        ("outcome", options.outcome.as_deref()),
-        ("since", options.since.as_deref()),
-        ("limit", limit.as_deref()),
-    ];
-    Filter::from_query(pairs.into_iter().filter_map(|(k, v)| v.map(|v| (k, v)))).map_err(|e| e.to_string())
 }

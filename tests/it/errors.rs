@@ -247,7 +247,7 @@ fn check_with_connect_tells_what_cannot_be_reached() {
     let folder = tempfile::tempdir().expect("a folder");
     let yaml = format!("version: 1\nupstream: http://{}\nsinks: []\n", nobody());
     std::fs::write(folder.path().join("routes.yaml"), yaml).expect("a file");
-    let output = run(folder.path(), &["check", "--connect", "routes.yaml"]);
+    let output = run(folder.path(), &["check", "--connect", "--config", "routes.yaml"]);
     let said = String::from_utf8_lossy(&output.stdout);
     assert_eq!(output.status.code(), Some(3), "{said}");
     assert!(said.contains("fail  upstream"), "{said}");
