@@ -442,9 +442,11 @@ impl Spool for EventStore {
                 return Written::already();
             }
             state.waiters.push(sender);
+            // A sink that has more to fetch would spend the interval waiting, batch after batch.
+            state.urgent |= ack.position < state.visible;
             let idle = state.pending.is_none();
             state.pending.get_or_insert_with(Instant::now);
-            idle
+            idle || state.urgent
         };
         if wake {
             self.shared.work.notify_one();
