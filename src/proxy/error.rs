@@ -16,6 +16,7 @@ use http_body_util::Full;
 
 use crate::telemetry::UpstreamError;
 
+use super::body::Broke;
 use super::host::TargetError;
 
 /// The most entries of `Accept` that are looked at.
@@ -110,6 +111,15 @@ impl ProxyError {
             | ProxyError::Ambiguous(_) => StatusCode::BAD_GATEWAY,
             ProxyError::Overloaded(_) | ProxyError::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
             ProxyError::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// What it means that the client's body ended early; `None` if it is not known how.
+    pub fn of_the_client(broke: Option<Broke>) -> ProxyError {
+        match broke {
+            Some(Broke::Idle) => ProxyError::RequestTimeout,
+            Some(Broke::TooLarge) => ProxyError::BodyTooLarge,
+            _ => ProxyError::BadRequest("the body broke off"),
         }
     }
 

@@ -14,10 +14,11 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, COOKIE};
 use http::request::Parts;
 
 use super::error::ProxyError;
+use super::http2;
 use crate::config::node::{Map, Node};
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
@@ -197,6 +198,22 @@ impl Limits {
             let message = "one address may have as many connections as all together".into();
             problems.warn(at, message, "lower `connections_per_ip`, or leave it out");
         }
+    }
+
+    /// Whether a head that came over HTTP/2 is within the limits, its size counted as RFC 9113 section
+    /// 6.5.2 has it, the crumbs of a split `Cookie` as one line. Over HTTP/1 hyper sees to it.
+    ///
+    /// # Errors
+    /// `HeadTooLarge` (431).
+    pub fn admit_head(&self, parts: &Parts) -> Result<(), ProxyError> {
+        let headers = &parts.headers;
+        let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+        let authority = parts.uri.authority().map_or(0, |authority| authority.as_str().len());
+        let lines = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + http2::LINE);
+        let bytes = lines.fold(target.saturating_add(authority), usize::saturating_add);
+        let many = headers.len() > self.headers
+            && headers.len() - headers.get_all(COOKIE).iter().skip(1).count() > self.headers;
+        if many || bytes > self.header_bytes { Err(ProxyError::HeadTooLarge) } else { Ok(()) }
     }
 
     /// Whether a request's target and announced body are within the limits.
