@@ -16,6 +16,7 @@ mod errors;
 mod examples;
 mod faults;
 mod harness;
+mod http2_edge;
 mod http2_upstream;
 mod identity;
 mod layers;
