@@ -19,7 +19,9 @@ use tokio::sync::{Barrier, Notify, mpsc};
 use tokio_rustls::TlsAcceptor;
 
 use crate::harness::certificate::Authority;
-use crate::harness::h2::{AnyBody, H2Origin, connect, piece, piecewise, request, whole, within_patience};
+use crate::harness::h2::{
+    AnyBody, H2Origin, connect, dial, head, interim, piece, piecewise, request, whole, within_patience,
+};
 use crate::harness::{Client, LOGIN, Proxy, ask, at, form, get, post};
 
 /// The keys for an application at one address that speaks HTTP/2 by prior knowledge.
@@ -526,5 +528,216 @@ fn a_client_that_does_not_read_holds_up_nobody_else_on_the_same_connection() {
         assert_eq!(blocking(move || get(at, "/").text()).await, "said");
         assert_eq!(origin.connections(), 1);
         drop(idlers);
+    });
+}
+
+/// An interim answer with one line.
+fn says(respond: &mut h2::server::SendResponse<Bytes>, status: u16, name: &'static str, value: &'static str) {
+    let mut interim = Response::new(());
+    *interim.status_mut() = StatusCode::from_u16(status).expect("a status");
+    interim.headers_mut().insert(name, value.parse().expect("a value"));
+    respond.send_informational(interim).expect("a stream that is open");
+}
+
+#[test]
+fn hints_of_the_application_reach_clients_of_both_protocols_before_its_answer() {
+    within_patience(async {
+        let seen = Arc::new(Notify::new());
+        let waits = seen.clone();
+        let (address, _) = scripted(move |_, mut connection| {
+            let waits = waits.clone();
+            async move {
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    let waits = waits.clone();
+                    tokio::spawn(async move {
+                        says(&mut respond, 103, "link", "</a.css>");
+                        says(&mut respond, 102, "x-n", "2");
+                        // Only whoever has heard them lets the answer come.
+                        waits.notified().await;
+                        fine(&mut respond);
+                    });
+                }
+            }
+        })
+        .await;
+        let proxy = Proxy::of(&format!("upstream: {{ servers: http://{address}, protocol: h2 }}"));
+        let at = proxy.address;
+        let heard = seen.clone();
+        let old = blocking(move || {
+            let mut client = Client::connect(at);
+            client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+            let hints = [client.head(), client.head()];
+            heard.notify_one();
+            (hints, client.head())
+        });
+        let ([first, second], last) = old.await;
+        assert_eq!((first.status(), first.field("link").as_deref()), (103, Some("</a.css>")));
+        assert_eq!((second.status(), second.field("x-n").as_deref()), (102, Some("2")));
+        assert_eq!(last.status(), 200);
+
+        let mut client = dial(at).await;
+        let (mut asked, _) = client.send_request(head("GET", "/", &[]), true).expect("sent");
+        let hint = interim(&mut asked).await.expect("an interim answer");
+        assert_eq!((hint.status().as_u16(), &hint.headers()["link"]), (103, &"</a.css>".parse().expect("one")));
+        assert_eq!(interim(&mut asked).await.expect("another").status(), 102);
+        seen.notify_one();
+        assert_eq!(asked.await.expect("an answer").status(), 200);
+    });
+}
+
+#[test]
+fn a_client_that_waits_to_go_on_hears_the_applications_word_over_http2_too() {
+    within_patience(async {
+        let (address, _) = scripted(|_, mut connection| async move {
+            while let Some(Ok((request, mut respond))) = connection.accept().await {
+                tokio::spawn(async move {
+                    assert_eq!(request.headers()["expect"], "100-continue");
+                    let mut body = request.into_body();
+                    if body.is_end_stream() {
+                        panic!("it did not wait");
+                    }
+                    says(&mut respond, 100, "x-from", "application");
+                    let mut all = Vec::new();
+                    while let Some(data) = body.data().await {
+                        all.extend_from_slice(&data.expect("whole"));
+                    }
+                    let mut sending = respond.send_response(Response::new(()), false).expect("an answer");
+                    sending.send_data(all.into(), true).expect("an open window");
+                });
+            }
+        })
+        .await;
+        let proxy = Proxy::of(&format!("upstream: {{ servers: http://{address}, protocol: h2 }}"));
+        let at = proxy.address;
+        let fields = [("expect", "100-continue"), ("content-length", "4")];
+        let mut client = dial(at).await;
+        let (mut asked, mut body) = client.send_request(head("POST", "/", &fields), false).expect("sent");
+        let told = interim(&mut asked).await.expect("an interim answer");
+        // Ours, for an application that says nothing, would have no such line.
+        assert_eq!((told.status().as_u16(), &told.headers()["x-from"]), (100, &"application".parse().expect("one")));
+        body.send_data(Bytes::from_static(b"body"), true).expect("sent");
+        let mut answered = asked.await.expect("an answer").into_body();
+        assert_eq!(answered.data().await.expect("a piece").expect("whole"), "body");
+
+        let old = blocking(move || {
+            let mut client = Client::connect(at);
+            client.send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n");
+            assert_eq!(client.head().status(), 100);
+            client.send("body").answer("POST").text()
+        });
+        assert_eq!(old.await, "body");
+    });
+}
+
+#[test]
+fn an_answer_that_is_reset_before_its_end_is_not_taken_for_a_whole_one() {
+    for reason in [h2::Reason::NO_ERROR, h2::Reason::CANCEL] {
+        within_patience(async {
+            let read = Arc::new(Notify::new());
+            let waits = read.clone();
+            let (address, _) = scripted(move |_, mut connection| {
+                let waits = waits.clone();
+                async move {
+                    while let Some(Ok((_, mut respond))) = connection.accept().await {
+                        let waits = waits.clone();
+                        tokio::spawn(async move {
+                            let mut sending = respond.send_response(Response::new(()), false).expect("an answer");
+                            sending.send_data(Bytes::from_static(b"half"), false).expect("an open window");
+                            waits.notified().await;
+                            sending.send_reset(reason);
+                        });
+                    }
+                }
+            })
+            .await;
+            let proxy = Proxy::of(&format!("upstream: {{ servers: http://{address}, protocol: h2 }}"));
+            let at = proxy.address;
+            let ended = blocking(move || {
+                let mut client = Client::connect(at);
+                assert_eq!(client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").head().status(), 200);
+                let (mut taken, mut some) = (Vec::new(), [0; 100]);
+                loop {
+                    let n = client.some(&mut some);
+                    taken.extend_from_slice(&some[..n]);
+                    if n == 0 {
+                        return taken;
+                    }
+                    if taken.ends_with(b"half\r\n") {
+                        read.notify_one();
+                    }
+                }
+            });
+            let taken = ended.await;
+            assert!(taken.ends_with(b"half\r\n"), "{reason:?}: {}", String::from_utf8_lossy(&taken));
+        });
+    }
+}
+
+#[test]
+fn an_early_answer_is_heard_while_the_upload_goes_on_and_lets_it_end() {
+    within_patience(async {
+        let (tell, mut told) = mpsc::channel(10);
+        let (address, _) = scripted(move |_, mut connection| {
+            let tell = tell.clone();
+            async move {
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    let tell = tell.clone();
+                    tokio::spawn(async move {
+                        let mut sending = respond.send_response(Response::new(()), false).expect("an answer");
+                        sending.send_data(Bytes::from_static(b"early"), false).expect("an open window");
+                        let mut body = request.into_body();
+                        let mut length = 0;
+                        while let Some(data) = body.data().await {
+                            let data = data.expect("whole");
+                            length += data.len();
+                            body.flow_control().release_capacity(data.len()).expect("what came");
+                        }
+                        tell.send(length).await.expect("the test waits");
+                        sending.send_data(Bytes::new(), true).expect("an open stream");
+                    });
+                }
+            }
+        })
+        .await;
+        let proxy = Proxy::of(&format!("upstream: {{ servers: http://{address}, protocol: h2 }}"));
+        let mut client = connect(proxy.address).await;
+        let (mut send, body) = piecewise();
+        let answer = client.send_request(request("POST", "/", body)).await.expect("an answer before the body");
+        let mut answer = answer.into_body();
+        assert_eq!(piece(&mut answer).await.as_deref(), Some(&b"early"[..]));
+        for _ in 0..64 {
+            send.send_data(vec![7; 64 << 10].into()).await.expect("somebody reads");
+        }
+        drop(send);
+        assert_eq!(told.recv().await, Some(64 * (64 << 10)));
+        assert!(
+            answer.frame().await.is_none_or(|frame| frame.is_ok_and(|f| f.data_ref().is_some_and(Bytes::is_empty)))
+        );
+    });
+}
+
+#[test]
+fn a_connection_that_nobody_uses_is_closed_in_order() {
+    within_patience(async {
+        let (tell, mut told) = mpsc::channel(10);
+        let (address, _) = scripted(move |_, mut connection| {
+            let tell = tell.clone();
+            async move {
+                let ended = loop {
+                    match connection.accept().await {
+                        Some(Ok((_, mut respond))) => fine(&mut respond),
+                        Some(Err(error)) => break Err(error.to_string()),
+                        None => break Ok(()),
+                    }
+                };
+                tell.send(ended).await.expect("the test waits");
+            }
+        })
+        .await;
+        let yaml = "timeouts: { upstream_idle: 100ms }";
+        let proxy = Proxy::of(&format!("upstream: {{ servers: http://{address}, protocol: h2 }}\n{yaml}"));
+        let at = proxy.address;
+        assert_eq!(blocking(move || get(at, "/").status()).await, 200);
+        assert_eq!(told.recv().await, Some(Ok(())), "while authtap goes on");
     });
 }
