@@ -137,7 +137,7 @@ impl ProxyError {
         }
     }
 
-    /// The kind to count a failure of the application under; `None` if it was not the application.
+    /// The kind to count a failure towards the application under; `None` if it was the client.
     pub fn upstream_error(&self) -> Option<UpstreamError> {
         match self {
             ProxyError::Connect(_) => Some(UpstreamError::Connect),
@@ -146,6 +146,7 @@ impl ProxyError {
                 Some(UpstreamError::Invalid)
             }
             ProxyError::UpstreamTimeout => Some(UpstreamError::Timeout),
+            ProxyError::Overloaded(_) => Some(UpstreamError::Full),
             _ => None,
         }
     }

@@ -22,7 +22,7 @@ use super::http2;
 use crate::config::node::{Map, Node};
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
-use crate::descriptors;
+use crate::descriptors::{self, Outward};
 
 #[cfg(test)]
 mod tests;
@@ -286,6 +286,8 @@ pub struct Connections {
     limit_per_ip: AtomicU64,
     shards: Box<[Shard]>,
     hasher: RandomState,
+    /// Those to the application.
+    pub outward: Arc<Outward>,
     /// Connections open now.
     pub open: AtomicU64,
     /// Connections refused because of `connections`.
@@ -306,11 +308,13 @@ fn within_descriptors(wanted: u64) -> u64 {
 impl Connections {
     /// None open yet.
     pub fn new(limits: &Limits) -> Arc<Connections> {
+        let limit = within_descriptors(limits.connections);
         Arc::new(Connections {
-            limit: AtomicU64::new(within_descriptors(limits.connections)),
+            limit: AtomicU64::new(limit),
             limit_per_ip: AtomicU64::new(limits.connections_per_ip),
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             hasher: RandomState::new(),
+            outward: Outward::beside(limit),
             open: AtomicU64::new(0),
             refused_total: AtomicU64::new(0),
             refused_address: AtomicU64::new(0),
@@ -320,7 +324,9 @@ impl Connections {
     /// Follows a reload. Connections that are open stay open, and those that were let in while
     /// there was no limit for an address are not counted for theirs.
     pub fn follow(&self, limits: &Limits) {
-        self.limit.store(within_descriptors(limits.connections), Relaxed);
+        let limit = within_descriptors(limits.connections);
+        self.limit.store(limit, Relaxed);
+        self.outward.follow(limit);
         self.limit_per_ip.store(limits.connections_per_ip, Relaxed);
     }
 

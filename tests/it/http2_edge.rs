@@ -1,12 +1,15 @@
 //! Clients of HTTP/2: interim answers, heads that are too large, answers before the request's end,
 //! windows, resets, tunnels, the orderly end.
 
+use std::process::Command;
+
 use bytes::Bytes;
 use h2::Reason;
 use h2::client::SendRequest;
 use h2::ext::Protocol;
 use tokio::sync::mpsc;
 
+use crate::harness::binary::Running;
 use crate::harness::h2::{dial, head, interim, within_patience};
 use crate::harness::origin::Gate;
 use crate::harness::{Client, Origin, Proxy, answer, eventually, get};
@@ -419,5 +422,50 @@ fn at_the_end_streams_in_flight_end_and_none_begins() {
         gate.open();
         assert_eq!(text(asked.await.expect("an answer")).await, "said");
         tokio::task::spawn_blocking(move || proxy.await_end()).await.expect("no panic");
+    });
+}
+
+#[test]
+fn requests_of_one_client_take_no_more_descriptors_than_there_are_and_health_stays_green() {
+    let gate = Gate::default();
+    let held = gate.clone();
+    let origin = Origin::raw(move |conn| {
+        conn.request();
+        held.pass();
+        conn.send(&answer("200 OK", &["Connection: close"], "said"));
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("a.yaml"), format!("version: 1\nupstream: http://{}\n", origin.address))
+        .expect("a file");
+    // 400: 200 are kept back, 100 are for clients, and 100 for the application.
+    let program = ["-c", "ulimit -n 400 && exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_authtap"), "run"];
+    let arguments = ["--config", "a.yaml", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0", "--data", "data"];
+    let running = Running::spawn(Command::new("sh").args(program).args(arguments).current_dir(folder.path()));
+    let (address, admin) = (running.await_address("listening"), running.await_address("admin listening"));
+    within_patience(async {
+        let mut client = dial(address).await;
+        let asked: Vec<_> = (0..128)
+            .map(|_| {
+                let (asked, _) = client.send_request(head("GET", "/", &[]), true).expect("sent");
+                tokio::spawn(async move { asked.await.expect("an answer").status().as_u16() })
+            })
+            .collect();
+        let waited = tokio::task::spawn_blocking(move || {
+            let full = "authtap_upstream_errors_total{reason=\"full\"} 28";
+            eventually("28 find no place", || get(admin, "/metrics").text().contains(full));
+            origin.await_heads(100);
+            assert_eq!(get(admin, "/healthz").status(), 200);
+        });
+        waited.await.expect("no panic");
+        gate.open();
+        let mut statuses = Vec::new();
+        for one in asked {
+            statuses.push(one.await.expect("no panic"));
+        }
+        statuses.sort_unstable();
+        assert_eq!(statuses, [vec![200; 100], vec![503; 28]].concat());
+        // The places are given back.
+        let (asked, _) = client.send_request(head("GET", "/", &[]), true).expect("sent");
+        assert_eq!(asked.await.expect("an answer").status(), 200);
     });
 }

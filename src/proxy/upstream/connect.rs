@@ -12,8 +12,9 @@ use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::wire::Wire;
+use super::wire::{Counted, Wire};
 use super::{Address, Protocol, Timeouts, Upstream, http2};
+use crate::descriptors::Outgoing;
 use crate::proxy::body::RequestBody;
 use crate::proxy::error::ProxyError;
 use crate::proxy::limits::USUAL_HEADERS;
@@ -80,16 +81,19 @@ impl Dial<'_> {
         tokio::time::timeout(self.within, dialling).await.unwrap_or(Err(ProxyError::UpstreamTimeout))
     }
 
-    /// Connects; the request that uses the connection learns of what goes wrong with it. To be
-    /// called inside a `LocalSet`.
+    /// Connects; the request that uses the connection learns of what goes wrong with it. It keeps
+    /// `outgoing` for as long as it is open. To be called inside a `LocalSet`.
     ///
     /// # Errors
     /// As [`Dial::dial`].
-    pub(super) async fn open(self) -> Result<Opened, ProxyError> {
+    pub(super) async fn open(self, outgoing: Outgoing) -> Result<Opened, ProxyError> {
         let answer_headers = self.answer_headers;
-        match self.dial().await? {
-            (wire, false) => speak_http1(wire, answer_headers).await.map(Opened::Http1),
-            (wire, true) => http2::Connection::over(wire).await.map(Opened::Http2),
+        let (wire, speaks_http2) = self.dial().await?;
+        let wire = wire.counted(outgoing);
+        if speaks_http2 {
+            http2::Connection::over(wire).await.map(Opened::Http2)
+        } else {
+            speak_http1(wire, answer_headers).await.map(Opened::Http1)
         }
     }
 
@@ -145,7 +149,7 @@ fn refused(error: std::io::Error) -> ProxyError {
     ProxyError::Connect(error.into())
 }
 
-async fn speak_http1(wire: Wire, answer_headers: usize) -> Result<http1::SendRequest<RequestBody>, ProxyError> {
+async fn speak_http1(wire: Counted, answer_headers: usize) -> Result<http1::SendRequest<RequestBody>, ProxyError> {
     let mut builder = http1::Builder::new();
     if answer_headers != USUAL_HEADERS {
         builder.max_headers(answer_headers);

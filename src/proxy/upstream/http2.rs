@@ -20,7 +20,7 @@ use http::{HeaderValue, Method, Request, Response, header};
 use http_body::Body;
 
 use super::deadline::within;
-use super::wire::Wire;
+use super::wire::Counted;
 use crate::proxy::body::{Broke, RequestBody};
 use crate::proxy::error::ProxyError;
 use crate::proxy::http2::heartbeat::{Heard, Heartbeat};
@@ -95,7 +95,7 @@ impl Connection {
     ///
     /// # Errors
     /// [`ProxyError::Connect`] if its beginning cannot be sent.
-    pub(super) async fn over(wire: Wire) -> Result<Connection, ProxyError> {
+    pub(super) async fn over(wire: Counted) -> Result<Connection, ProxyError> {
         let wire = Heard::new(wire);
         let heard = wire.note();
         let mut builder = Builder::new();

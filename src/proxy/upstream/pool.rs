@@ -25,6 +25,7 @@ use super::again::{Again, is_idempotent};
 use super::connect::{Dial, Opened};
 use super::deadline::within;
 use super::{Protocol, Timeouts, Upstream};
+use crate::descriptors::{Outgoing, Outward};
 use crate::proxy::balance::{Tried, Turn};
 use crate::proxy::body::{BodyError, RequestBody};
 use crate::proxy::error::ProxyError;
@@ -52,6 +53,8 @@ pub struct Pool {
     /// The connections to each address.
     stations: RefCell<Vec<Station>>,
     turn: Turn,
+    /// All connections to the application, of this thread and the others.
+    outward: Arc<Outward>,
     stats: Arc<Traffic>,
 }
 
@@ -157,7 +160,7 @@ impl From<ProxyError> for Missed {
 impl Pool {
     /// No connections yet. `thread` is the number of the traffic thread: each begins its round at
     /// another address.
-    pub fn new(upstream: Arc<Upstream>, thread: usize, stats: Arc<Traffic>) -> Rc<Pool> {
+    pub fn new(upstream: Arc<Upstream>, thread: usize, outward: Arc<Outward>, stats: Arc<Traffic>) -> Rc<Pool> {
         let stations = RefCell::new(stations(&upstream));
         let turn = Turn::starting_at(thread);
         let answer_headers = Cell::new(USUAL_HEADERS);
@@ -167,6 +170,7 @@ impl Pool {
             answer_headers,
             stations,
             turn,
+            outward,
             stats,
         })
     }
@@ -192,7 +196,8 @@ impl Pool {
     }
 
     /// Sends a request and waits for the head of the answer. If an address takes nothing of it, one
-    /// other is tried. Interim answers go to `passage`. `client` is whom a PROXY header names, if the application wants one.
+    /// other is tried. Interim answers go to `passage`. `client` is whom a PROXY header names, if the
+    /// application wants one.
     ///
     /// # Errors
     /// No address answered; the failure is counted.
@@ -217,7 +222,9 @@ impl Pool {
             self.missed(place, &missed.error);
             tried.add(place.server);
             let Missed { error, unsent } = missed;
-            let Some(unsent) = unsent.filter(|_| first_try) else { return Err(self.failed(error)) };
+            // Where there is no place for a connection, another address needs one too.
+            let elsewhere = first_try && !matches!(error, ProxyError::Overloaded(_));
+            let Some(unsent) = unsent.filter(|_| elsewhere) else { return Err(self.failed(error)) };
             let Some(other) = self.choose(tried) else { return Err(self.failed(error)) };
             tracing::debug!("another address of the application is tried: {error}");
             (request, place, first_try) = (*unsent, other, false);
@@ -362,6 +369,7 @@ impl Pool {
         protocol: Protocol,
         timeouts: &Timeouts,
     ) -> Result<Opened, ProxyError> {
+        let outgoing = self.outgoing().await?;
         let upstream = self.upstream.borrow().clone();
         // A reload in between may have left fewer addresses: then the first of those that are.
         let address = upstream.servers.get(place.server).or(upstream.servers.first());
@@ -373,7 +381,34 @@ impl Pool {
         };
         let (within, answer_headers) = (timeouts.connect, self.answer_headers.get());
         let dial = Dial { address, tls: upstream.tls(), protocol, first: &first, within, answer_headers };
-        dial.open().await
+        dial.open(outgoing).await
+    }
+
+    /// A place for one more connection. If all are taken, the coldest idle connection of this thread
+    /// gives way.
+    async fn outgoing(&self) -> Result<Outgoing, ProxyError> {
+        const FULL: ProxyError = ProxyError::Overloaded(
+            "no file descriptor is left for a connection to the application: raise their limit (LimitNOFILE, ulimit -n)",
+        );
+        if let Some(outgoing) = self.outward.try_enter() {
+            return Ok(outgoing);
+        }
+        if !self.drop_coldest() {
+            return Err(FULL);
+        }
+        // Its task closes it; it is before this one in the line of those that are woken.
+        tokio::task::yield_now().await;
+        self.outward.try_enter().ok_or(FULL)
+    }
+
+    /// Closes the connection that has been idle for the longest; false if there is none.
+    fn drop_coldest(&self) -> bool {
+        let mut stations = self.stations.borrow_mut();
+        // Those at the bottom of a stack are the oldest.
+        let oldest = stations.iter().enumerate().filter_map(|(n, station)| Some((station.idle.first()?.since, n)));
+        let Some((_, station)) = oldest.min() else { return false };
+        stations[station].idle.remove(0);
+        true
     }
 
     /// Counts a failure of the application.

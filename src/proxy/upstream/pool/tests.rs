@@ -46,7 +46,7 @@ fn upstream(folder: &TempDir, names: &[&str]) -> Arc<Upstream> {
 
 fn pool(upstream: Arc<Upstream>) -> (Rc<Pool>, Arc<Traffic>) {
     let stats = Arc::new(Traffic::default());
-    (Pool::new(upstream, 0, stats.clone()), stats)
+    (Pool::new(upstream, 0, Outward::at_most(2), stats.clone()), stats)
 }
 
 fn request(method: Method) -> Request<RequestBody> {
@@ -151,6 +151,33 @@ async fn a_connection_in_use_at_a_reload_is_not_used_again_for_another_applicati
         stale.give_back();
         assert_eq!(idle(&pool), [0]);
         assert_eq!(ask(&pool, Method::GET).await.unwrap(), "b");
+    };
+    LocalSet::new().run_until(test).await;
+}
+
+#[tokio::test]
+async fn where_no_place_is_left_an_idle_connection_gives_way_and_one_in_use_does_not() {
+    let test = async {
+        let folder = tempfile::tempdir().unwrap();
+        let names = ["a", "b", "c"];
+        let _applications = names.map(|name| application(&socket(&folder, name), Some(name)));
+        let (pool, stats) = pool(upstream(&folder, &names));
+        let leases = async |pool: &Rc<Pool>| {
+            pool.send(request(Method::GET), &Passage::closed(None), None, &Timeouts::default()).await
+        };
+        for expected in names {
+            assert_eq!(ask(&pool, Method::GET).await.unwrap(), expected);
+        }
+        assert_eq!(idle(&pool), [0, 1, 1], "there are two places");
+        let (_, a) = leases(&pool).await.unwrap();
+        assert_eq!(idle(&pool), [0, 0, 1], "the coldest");
+        let (_, b) = leases(&pool).await.unwrap();
+        assert_eq!(idle(&pool), [0, 0, 0]);
+        assert!(matches!(leases(&pool).await, Err(ProxyError::Overloaded(_))));
+        assert_eq!(stats.ejections.load(Relaxed), 0, "no fault of the address");
+        a.give_back();
+        drop(b);
+        assert_eq!(ask(&pool, Method::GET).await.unwrap(), "a");
     };
     LocalSet::new().run_until(test).await;
 }
