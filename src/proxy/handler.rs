@@ -368,8 +368,11 @@ async fn forward(
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         // An application that switches unasked would leave two readings of what follows.
         let client_side = client_side.ok_or(ProxyError::Ambiguous("it switches protocols unasked"))?;
-        let application = upgrade::Side::Http1(hyper::upgrade::on(&mut response));
-        upgrade::tunnel(client_side, application, &shared.stats, hold, connection.clone());
+        let application = match std::mem::replace(response.body_mut(), Inbound::Http2(None)) {
+            Inbound::Tunnel(stream) => upgrade::Side::Open(stream),
+            _ => upgrade::Side::Http1(hyper::upgrade::on(&mut response)),
+        };
+        upgrade::tunnel(client_side, application, &shared.stats, hold, connection.clone(), lease);
         headers::strip_response(response.headers_mut(), true);
         if h2_websocket {
             upgrade::translate_answer(&mut response);

@@ -10,8 +10,8 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 
-use super::http2::Received;
 use super::http2::sending::Fails;
+use super::http2::{Duplex, Received};
 
 /// A body that comes in.
 #[derive(Debug)]
@@ -20,6 +20,8 @@ pub enum Inbound {
     Http1(Incoming),
     /// Over HTTP/2; `None` is none, for a CONNECT.
     Http2(Option<Received>),
+    /// None, but the stream of HTTP/2 that the answer has opened.
+    Tunnel(Box<Duplex>),
 }
 
 /// Why it broke off.
@@ -50,7 +52,7 @@ impl Body for Inbound {
         match self.get_mut() {
             Inbound::Http1(body) => Pin::new(body).poll_frame(cx).map_err(Cut::Http1),
             Inbound::Http2(Some(body)) => Pin::new(body).poll_frame(cx).map_err(Cut::Http2),
-            Inbound::Http2(None) => Poll::Ready(None),
+            Inbound::Http2(None) | Inbound::Tunnel(_) => Poll::Ready(None),
         }
     }
 
@@ -58,6 +60,7 @@ impl Body for Inbound {
         match self {
             Inbound::Http1(body) => body.is_end_stream(),
             Inbound::Http2(body) => body.as_ref().is_none_or(Body::is_end_stream),
+            Inbound::Tunnel(_) => true,
         }
     }
 
@@ -65,6 +68,7 @@ impl Body for Inbound {
         match self {
             Inbound::Http1(body) => body.size_hint(),
             Inbound::Http2(body) => body.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint),
+            Inbound::Tunnel(_) => SizeHint::with_exact(0),
         }
     }
 }

@@ -23,6 +23,7 @@ use tokio::sync::oneshot;
 use super::handler::Connection;
 use super::http2::Duplex;
 use super::idle::Hold;
+use super::upstream::Lease;
 use crate::telemetry::Traffic;
 
 /// Turns a WebSocket of HTTP/2 (extended CONNECT, RFC 8441) into one of HTTP/1.1 (RFC 6455 section
@@ -58,6 +59,8 @@ pub enum Side {
     Http1(OnUpgrade),
     /// A stream of HTTP/2.
     Http2(oneshot::Receiver<Duplex>),
+    /// The same, open already.
+    Open(Box<Duplex>),
 }
 
 impl Side {
@@ -66,6 +69,7 @@ impl Side {
         match self {
             Side::Http1(switching) => Some(End::Http1(TokioIo::new(switching.await.ok()?))),
             Side::Http2(opening) => Some(End::Http2(opening.await.ok()?)),
+            Side::Open(stream) => Some(End::Http2(*stream)),
         }
     }
 }
@@ -107,11 +111,19 @@ impl AsyncWrite for End {
 }
 
 /// Connects the two sides as soon as both have switched, on a task of its own. It counts as open
-/// from here on, so that whoever has its 101 finds it counted; `connection` keeps its place.
-pub fn tunnel(client: Side, application: Side, stats: &Arc<Traffic>, hold: Hold, connection: Rc<Connection>) {
+/// from here on, so that whoever has its 101 finds it counted; `connection` keeps its place, `lease`
+/// that on a connection to the application which others share.
+pub fn tunnel(
+    client: Side,
+    application: Side,
+    stats: &Arc<Traffic>,
+    hold: Hold,
+    connection: Rc<Connection>,
+    lease: Lease,
+) {
     let counted = Counted::new(stats);
     tokio::task::spawn_local(async move {
-        let _guards = (counted, hold, connection);
+        let _guards = (counted, hold, connection, lease);
         let (Some(mut client), Some(mut application)) = tokio::join!(client.end(), application.end()) else {
             tracing::debug!("a tunnel was agreed upon, but one side went away");
             return;

@@ -5,24 +5,29 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
 
+use authtap::proxy::http2::Duplex;
 use authtap::tls::provider::provider;
 use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
 use http::{HeaderMap, Response, StatusCode, Version};
 use http_body::Body;
 use http_body_util::BodyExt;
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Barrier, Notify, mpsc};
 use tokio_rustls::TlsAcceptor;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::Role;
 
 use crate::harness::certificate::Authority;
 use crate::harness::h2::{
     AnyBody, H2Origin, connect, dial, head, interim, piece, piecewise, request, whole, within_patience,
 };
-use crate::harness::{Client, LOGIN, Proxy, ask, at, form, get, post};
+use crate::harness::{Client, LOGIN, Proxy, ask, at, eventually, form, get, post};
 
 /// The keys for an application at one address that speaks HTTP/2 by prior knowledge.
 fn h2c(origin: &H2Origin, yaml: &str) -> Proxy {
@@ -319,7 +324,7 @@ fn over_tls_the_application_chooses_and_h2_means_h2() {
 }
 
 #[test]
-fn an_upgrade_cannot_be_had_where_only_http2_is_spoken() {
+fn an_upgrade_cannot_be_had_where_http2_is_spoken_without_extended_connect() {
     within_patience(async {
         let origin = H2Origin::serving(100, |_| async { status(200) }).await;
         let proxy = h2c(&origin, "");
@@ -739,5 +744,99 @@ fn a_connection_that_nobody_uses_is_closed_in_order() {
         let at = proxy.address;
         assert_eq!(blocking(move || get(at, "/").status()).await, 200);
         assert_eq!(told.recv().await, Some(Ok(())), "while authtap goes on");
+    });
+}
+
+/// An application that takes WebSockets by extended CONNECT and says their messages back, but refuses
+/// those of `/no`.
+async fn websockets() -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("its address");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut builder = h2::server::Builder::new();
+                let mut connection =
+                    builder.enable_connect_protocol().handshake::<_, Bytes>(stream).await.expect("HTTP/2");
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    let (parts, recv) = request.into_parts();
+                    assert_eq!(parts.method, http::Method::CONNECT);
+                    let protocol = parts.extensions.get::<h2::ext::Protocol>().expect(":protocol");
+                    assert_eq!((protocol.as_str(), parts.uri.scheme_str()), ("websocket", Some("http")));
+                    for gone in ["upgrade", "connection", "sec-websocket-key", "host"] {
+                        assert!(!parts.headers.contains_key(gone), "{gone}");
+                    }
+                    if parts.uri.path() == "/no" {
+                        let refused = Response::builder().status(403).body(()).expect("an answer");
+                        respond.send_response(refused, true).expect("an open stream");
+                        continue;
+                    }
+                    let send = respond.send_response(Response::new(()), false).expect("an open stream");
+                    tokio::spawn(async move {
+                        let stream = Duplex::new(send, recv);
+                        let mut socket = WebSocketStream::from_raw_socket(stream, Role::Server, None).await;
+                        while let Some(Ok(message)) = socket.next().await {
+                            if !message.is_close() {
+                                socket.send(message).await.expect("somebody reads");
+                            }
+                        }
+                    });
+                }
+            });
+        }
+    });
+    address
+}
+
+/// Says messages of every size and hears them again, then closes in order.
+async fn talks<S: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSocketStream<S>) {
+    for size in [0, 1, 125, 126, 65_535, 65_536, 2 << 20] {
+        let sent = Message::binary((0..size).map(|n| (n % 251) as u8).collect::<Vec<u8>>());
+        socket.send(sent.clone()).await.expect("sent");
+        let back = socket.next().await.expect("an answer").expect("a message");
+        assert!(back == sent, "{size} bytes came back changed");
+    }
+    socket.close(None).await.expect("a close");
+    while let Some(last) = socket.next().await {
+        assert!(last.expect("a message").is_close());
+    }
+}
+
+#[test]
+fn a_websocket_reaches_an_application_of_http2_by_extended_connect_from_clients_of_both_protocols() {
+    within_patience(async {
+        let application = websockets().await;
+        let proxy = Proxy::of(&format!("upstream: {{ servers: http://{application}, protocol: h2 }}"));
+        let (at, admin) = (proxy.address, proxy.admin);
+        // Checks the answer to its key (RFC 6455 section 4.1).
+        let stream = TcpStream::connect(at).await.expect("a connection");
+        let (socket, answer) =
+            tokio_tungstenite::client_async(format!("ws://{at}/ws"), stream).await.expect("a handshake");
+        assert_eq!(answer.status(), 101);
+        talks(socket).await;
+
+        let mut client = dial(at).await;
+        while !client.is_extended_connect_protocol_enabled() {
+            tokio::task::yield_now().await;
+        }
+        let websocket = |target| {
+            let mut request = head("CONNECT", target, &[("sec-websocket-version", "13")]);
+            request.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
+            request
+        };
+        let (asked, send) = client.send_request(websocket("/ws"), false).expect("sent");
+        let answer = asked.await.expect("an answer");
+        assert_eq!(answer.status(), 200);
+        let stream = Duplex::new(send, answer.into_body());
+        talks(WebSocketStream::from_raw_socket(stream, Role::Client, None).await).await;
+
+        let (asked, _send) = client.send_request(websocket("/no"), false).expect("sent");
+        assert_eq!(asked.await.expect("an answer").status(), 403);
+        let asked = "GET /no HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+        assert_eq!(blocking(move || ask(at, asked).status()).await, 403);
+        blocking(move || {
+            eventually("the tunnels are over", || get(admin, "/metrics").text().contains("authtap_tunnels_open 0"));
+        })
+        .await;
     });
 }

@@ -13,7 +13,9 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::sending::PIECE;
 
-/// Both directions of a stream. Its end before the other side's is a reset (CANCEL).
+/// Both directions of a stream. Dropped, it ends the one that sends in order, because a reset would take
+/// what was written before with it. A reset that comes (CANCEL, what a reset is to TCP, RFC 8441 section 5)
+/// reads as an end, as after a closing handshake it often is no more than that.
 #[derive(Debug)]
 pub struct Duplex {
     send: SendStream<Bytes>,
@@ -30,12 +32,25 @@ impl Duplex {
     }
 }
 
+impl Drop for Duplex {
+    fn drop(&mut self) {
+        if !self.ended {
+            // Reset already: then it is over.
+            let _ = self.send.send_data(Bytes::new(), true);
+        }
+    }
+}
+
 impl AsyncRead for Duplex {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         while self.rest.is_empty() {
             match ready!(self.recv.poll_data(cx)) {
                 Some(Ok(data)) => self.rest = data,
                 None => return Poll::Ready(Ok(())),
+                // What came before it is whole, and the other way is told when something is sent.
+                Some(Err(error)) if matches!(error.reason(), Some(Reason::CANCEL | Reason::NO_ERROR)) => {
+                    return Poll::Ready(Ok(()));
+                }
                 Some(Err(error)) => return Poll::Ready(Err(broken(error))),
             }
         }
@@ -83,11 +98,6 @@ impl AsyncWrite for Duplex {
     }
 }
 
-/// A reset is what the end of a TCP connection is without HTTP/2 (RFC 8441 section 5).
 fn broken(error: h2::Error) -> io::Error {
-    let kind = match error.reason() {
-        Some(Reason::CANCEL | Reason::NO_ERROR) => io::ErrorKind::ConnectionReset,
-        _ => io::ErrorKind::BrokenPipe,
-    };
-    io::Error::new(kind, error)
+    io::Error::new(io::ErrorKind::BrokenPipe, error)
 }

@@ -21,7 +21,7 @@ use super::super::idle::{Alarm, after};
 /// Asks when it is silent; to be polled by the connection's task.
 pub struct Heartbeat {
     pings: PingPong,
-    heard: Rc<Cell<bool>>,
+    signs: Rc<Signs>,
     every: Duration,
     within: Duration,
     /// Since when it has been silent, or since when it has been asked.
@@ -31,14 +31,14 @@ pub struct Heartbeat {
 }
 
 impl Heartbeat {
-    /// Asks after `every` of silence and waits `within` for an answer. `heard` is the stream's.
-    pub fn new(pings: PingPong, heard: Rc<Cell<bool>>, every: Duration, within: Duration) -> Heartbeat {
-        Heartbeat { pings, heard, every, within, since: Instant::now(), asked: false, alarm: Alarm::default() }
+    /// Asks after `every` of silence and waits `within` for an answer. `signs` are the stream's.
+    pub fn new(pings: PingPong, signs: Rc<Signs>, every: Duration, within: Duration) -> Heartbeat {
+        Heartbeat { pings, signs, every, within, since: Instant::now(), asked: false, alarm: Alarm::default() }
     }
 
     /// Ready when the other end is gone. Without `wanted` it is not asked.
     pub fn poll(&mut self, wanted: bool, cx: &mut Context<'_>) -> Poll<()> {
-        if self.heard.take() {
+        if self.signs.lately.take() {
             (self.since, self.asked) = (Instant::now(), false);
         }
         loop {
@@ -60,25 +60,60 @@ impl Heartbeat {
     }
 }
 
+/// The length of a frame's head, in bytes, and of the length in it (RFC 9113 section 4.1).
+const FRAME_HEAD: usize = 9;
+const FRAME_LENGTH: usize = 3;
+
+/// What has come by a stream.
+#[derive(Debug, Default)]
+pub struct Signs {
+    /// Something did since the heart was listened to last.
+    lately: Cell<bool>,
+    /// How much, in bytes.
+    all: Cell<usize>,
+    /// Its first three bytes.
+    first: Cell<[u8; FRAME_LENGTH]>,
+}
+
+impl Signs {
+    fn came(&self, bytes: &[u8]) {
+        self.lately.set(true);
+        let before = self.all.get();
+        self.all.set(before.saturating_add(bytes.len()));
+        if before < FRAME_LENGTH {
+            let mut first = self.first.get();
+            first.iter_mut().skip(before).zip(bytes).for_each(|(kept, byte)| *kept = *byte);
+            self.first.set(first);
+        }
+    }
+
+    /// True once the first frame is there as a whole; a server's are its SETTINGS (RFC 9113 section
+    /// 3.4).
+    pub fn first_frame(&self) -> bool {
+        let length = self.first.get().into_iter().fold(0, |length, byte| length << 8 | usize::from(byte));
+        self.all.get() >= FRAME_HEAD.saturating_add(length)
+    }
+}
+
 pin_project! {
-    /// A stream that notes when something comes.
+    /// A stream that notes what comes.
     #[derive(Debug)]
     pub struct Heard<S> {
         #[pin]
         inner: S,
-        heard: Rc<Cell<bool>>,
+        signs: Rc<Signs>,
     }
 }
 
 impl<S> Heard<S> {
-    /// Notes it in what [`Heard::note`] gives.
+    /// Notes it in what [`Heard::signs`] gives.
     pub fn new(inner: S) -> Heard<S> {
-        Heard { inner, heard: Rc::default() }
+        Heard { inner, signs: Rc::default() }
     }
 
-    /// True once something came; whoever reads it sets it back.
-    pub fn note(&self) -> Rc<Cell<bool>> {
-        self.heard.clone()
+    /// What has come.
+    pub fn signs(&self) -> Rc<Signs> {
+        self.signs.clone()
     }
 }
 
@@ -87,8 +122,8 @@ impl<S: AsyncRead> AsyncRead for Heard<S> {
         let this = self.project();
         let before = buf.filled().len();
         let read = this.inner.poll_read(cx, buf);
-        if buf.filled().len() > before {
-            this.heard.set(true);
+        if let Some(came) = buf.filled().get(before..).filter(|came| !came.is_empty()) {
+            this.signs.came(came);
         }
         read
     }
@@ -139,9 +174,9 @@ mod tests {
         let began = Instant::now();
         let serving = async {
             let heard = Heard::new(near);
-            let note = heard.note();
+            let signs = heard.signs();
             let mut connection = h2::server::handshake(heard).await.unwrap();
-            let mut heartbeat = Heartbeat::new(connection.ping_pong().unwrap(), note, EVERY, WITHIN);
+            let mut heartbeat = Heartbeat::new(connection.ping_pong().unwrap(), signs, EVERY, WITHIN);
             poll_fn(|cx| {
                 if heartbeat.poll(wanted, cx).is_ready() {
                     return Poll::Ready(Some(began.elapsed()));
@@ -172,6 +207,21 @@ mod tests {
             .await
         };
         assert_eq!(LocalSet::new().run_until(test).await, None, "its end is its own");
+    }
+
+    #[test]
+    fn the_first_frame_is_there_when_its_last_byte_is_however_it_comes() {
+        let frame = [&[0, 0, 6, 4, 0, 0, 0, 0, 0][..], &[0, 8, 0, 0, 0, 1]].concat();
+        for cut in 0..frame.len() {
+            let signs = Signs::default();
+            signs.came(&frame[..cut]);
+            assert!(!signs.first_frame(), "{cut}");
+            signs.came(&frame[cut..]);
+            assert!(signs.first_frame(), "{cut}");
+        }
+        let signs = Signs::default();
+        frame.iter().for_each(|byte| signs.came(&[*byte]));
+        assert!(signs.first_frame());
     }
 
     #[tokio::test(start_paused = true)]

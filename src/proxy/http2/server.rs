@@ -87,7 +87,7 @@ where
     A: Future<Output = Response<ResponseBody>> + 'static,
 {
     let stream = Heard::new(stream);
-    let heard = stream.note();
+    let signs = stream.signs();
     let header_list = u32::try_from(allowed.header_bytes.saturating_mul(2)).unwrap_or(u32::MAX);
     let mut builder = Builder::new();
     builder
@@ -99,7 +99,7 @@ where
         .max_pending_accept_reset_streams(RESET_UNSEEN)
         .enable_connect_protocol();
     let mut connection = builder.handshake::<_, Bytes>(stream).await?;
-    let mut heartbeat = connection.ping_pong().map(|pings| Heartbeat::new(pings, heard, PING_EVERY, allowed.pong));
+    let mut heartbeat = connection.ping_pong().map(|pings| Heartbeat::new(pings, signs, PING_EVERY, allowed.pong));
     let mut stopped = std::pin::pin!(stop.wait_for(|stop| *stop));
     let mut stopping = false;
     loop {

@@ -10,21 +10,26 @@ use std::cell::Cell;
 use std::future::poll_fn;
 use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
 use h2::Reason;
+use h2::RecvStream;
+use h2::client::ResponseFuture;
 use h2::client::{Builder, SendRequest};
 use http::{HeaderValue, Method, Request, Response, header};
 use http_body::Body;
 
+use tokio::sync::Notify;
+
 use super::deadline::within;
+use super::websocket;
 use super::wire::Counted;
 use crate::proxy::body::{Broke, RequestBody};
 use crate::proxy::error::ProxyError;
 use crate::proxy::http2::heartbeat::{Heard, Heartbeat};
-use crate::proxy::http2::{Received, Sending};
+use crate::proxy::http2::{Duplex, Received, Sending};
 use crate::proxy::idle::Alarm;
 use crate::proxy::inbound::Inbound;
 use crate::proxy::passage::Passage;
@@ -63,6 +68,9 @@ struct Known {
     streams: Cell<usize>,
     /// The connection has ended.
     ended: Cell<bool>,
+    /// The application's settings have come, or never will.
+    settled: Cell<bool>,
+    settling: Notify,
 }
 
 /// A place among the streams of a connection, until it is dropped.
@@ -97,7 +105,7 @@ impl Connection {
     /// [`ProxyError::Connect`] if its beginning cannot be sent.
     pub(super) async fn over(wire: Counted) -> Result<Connection, ProxyError> {
         let wire = Heard::new(wire);
-        let heard = wire.note();
+        let signs = wire.signs();
         let mut builder = Builder::new();
         builder
             .enable_push(false)
@@ -109,8 +117,15 @@ impl Connection {
             .max_concurrent_reset_streams(REMEMBERED_RESETS);
         let shaken = builder.handshake(wire).await;
         let (sender, mut connection) = shaken.map_err(|error| ProxyError::Connect(error.into()))?;
-        let known = Rc::new(Known { allowed: Cell::new(MAX_STREAMS), streams: Cell::new(0), ended: Cell::new(false) });
-        let mut heartbeat = connection.ping_pong().map(|pings| Heartbeat::new(pings, heard, PING_EVERY, PING_TIMEOUT));
+        let known = Rc::new(Known {
+            allowed: Cell::new(MAX_STREAMS),
+            streams: Cell::new(0),
+            ended: Cell::new(false),
+            settled: Cell::new(false),
+            settling: Notify::new(),
+        });
+        let mut heartbeat =
+            connection.ping_pong().map(|pings| Heartbeat::new(pings, signs.clone(), PING_EVERY, PING_TIMEOUT));
         let told = known.clone();
         tokio::task::spawn_local(poll_fn(move |cx| {
             let waited_for = told.streams.get() > 0;
@@ -119,6 +134,10 @@ impl Connection {
             let ended = gone || Pin::new(&mut connection).poll(cx).is_ready();
             told.allowed.set(connection.max_concurrent_send_streams());
             told.ended.set(ended);
+            if !told.settled.get() && (ended || signs.first_frame()) {
+                told.settled.set(true);
+                told.settling.notify_waiters();
+            }
             if ended { Poll::Ready(()) } else { Poll::Pending }
         }));
         Ok(Connection { sender, known })
@@ -171,10 +190,7 @@ impl Connection {
             if sending.as_mut().is_some_and(|sending| Pin::new(sending).poll(cx).is_ready()) {
                 sending = None;
             }
-            while let Some(Ok(interim)) = std::task::ready!(answer.poll_informational(cx)) {
-                passage.say(interim.status(), interim.headers());
-            }
-            Pin::new(&mut answer).poll(cx)
+            poll_answer(&mut answer, passage, cx)
         });
         match within(allowed, &mut Alarm::default(), watch.as_deref(), answering).await {
             None => Err(Failed::Lost(ProxyError::UpstreamTimeout, Processed::Maybe)),
@@ -186,12 +202,75 @@ impl Connection {
                 if let Some(sending) = sending {
                     tokio::task::spawn_local(sending);
                 }
-                let (parts, body) = answer.into_parts();
-                let body = Received::new(body, &parts.headers);
-                Ok(Response::from_parts(parts, Inbound::Http2(Some(body))))
+                Ok(received(answer))
             }
         }
     }
+
+    /// The same for a request that asks for a WebSocket: success is a 101, and its body the tunnel.
+    pub(super) async fn websocket(
+        &self,
+        request: Request<RequestBody>,
+        passage: &Passage,
+        allowed: Duration,
+    ) -> Result<Response<Inbound>, Failed> {
+        let late = || Failed::Lost(ProxyError::UpstreamTimeout, Processed::Maybe);
+        let alarm = &mut Alarm::default();
+        within(allowed, alarm, None, self.settled()).await.ok_or_else(late)?;
+        let mut sender = self.sender.clone();
+        if let Err(error) = poll_fn(|cx| sender.poll_ready(cx)).await {
+            return Err(Failed::NotSent(Box::new(request), error));
+        }
+        if !sender.is_extended_connect_protocol_enabled() {
+            let why = "a WebSocket, as the application speaks HTTP/2 only, without extended CONNECT (RFC 8441)";
+            return Err(Failed::Lost(ProxyError::NotImplemented(why), Processed::Maybe));
+        }
+        let (mut parts, _) = request.into_parts();
+        let key = websocket::ask(&mut parts);
+        let sent = sender.send_request(Request::from_parts(parts, ()), false);
+        let (mut answer, mut stream) = sent.map_err(|error| lost(error, None))?;
+        drop(sender);
+        let answering = poll_fn(|cx| poll_answer(&mut answer, passage, cx));
+        let answer = within(allowed, alarm, None, answering).await.ok_or_else(late)?;
+        let answer = answer.map_err(|error| lost(error, None))?;
+        if answer.status().is_success() {
+            let (mut parts, recv) = answer.into_parts();
+            websocket::opened(&mut parts, key.as_ref());
+            return Ok(Response::from_parts(parts, Inbound::Tunnel(Box::new(Duplex::new(stream, recv)))));
+        }
+        // Nothing will follow. Whether that can still be said does not matter.
+        let _ = stream.send_data(Bytes::new(), true);
+        Ok(received(answer))
+    }
+
+    /// Waits for the application's settings.
+    async fn settled(&self) {
+        loop {
+            let settling = self.known.settling.notified();
+            if self.known.settled.get() {
+                return;
+            }
+            settling.await;
+        }
+    }
+}
+
+/// The answer, once those before it are told to `passage`.
+fn poll_answer(
+    answer: &mut ResponseFuture,
+    passage: &Passage,
+    cx: &mut Context<'_>,
+) -> Poll<Result<Response<RecvStream>, h2::Error>> {
+    while let Some(Ok(interim)) = ready!(answer.poll_informational(cx)) {
+        passage.say(interim.status(), interim.headers());
+    }
+    Pin::new(answer).poll(cx)
+}
+
+fn received(answer: Response<RecvStream>) -> Response<Inbound> {
+    let (parts, body) = answer.into_parts();
+    let body = Received::new(body, &parts.headers);
+    Response::from_parts(parts, Inbound::Http2(Some(body)))
 }
 
 /// Says how long the body is, where that is known and not said: none counts for methods that usually

@@ -13,6 +13,7 @@ pub mod health;
 mod http2;
 pub mod pool;
 pub mod translate;
+mod websocket;
 mod wire;
 
 use std::fmt;

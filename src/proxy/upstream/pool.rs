@@ -24,7 +24,7 @@ use hyper::client::conn::http1::SendRequest;
 use super::again::{Again, is_idempotent};
 use super::connect::{Dial, Opened};
 use super::deadline::within;
-use super::{Protocol, Timeouts, Upstream};
+use super::{Protocol, Timeouts, Upstream, websocket};
 use crate::descriptors::{Outgoing, Outward};
 use crate::proxy::balance::{Tried, Turn};
 use crate::proxy::body::{BodyError, RequestBody};
@@ -279,7 +279,7 @@ impl Pool {
             Protocol::Auto if request.headers().contains_key(header::UPGRADE) => {
                 self.send_http1(place, request, passage, owner, timeouts).await
             }
-            Protocol::Http2 if request.headers().contains_key(header::UPGRADE) => {
+            Protocol::Http2 if request.headers().contains_key(header::UPGRADE) && !websocket::is_asked(&request) => {
                 Err(ProxyError::NotImplemented("an upgrade, as the application speaks HTTP/2 only").into())
             }
             // In a box, as is connecting: what is seldom must take no room in each request's way.

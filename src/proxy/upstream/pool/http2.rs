@@ -21,7 +21,7 @@ use crate::proxy::upstream::again::Again;
 use crate::proxy::upstream::connect::Opened;
 use crate::proxy::upstream::http2::{self, Connection, Failed, Processed};
 use crate::proxy::upstream::translate::{to_http1, to_http2};
-use crate::proxy::upstream::{Address, Protocol};
+use crate::proxy::upstream::{Address, Protocol, websocket};
 
 /// An HTTP/2 connection in a pool.
 pub(super) struct Shared {
@@ -96,9 +96,14 @@ impl Pool {
                 Err(error) => return Err(Missed { error, unsent: Some(Box::new(request)) }),
             };
             let again = Again::of(&request);
+            let websocket = websocket::is_asked(&request);
             to_http2(&mut request, self.scheme(place))?;
             let Shared { connection, spent, .. } = &*stream.shared;
-            let (error, unsent) = match connection.exchange(request, passage, timeouts.answer).await {
+            let exchanged = match websocket {
+                true => Box::pin(connection.websocket(request, passage, timeouts.answer)).await,
+                false => connection.exchange(request, passage, timeouts.answer).await,
+            };
+            let (error, unsent) = match exchanged {
                 Ok(response) => return Ok((response, Link::Http2(stream))),
                 Err(Failed::NotSent(mut unsent, error)) => {
                     spent.set(true);
