@@ -302,7 +302,7 @@ async fn forward(
 
     let glimpsed = shared.glimpses.turn(&parts.uri, &shared.stats);
     let copy = pending.as_ref().and_then(Pending::request_copy);
-    let gate = expect::is_expected(&parts.headers).then(Gate::default);
+    let gate = (!body.is_end_stream() && expect::is_expected(&parts.headers)).then(Gate::default);
     let mut body = RequestBody::new(body, copy.clone(), gate.clone(), &live.limits);
     trace.body = body.watch();
     let mut request = Request::from_parts(parts, body);

@@ -30,7 +30,7 @@ async fn pair(window: u32) -> (SendStream<Bytes>, h2::RecvStream) {
     let asking = async {
         let mut builder = h2::client::Builder::new();
         let (mut sender, connection) = builder.initial_window_size(window).handshake::<_, Bytes>(far).await.unwrap();
-        spawn_local(async move { connection.await });
+        spawn_local(connection);
         let (answer, _) = sender.send_request(Request::get("http://a.test/").body(()).unwrap(), true).unwrap();
         answer.await.unwrap().into_body()
     };
