@@ -35,6 +35,8 @@ pub fn translate_websocket(parts: &mut Parts) -> bool {
         return false;
     }
     parts.method = Method::GET;
+    // What follows is no body, whatever the request says: announced, the tunnel's first bytes would be one.
+    parts.headers.remove(header::CONTENT_LENGTH);
     // HTTP/2 has no key, because no intermediary could mistake the exchange for another.
     let key = base64::engine::general_purpose::STANDARD.encode(uuid::Uuid::now_v7().as_bytes());
     if let Ok(key) = HeaderValue::try_from(key) {

@@ -304,7 +304,7 @@ fn the_application_learns_that_a_client_has_left() {
 }
 
 fn websocket() -> http::Request<()> {
-    let mut request = head("CONNECT", "/ws", &[("sec-websocket-version", "13")]);
+    let mut request = head("CONNECT", "/ws", &[("sec-websocket-version", "13"), ("content-length", "0")]);
     request.extensions_mut().insert(Protocol::from_static("websocket"));
     request
 }
@@ -315,6 +315,7 @@ fn a_websocket_over_http2_is_a_tunnel_both_ways_until_both_have_ended() {
         let origin = Origin::raw(|conn| {
             let request = conn.request().expect("a handshake");
             assert_eq!(request.field("upgrade").as_deref(), Some("websocket"));
+            assert_eq!(request.field("content-length"), None, "what follows is no body");
             let head = "HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n";
             conn.send(head.as_bytes());
             let mut some = vec![0; 64 << 10];

@@ -834,6 +834,9 @@ fn a_websocket_reaches_an_application_of_http2_by_extended_connect_from_clients_
         assert_eq!(asked.await.expect("an answer").status(), 403);
         let asked = "GET /no HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
         assert_eq!(blocking(move || ask(at, asked).status()).await, 403);
+        let asked =
+            "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 4\r\n\r\nbody";
+        assert_eq!(blocking(move || ask(at, asked).status()).await, 400, "what would be the body?");
         blocking(move || {
             eventually("the tunnels are over", || get(admin, "/metrics").text().contains("authtap_tunnels_open 0"));
         })

@@ -98,7 +98,12 @@ where
         .max_header_list_size(header_list)
         .max_pending_accept_reset_streams(RESET_UNSEEN)
         .enable_connect_protocol();
-    let mut connection = builder.handshake::<_, Bytes>(stream).await?;
+    let mut connection = tokio::select! {
+        biased;
+        shaken = builder.handshake::<_, Bytes>(stream) => shaken?,
+        // Nothing was asked yet, so nothing is cut off.
+        _ = stop.wait_for(|stop| *stop) => return Ok(()),
+    };
     let mut heartbeat = connection.ping_pong().map(|pings| Heartbeat::new(pings, signs, PING_EVERY, allowed.pong));
     let mut stopped = std::pin::pin!(stop.wait_for(|stop| *stop));
     let mut stopping = false;

@@ -214,6 +214,10 @@ impl Connection {
         passage: &Passage,
         allowed: Duration,
     ) -> Result<Response<Inbound>, Failed> {
+        if !request.body().is_end_stream() {
+            let why = "a WebSocket's handshake has no body (RFC 6455 section 4.1)";
+            return Err(Failed::Lost(ProxyError::BadRequest(why), Processed::Maybe));
+        }
         let late = || Failed::Lost(ProxyError::UpstreamTimeout, Processed::Maybe);
         let alarm = &mut Alarm::default();
         within(allowed, alarm, None, self.settled()).await.ok_or_else(late)?;

@@ -23,6 +23,8 @@ pub(super) fn ask(parts: &mut request::Parts) -> Option<HeaderValue> {
     parts.method = Method::CONNECT;
     parts.extensions.insert(Protocol::from_static("websocket"));
     parts.headers.remove(header::UPGRADE);
+    // Of none, as it has no body.
+    parts.headers.remove(header::CONTENT_LENGTH);
     parts.headers.remove(header::SEC_WEBSOCKET_KEY)
 }
 
