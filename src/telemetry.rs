@@ -85,7 +85,7 @@ pub struct Traffic {
     pub refused: AtomicU64,
 }
 
-/// How the application failed. Each is a label of `authtap_upstream_errors_total`.
+/// How the application failed, or why it was not asked. Each is a label of `authtap_upstream_errors_total`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UpstreamError {
     /// No connection could be made.
@@ -96,11 +96,18 @@ pub enum UpstreamError {
     Closed,
     /// The answer could not be read as HTTP.
     Invalid,
+    /// There was no file descriptor left for a connection.
+    Full,
 }
 
 impl UpstreamError {
-    const ALL: [UpstreamError; 4] =
-        [UpstreamError::Connect, UpstreamError::Timeout, UpstreamError::Closed, UpstreamError::Invalid];
+    const ALL: [UpstreamError; 5] = [
+        UpstreamError::Connect,
+        UpstreamError::Timeout,
+        UpstreamError::Closed,
+        UpstreamError::Invalid,
+        UpstreamError::Full,
+    ];
 
     /// The label.
     pub const fn as_str(self) -> &'static str {
@@ -109,6 +116,7 @@ impl UpstreamError {
             UpstreamError::Timeout => "timeout",
             UpstreamError::Closed => "closed",
             UpstreamError::Invalid => "invalid",
+            UpstreamError::Full => "full",
         }
     }
 }

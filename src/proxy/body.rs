@@ -8,12 +8,13 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use super::access_log::Entry;
 use super::expect::Gate;
+use super::http2::sending::Fails;
 use super::idle::{Hold, IdleBody, IdleError};
+use super::inbound::{Cut, Inbound};
 use super::limits::Limits;
 use super::upstream::Lease;
 use crate::capture::hold::OnDisk;
@@ -31,7 +32,7 @@ pub enum BodyError {
     TooLarge,
     /// It broke off.
     #[error(transparent)]
-    Broken(hyper::Error),
+    Broken(Cut),
 }
 
 /// How a request's body ended early, without what the error says.
@@ -52,6 +53,25 @@ impl BodyError {
             BodyError::Idle => Broke::Idle,
             BodyError::TooLarge => Broke::TooLarge,
             BodyError::Broken(_) => Broke::Off,
+        }
+    }
+}
+
+impl Fails for BodyError {
+    fn reason(&self) -> Option<h2::Reason> {
+        match self {
+            BodyError::Broken(cut) => cut.reason(),
+            // The request is taken back (RFC 9113 section 7).
+            BodyError::Idle | BodyError::TooLarge => Some(h2::Reason::CANCEL),
+        }
+    }
+}
+
+impl Fails for IdleError<Cut> {
+    fn reason(&self) -> Option<h2::Reason> {
+        match self {
+            IdleError::Body(cut) => cut.reason(),
+            IdleError::Idle => None,
         }
     }
 }
@@ -95,7 +115,7 @@ impl Watch {
 
 /// A request's body on its way to the application.
 pub struct RequestBody {
-    inner: Option<IdleBody<Incoming>>,
+    inner: Option<IdleBody<Inbound>>,
     copy: Option<RequestCopy>,
     /// How many more bytes are allowed; `None` is no limit.
     room: Option<u64>,
@@ -107,7 +127,7 @@ pub struct RequestBody {
 
 impl RequestBody {
     /// Forwards `inner` within the limits, feeding `copy` if there is one.
-    pub fn new(inner: Incoming, copy: Option<RequestCopy>, gate: Option<Gate>, limits: &Limits) -> RequestBody {
+    pub fn new(inner: Inbound, copy: Option<RequestCopy>, gate: Option<Gate>, limits: &Limits) -> RequestBody {
         let room = (limits.request_body > 0).then_some(limits.request_body);
         let body = RequestBody { inner: Some(IdleBody::new(inner, limits.body_idle)), copy, room, gate, watched: None };
         if body.is_end_stream() {
@@ -227,7 +247,7 @@ pub enum ResponseBody {
     /// The application's.
     Upstream {
         /// The body itself.
-        inner: IdleBody<Incoming>,
+        inner: IdleBody<Inbound>,
         /// The connection it comes from; goes back to the pool at the end of the body.
         lease: Option<Lease>,
         /// The exchange in the making, if it is captured.
@@ -246,7 +266,7 @@ pub enum ResponseBody {
 impl ResponseBody {
     /// Forwards the application's answer.
     pub fn upstream(
-        inner: Incoming,
+        inner: Inbound,
         lease: Lease,
         pending: Option<Pending>,
         log: Option<Entry>,
@@ -288,7 +308,7 @@ impl ResponseBody {
 
 impl Body for ResponseBody {
     type Data = Bytes;
-    type Error = IdleError<hyper::Error>;
+    type Error = IdleError<Cut>;
 
     fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let (frame, over) = match &mut *self {

@@ -18,9 +18,11 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
-use hyper::server::conn::{http1, http2};
+use http::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::rt::TokioIo;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::watch;
@@ -28,18 +30,17 @@ use tokio::sync::watch;
 use super::forwarded::Peer;
 use super::handler::{Connection, Live, Place, Shared, handle};
 use super::head_timer::HeadTimer;
+use super::http2;
 use super::idle::{Busy, IdleStream, IdleTimes};
+use super::inbound::Inbound;
 use super::interim::{Interim, InterimStream};
 use super::limits::USUAL_HEADERS;
 use super::proxy_protocol::{self, Prefixed};
-use super::stalled::Guard;
 use super::stream::Watched;
 use crate::exchange::ClientTls;
 use crate::tls::acme::{self, Issuer};
 use crate::tls::server::ServerTls;
 
-/// How often a silent HTTP/2 client is asked whether it is there.
-const PING_EVERY: Duration = Duration::from_secs(30);
 /// What an HTTP/2 connection begins with.
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
@@ -123,7 +124,7 @@ impl Arrival {
                     email: facts.client_email,
                 };
                 let serving = self.serving(peer.zip(local), "https", Some(Arc::new(facts)), busy);
-                serve(stream, protocol, serving).await.map_err(io::Error::other)
+                serve(stream, protocol, serving).await
             }
             None => {
                 let (protocol, stream) = tokio::select! {
@@ -132,7 +133,7 @@ impl Arrival {
                     _ = stop.wait_for(|stop| *stop) => return Ok(()),
                 };
                 let serving = self.serving(peer.zip(local), "http", None, busy);
-                serve(stream, protocol, serving).await.map_err(io::Error::other)
+                serve(stream, protocol, serving).await
             }
         }
     }
@@ -182,7 +183,7 @@ async fn sniff<S: AsyncRead + Unpin>(mut stream: S, within: Duration) -> io::Res
 }
 
 /// Serves a connection until it ends, or until told to stop and its requests in flight have ended.
-async fn serve<S>(stream: S, protocol: Protocol, serving: Serving) -> Result<(), hyper::Error>
+async fn serve<S>(stream: S, protocol: Protocol, serving: Serving) -> io::Result<()>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -193,11 +194,11 @@ where
     };
     let stats = shared.stats.clone();
     let (interim, busy) = (connection.interim.clone(), connection.busy.clone());
-    let answer = move |request| {
+    let answer = move |request, asked| {
         let (live, shared, connection) = (live.clone(), shared.clone(), connection.clone());
         async move {
             let live = live.load();
-            handle(&shared, &live, &connection, request).await
+            handle(&shared, &live, &connection, request, asked).await
         }
     };
     match protocol {
@@ -214,7 +215,10 @@ where
                 .preserve_header_case(true)
                 .auto_date_header(false)
                 .half_close(true)
-                .serve_connection(TokioIo::new(stream), service_fn(|request| answered(answer(request))))
+                .serve_connection(
+                    TokioIo::new(stream),
+                    service_fn(|request: Request<Incoming>| answered(answer(request.map(Inbound::Http1), None))),
+                )
                 .with_upgrades();
             tokio::pin!(serving);
             let served = tokio::select! {
@@ -228,34 +232,17 @@ where
             if served.as_ref().is_err_and(hyper::Error::is_parse) {
                 stats.refused.fetch_add(1, Relaxed);
             }
-            served
+            served.map_err(io::Error::other)
         }
         Protocol::Http2 => {
-            let guard = Guard::new(limits.keep_alive_idle, busy);
-            let paced = guard.clone();
-            let service = service_fn(move |request| {
-                let (pace, answering) = (paced.next(), answer(request));
-                answered(async move { answering.await.map(|body| pace.body(body)) })
-            });
-            let serving = http2::Builder::new(guard)
-                .timer(TokioTimer::new())
-                .max_concurrent_streams(limits.streams_per_connection)
-                .max_header_list_size(u32::try_from(limits.header_bytes).unwrap_or(u32::MAX))
-                .max_pending_accept_reset_streams(32)
-                .keep_alive_interval(PING_EVERY)
-                .keep_alive_timeout(header_timeout)
-                .auto_date_header(false)
-                .enable_connect_protocol()
-                .serve_connection(TokioIo::new(stream), service);
-            tokio::pin!(serving);
-            tokio::select! {
-                served = serving.as_mut() => served,
-                _ = stop.wait_for(|stop| *stop) => {
-                    // GOAWAY: no new streams, those in flight may end.
-                    serving.as_mut().graceful_shutdown();
-                    serving.await
-                }
-            }
+            let allowed = http2::server::Allowed {
+                streams: limits.streams_per_connection,
+                header_bytes: limits.header_bytes,
+                pong: header_timeout,
+                idle: limits.keep_alive_idle,
+            };
+            let answer = move |request, asked| answer(request, Some(asked));
+            http2::server::serve(stream, allowed, busy, stop, answer).await.map_err(io::Error::other)
         }
     }
 }

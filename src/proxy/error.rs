@@ -16,6 +16,7 @@ use http_body_util::Full;
 
 use crate::telemetry::UpstreamError;
 
+use super::body::Broke;
 use super::host::TargetError;
 
 /// The most entries of `Accept` that are looked at.
@@ -113,6 +114,15 @@ impl ProxyError {
         }
     }
 
+    /// What it means that the client's body ended early; `None` if it is not known how.
+    pub fn of_the_client(broke: Option<Broke>) -> ProxyError {
+        match broke {
+            Some(Broke::Idle) => ProxyError::RequestTimeout,
+            Some(Broke::TooLarge) => ProxyError::BodyTooLarge,
+            _ => ProxyError::BadRequest("the body broke off"),
+        }
+    }
+
     /// Which side failed.
     pub fn side(&self) -> Side {
         match self {
@@ -127,7 +137,7 @@ impl ProxyError {
         }
     }
 
-    /// The kind to count a failure of the application under; `None` if it was not the application.
+    /// The kind to count a failure towards the application under; `None` if it was the client.
     pub fn upstream_error(&self) -> Option<UpstreamError> {
         match self {
             ProxyError::Connect(_) => Some(UpstreamError::Connect),
@@ -136,6 +146,7 @@ impl ProxyError {
                 Some(UpstreamError::Invalid)
             }
             ProxyError::UpstreamTimeout => Some(UpstreamError::Timeout),
+            ProxyError::Overloaded(_) => Some(UpstreamError::Full),
             _ => None,
         }
     }

@@ -1,9 +1,10 @@
 //! `Expect: 100-continue` (RFC 9110 section 10.1.1): the application, not the proxy, says whether
 //! the body may come.
 //!
-//! hyper tells the client to go on as soon as the body is asked for, so the body is not asked for
-//! until the application has said so. An application that says nothing (HTTP/1.0, or one that only
-//! reads) gets the body after [`PATIENCE`], as the RFC wants of whoever waits.
+//! Over HTTP/1 hyper tells the client to go on as soon as the body is asked for, so the body is not
+//! asked for until the application has said so; over HTTP/2 the application's own word is passed on.
+//! An application that says nothing (HTTP/1.0, or one that only reads) gets the body after
+//! [`PATIENCE`], as the RFC wants of whoever waits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,7 +12,9 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
-use http::{HeaderMap, Request, StatusCode, header};
+use http::{HeaderMap, StatusCode, header};
+
+use super::passage::Passage;
 
 /// How long the application may take to say something before it is sent the body anyway.
 pub const PATIENCE: Duration = Duration::from_secs(1);
@@ -27,10 +30,11 @@ struct Inner {
 }
 
 impl Gate {
-    /// Lets the body through from now on.
-    pub fn open(&self) {
-        self.0.open.store(true, Ordering::Release);
+    /// Lets the body through from now on; true if it was kept back until now.
+    pub fn open(&self) -> bool {
+        let first = !self.0.open.swap(true, Ordering::AcqRel);
         self.0.waiting.wake();
+        first
     }
 
     /// Ready once it is open.
@@ -49,21 +53,11 @@ pub fn is_expected(headers: &HeaderMap) -> bool {
     headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
-/// Opens the gate when the application says to go on.
-pub fn watch<B>(request: &mut Request<B>, gate: &Gate) {
-    let told = gate.clone();
-    hyper::ext::on_informational(request, move |answer| {
-        if answer.status() == StatusCode::CONTINUE {
-            told.open();
-        }
-    });
-}
-
-/// Opens the gate when the application has said nothing for long enough.
-pub fn open_late(gate: &Gate) {
-    let late = gate.clone();
+/// Says 100 in the application's place when it has said nothing for long enough.
+pub fn go_on_late(passage: &Passage) {
+    let passage = passage.clone();
     tokio::task::spawn_local(async move {
         tokio::time::sleep(PATIENCE).await;
-        late.open();
+        passage.say(StatusCode::CONTINUE, &HeaderMap::new());
     });
 }

@@ -14,7 +14,6 @@ use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
-use hyper::body::Incoming;
 
 use super::access_log::{AccessLog, Entry};
 use super::body::{RequestBody, ResponseBody, Watch};
@@ -23,10 +22,13 @@ use super::client_ip::ClientIp;
 use super::error::{ProxyError, Side};
 use super::expect::{self, Gate};
 use super::forwarded::{Hop, Peer, Policy, client_scheme, set_forwarded};
+use super::http2;
 use super::idle::Busy;
+use super::inbound::Inbound;
 use super::interim::Interim;
 use super::limits::{Limits, Permit};
 use super::listener::Opened;
+use super::passage::Passage;
 use super::upstream::{Client, Pool, Timeouts, Upstream};
 use super::{client_tls, framing, headers, host, request_id, upgrade};
 use crate::capture::CaptureConfig;
@@ -95,7 +97,7 @@ pub struct Connection {
     pub challenges: Vec<Arc<Issuer>>,
     /// Tells its stream that a request is being answered.
     pub busy: Busy,
-    /// Its way for interim answers, if it speaks HTTP/1.
+    /// Its way for interim answers, if it speaks HTTP/1; over HTTP/2 each stream has its own.
     pub interim: Interim,
     /// How many requests it has carried.
     pub served: Cell<u64>,
@@ -123,18 +125,19 @@ impl Connection {
     }
 }
 
-/// One request, from its head to the head of its answer.
+/// One request, from its head to the head of its answer. `stream` is its stream over HTTP/2.
 pub async fn handle(
     shared: &Shared,
     live: &Live,
     connection: &Rc<Connection>,
-    request: Request<Incoming>,
+    request: Request<Inbound>,
+    stream: Option<http2::server::Stream>,
 ) -> Response<ResponseBody> {
     let started = Instant::now();
     let accept = request.headers().get(header::ACCEPT).cloned();
     let log = live.access_log.as_ref().map(|log| log_entry(log, live, connection, &request));
     let mut trace = Trace { id: None, body: None, log };
-    let mut response = match forward(shared, live, connection, request, &mut trace).await {
+    let mut response = match forward(shared, live, connection, request, stream, &mut trace).await {
         Ok(response) => response,
         Err(error) => {
             let mut response = refuse(&error, accept, trace.id.as_ref(), shared);
@@ -178,7 +181,7 @@ struct Trace {
 }
 
 /// Begins a request's line, from its head as it came: what is refused later is logged too.
-fn log_entry(log: &AccessLog, live: &Live, connection: &Connection, request: &Request<Incoming>) -> Entry {
+fn log_entry(log: &AccessLog, live: &Live, connection: &Connection, request: &Request<Inbound>) -> Entry {
     let client_ip = live.client_ip.decide(connection.peer.ip(), request.headers());
     // An authority in the target goes before the header (RFC 9112 section 3.2.2).
     let host = match request.uri().authority() {
@@ -213,15 +216,18 @@ async fn forward(
     shared: &Shared,
     live: &Live,
     connection: &Rc<Connection>,
-    request: Request<Incoming>,
+    request: Request<Inbound>,
+    mut stream: Option<http2::server::Stream>,
     trace: &mut Trace,
 ) -> Result<Response<ResponseBody>, ProxyError> {
     // From here on the client waits for us, however long the application thinks.
     let hold = connection.busy.hold();
     let (mut parts, body) = request.into_parts();
-    // A client of HTTP/1.0 knows no interim answer (RFC 9110 section 15.2), and over HTTP/2 hyper
-    // has no way to send one.
+    // A client of HTTP/1.0 knows no interim answer (RFC 9110 section 15.2).
     let takes_interim = parts.version == Version::HTTP_11;
+    if parts.version == Version::HTTP_2 {
+        live.limits.admit_head(&parts)?;
+    }
     let h2_websocket = parts.version == Version::HTTP_2 && upgrade::translate_websocket(&mut parts);
     // Who is asking, and for what: settled before anything believes it.
     host::settle(&mut parts)?;
@@ -296,23 +302,27 @@ async fn forward(
 
     let glimpsed = shared.glimpses.turn(&parts.uri, &shared.stats);
     let copy = pending.as_ref().and_then(Pending::request_copy);
-    let gate = expect::is_expected(&parts.headers).then(Gate::default);
+    let gate = (!body.is_end_stream() && expect::is_expected(&parts.headers)).then(Gate::default);
     let mut body = RequestBody::new(body, copy.clone(), gate.clone(), &live.limits);
     trace.body = body.watch();
     let mut request = Request::from_parts(parts, body);
-    if let Some(gate) = &gate {
-        expect::open_late(gate);
+    let expected = gate.is_some();
+    let passage = match &stream {
+        Some(stream) => Passage::http2(stream.interim.clone(), gate),
+        None if takes_interim => Passage::http1(connection.interim.clone(), connection.interim.begin().await, gate),
+        None => Passage::closed(gate),
+    };
+    if expected {
+        expect::go_on_late(&passage);
     }
-    if takes_interim {
-        connection.interim.begin(&mut request, gate.clone()).await;
-    } else if let Some(gate) = &gate {
-        expect::watch(&mut request, gate);
-    }
-    let client_side = switching.then(|| hyper::upgrade::on(&mut request));
+    let client_side = switching.then(|| match stream.as_mut().and_then(|stream| stream.tunnel.take()) {
+        Some(opened) => upgrade::Side::Http2(opened),
+        None => upgrade::Side::Http1(hyper::upgrade::on(&mut request)),
+    });
     shared.pool.point_at(&live.upstream, live.limits.answer_headers);
     let client = if live.upstream.tells_client() { connection.client(client_ip) } else { None };
     let asked = trace.log.as_ref().map(|_| Instant::now());
-    let sent = shared.pool.send(request, client, &live.timeouts).await;
+    let sent = shared.pool.send(request, &passage, client, &live.timeouts).await;
     if takes_interim {
         connection.interim.end();
     }
@@ -348,10 +358,21 @@ async fn forward(
     if let Some(hint) = &live.capture.hint {
         response.headers_mut().remove(hint);
     }
+    if h2_websocket && response.status().is_success() {
+        // Success would open the tunnel (RFC 8441 section 4), and there is none.
+        if let Some(pending) = &mut pending {
+            pending.finish(Ended::UpstreamFailed);
+        }
+        return Err(shared.pool.failed(ProxyError::Ambiguous("it answers a WebSocket with success, and opens none")));
+    }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         // An application that switches unasked would leave two readings of what follows.
         let client_side = client_side.ok_or(ProxyError::Ambiguous("it switches protocols unasked"))?;
-        upgrade::tunnel(client_side, hyper::upgrade::on(&mut response), &shared.stats, hold, connection.clone());
+        let application = match std::mem::replace(response.body_mut(), Inbound::Http2(None)) {
+            Inbound::Tunnel(stream) => upgrade::Side::Open(stream),
+            _ => upgrade::Side::Http1(hyper::upgrade::on(&mut response)),
+        };
+        upgrade::tunnel(client_side, application, &shared.stats, hold, connection.clone(), lease);
         headers::strip_response(response.headers_mut(), true);
         if h2_websocket {
             upgrade::translate_answer(&mut response);

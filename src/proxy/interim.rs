@@ -16,21 +16,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, ready};
 
 use futures_util::task::AtomicWaker;
+use http::StatusCode;
 use http::header::{self, HeaderMap};
-use http::{Request, StatusCode};
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::expect::Gate;
 use super::headers::strip_hop_by_hop;
+use super::passage::{MAX_BYTES, MAX_HEADS};
 
 #[cfg(test)]
 mod tests;
-
-/// The most interim answers to one request that are passed on.
-const MAX_HEADS: usize = 16;
-/// The most bytes of them that wait to be written.
-const MAX_BYTES: usize = 16 << 10;
 
 /// One connection's way for interim answers, from its requests to its stream.
 ///
@@ -71,10 +66,10 @@ impl Interim {
         interim
     }
 
-    /// Passes on what the application says to this request before its answer, until the answer:
-    /// [`Interim::end`] must follow. With a `gate` the client waits for a 100, which opens it; hyper
-    /// sends the 100 then. To be called on the task of the connection.
-    pub async fn begin<B>(&self, request: &mut Request<B>, gate: Option<Gate>) {
+    /// Opens the way for what the application says to the next request before its answer, until the
+    /// answer: [`Interim::end`] must follow. Gives the request's number. To be called on the task of the
+    /// connection.
+    pub async fn begin(&self) -> u64 {
         let task = std::future::poll_fn(|cx| {
             self.0.task.register(cx.waker());
             Poll::Ready(())
@@ -83,13 +78,7 @@ impl Interim {
         let mut state = self.state();
         (state.open, state.heads) = (true, 0);
         state.request = state.request.wrapping_add(1);
-        let number = state.request;
-        drop(state);
-        let passed_on = self.clone();
-        hyper::ext::on_informational(request, move |answer| match &gate {
-            Some(gate) if answer.status() == StatusCode::CONTINUE => gate.open(),
-            _ => passed_on.say(number, answer.status(), answer.headers()),
-        });
+        state.request
     }
 
     /// The final answer is there. What could not be written before it is dropped.
@@ -103,14 +92,10 @@ impl Interim {
         }
     }
 
-    fn say(&self, request: u64, status: StatusCode, headers: &HeaderMap) {
+    /// What the application said to the request of this number.
+    pub(super) fn say(&self, request: u64, status: StatusCode, headers: &HeaderMap) {
         let mut state = self.state();
-        // A 101 is a final answer, whatever its number says.
-        if !state.open
-            || state.request != request
-            || state.heads >= MAX_HEADS
-            || status == StatusCode::SWITCHING_PROTOCOLS
-        {
+        if !state.open || state.request != request || state.heads >= MAX_HEADS {
             return;
         }
         let before = state.bytes.len();

@@ -14,14 +14,15 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, COOKIE};
 use http::request::Parts;
 
 use super::error::ProxyError;
+use super::http2;
 use crate::config::node::{Map, Node};
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
-use crate::descriptors;
+use crate::descriptors::{self, Outward};
 
 #[cfg(test)]
 mod tests;
@@ -199,6 +200,22 @@ impl Limits {
         }
     }
 
+    /// Whether a head that came over HTTP/2 is within the limits, its size counted as RFC 9113 section
+    /// 6.5.2 has it, the crumbs of a split `Cookie` as one line. Over HTTP/1 hyper sees to it.
+    ///
+    /// # Errors
+    /// `HeadTooLarge` (431).
+    pub fn admit_head(&self, parts: &Parts) -> Result<(), ProxyError> {
+        let headers = &parts.headers;
+        let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
+        let authority = parts.uri.authority().map_or(0, |authority| authority.as_str().len());
+        let lines = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + http2::LINE);
+        let bytes = lines.fold(target.saturating_add(authority), usize::saturating_add);
+        let many = headers.len() > self.headers
+            && headers.len() - headers.get_all(COOKIE).iter().skip(1).count() > self.headers;
+        if many || bytes > self.header_bytes { Err(ProxyError::HeadTooLarge) } else { Ok(()) }
+    }
+
     /// Whether a request's target and announced body are within the limits.
     ///
     /// A body without `Content-Length` says nothing yet: count it as it arrives, with
@@ -269,6 +286,8 @@ pub struct Connections {
     limit_per_ip: AtomicU64,
     shards: Box<[Shard]>,
     hasher: RandomState,
+    /// Those to the application.
+    pub outward: Arc<Outward>,
     /// Connections open now.
     pub open: AtomicU64,
     /// Connections refused because of `connections`.
@@ -289,11 +308,13 @@ fn within_descriptors(wanted: u64) -> u64 {
 impl Connections {
     /// None open yet.
     pub fn new(limits: &Limits) -> Arc<Connections> {
+        let limit = within_descriptors(limits.connections);
         Arc::new(Connections {
-            limit: AtomicU64::new(within_descriptors(limits.connections)),
+            limit: AtomicU64::new(limit),
             limit_per_ip: AtomicU64::new(limits.connections_per_ip),
             shards: (0..SHARDS).map(|_| Shard::default()).collect(),
             hasher: RandomState::new(),
+            outward: Outward::beside(limit),
             open: AtomicU64::new(0),
             refused_total: AtomicU64::new(0),
             refused_address: AtomicU64::new(0),
@@ -303,7 +324,9 @@ impl Connections {
     /// Follows a reload. Connections that are open stay open, and those that were let in while
     /// there was no limit for an address are not counted for theirs.
     pub fn follow(&self, limits: &Limits) {
-        self.limit.store(within_descriptors(limits.connections), Relaxed);
+        let limit = within_descriptors(limits.connections);
+        self.limit.store(limit, Relaxed);
+        self.outward.follow(limit);
         self.limit_per_ip.store(limits.connections_per_ip, Relaxed);
     }
 

@@ -100,7 +100,7 @@ impl Thread {
 
     async fn serve(self) -> io::Result<()> {
         let live = self.live.load();
-        let pool = Pool::new(live.upstream.clone(), self.number, self.stats.clone());
+        let pool = Pool::new(live.upstream.clone(), self.number, self.connections.outward.clone(), self.stats.clone());
         drop(live);
         let shared =
             Rc::new(Shared { pool: pool.clone(), queue: self.queue, glimpses: self.glimpses, stats: self.stats });

@@ -5,29 +5,38 @@
 //! The invariant: while a tunnel lives, its connection counts as open, for the limits, the metrics
 //! and the drain, although the protocol before it has ended.
 
+use std::io;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::task::{Context, Poll};
 
 use base64::Engine;
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use hyper::upgrade::OnUpgrade;
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::sync::oneshot;
 
 use super::handler::Connection;
+use super::http2::Duplex;
 use super::idle::Hold;
+use super::upstream::Lease;
 use crate::telemetry::Traffic;
 
 /// Turns a WebSocket of HTTP/2 (extended CONNECT, RFC 8441) into one of HTTP/1.1 (RFC 6455 section
 /// 4.1), which is what applications speak; true if it was one.
 pub fn translate_websocket(parts: &mut Parts) -> bool {
     let asked = parts.method == Method::CONNECT
-        && parts.extensions.get::<hyper::ext::Protocol>().is_some_and(|protocol| protocol.as_str() == "websocket");
+        && parts.extensions.remove::<h2::ext::Protocol>().is_some_and(|protocol| protocol.as_str() == "websocket");
     if !asked {
         return false;
     }
     parts.method = Method::GET;
+    // What follows is no body, whatever the request says: announced, the tunnel's first bytes would be one.
+    parts.headers.remove(header::CONTENT_LENGTH);
     // HTTP/2 has no key, because no intermediary could mistake the exchange for another.
     let key = base64::engine::general_purpose::STANDARD.encode(uuid::Uuid::now_v7().as_bytes());
     if let Ok(key) = HeaderValue::try_from(key) {
@@ -46,18 +55,83 @@ pub fn translate_answer<B>(response: &mut Response<B>) {
     }
 }
 
+/// One side of a tunnel that is about to be.
+pub enum Side {
+    /// A connection of HTTP/1.
+    Http1(OnUpgrade),
+    /// A stream of HTTP/2.
+    Http2(oneshot::Receiver<Duplex>),
+    /// The same, open already.
+    Open(Box<Duplex>),
+}
+
+impl Side {
+    /// The side, once it has switched; `None` if it went away before.
+    async fn end(self) -> Option<End> {
+        match self {
+            Side::Http1(switching) => Some(End::Http1(TokioIo::new(switching.await.ok()?))),
+            Side::Http2(opening) => Some(End::Http2(opening.await.ok()?)),
+            Side::Open(stream) => Some(End::Http2(*stream)),
+        }
+    }
+}
+
+/// One end of a tunnel.
+enum End {
+    Http1(TokioIo<Upgraded>),
+    Http2(Duplex),
+}
+
+/// Calls the same method of whichever it is.
+macro_rules! either {
+    ($end:expr, $stream:ident => $call:expr) => {
+        match $end.get_mut() {
+            End::Http1($stream) => $call,
+            End::Http2($stream) => $call,
+        }
+    };
+}
+
+impl AsyncRead for End {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        either!(self, stream => Pin::new(stream).poll_read(cx, buf))
+    }
+}
+
+impl AsyncWrite for End {
+    fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        either!(self, stream => Pin::new(stream).poll_write(cx, buf))
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, stream => Pin::new(stream).poll_flush(cx))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        either!(self, stream => Pin::new(stream).poll_shutdown(cx))
+    }
+}
+
 /// Connects the two sides as soon as both have switched, on a task of its own. It counts as open
-/// from here on, so that whoever has its 101 finds it counted; `connection` keeps its place.
-pub fn tunnel(client: OnUpgrade, application: OnUpgrade, stats: &Arc<Traffic>, hold: Hold, connection: Rc<Connection>) {
+/// from here on, so that whoever has its 101 finds it counted; `connection` keeps its place, `lease`
+/// that on a connection to the application which others share.
+pub fn tunnel(
+    client: Side,
+    application: Side,
+    stats: &Arc<Traffic>,
+    hold: Hold,
+    connection: Rc<Connection>,
+    lease: Lease,
+) {
     let counted = Counted::new(stats);
     tokio::task::spawn_local(async move {
-        let _guards = (counted, hold, connection);
-        let (Ok(client), Ok(application)) = tokio::join!(client, application) else {
+        let _guards = (counted, hold, connection, lease);
+        let (Some(mut client), Some(mut application)) = tokio::join!(client.end(), application.end()) else {
             tracing::debug!("a tunnel was agreed upon, but one side went away");
             return;
         };
         // Either side's end, or its failure, is the tunnel's ordinary end.
-        let _ = tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut TokioIo::new(application)).await;
+        let _ = tokio::io::copy_bidirectional(&mut client, &mut application).await;
     });
 }
 

@@ -5,22 +5,29 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::SeqCst;
 
+use authtap::proxy::http2::Duplex;
 use authtap::tls::provider::provider;
 use bytes::Bytes;
+use futures_util::{SinkExt, StreamExt};
 use http::{HeaderMap, Response, StatusCode, Version};
 use http_body::Body;
 use http_body_util::BodyExt;
 use rustls::ServerConfig;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Barrier, Notify, mpsc};
 use tokio_rustls::TlsAcceptor;
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::protocol::Role;
 
 use crate::harness::certificate::Authority;
-use crate::harness::h2::{AnyBody, H2Origin, connect, piece, piecewise, request, whole, within_patience};
-use crate::harness::{Client, LOGIN, Proxy, ask, at, form, get, post};
+use crate::harness::h2::{
+    AnyBody, H2Origin, connect, dial, head, interim, piece, piecewise, request, whole, within_patience,
+};
+use crate::harness::{Client, LOGIN, Proxy, ask, at, eventually, form, get, post};
 
 /// The keys for an application at one address that speaks HTTP/2 by prior knowledge.
 fn h2c(origin: &H2Origin, yaml: &str) -> Proxy {
@@ -317,7 +324,7 @@ fn over_tls_the_application_chooses_and_h2_means_h2() {
 }
 
 #[test]
-fn an_upgrade_cannot_be_had_where_only_http2_is_spoken() {
+fn an_upgrade_cannot_be_had_where_http2_is_spoken_without_extended_connect() {
     within_patience(async {
         let origin = H2Origin::serving(100, |_| async { status(200) }).await;
         let proxy = h2c(&origin, "");
@@ -526,5 +533,313 @@ fn a_client_that_does_not_read_holds_up_nobody_else_on_the_same_connection() {
         assert_eq!(blocking(move || get(at, "/").text()).await, "said");
         assert_eq!(origin.connections(), 1);
         drop(idlers);
+    });
+}
+
+/// An interim answer with one line.
+fn says(respond: &mut h2::server::SendResponse<Bytes>, status: u16, name: &'static str, value: &'static str) {
+    let mut interim = Response::new(());
+    *interim.status_mut() = StatusCode::from_u16(status).expect("a status");
+    interim.headers_mut().insert(name, value.parse().expect("a value"));
+    respond.send_informational(interim).expect("a stream that is open");
+}
+
+#[test]
+fn hints_of_the_application_reach_clients_of_both_protocols_before_its_answer() {
+    within_patience(async {
+        let seen = Arc::new(Notify::new());
+        let waits = seen.clone();
+        let (address, _) = scripted(move |_, mut connection| {
+            let waits = waits.clone();
+            async move {
+                while let Some(Ok((_, mut respond))) = connection.accept().await {
+                    let waits = waits.clone();
+                    tokio::spawn(async move {
+                        says(&mut respond, 103, "link", "</a.css>");
+                        says(&mut respond, 102, "x-n", "2");
+                        // Only whoever has heard them lets the answer come.
+                        waits.notified().await;
+                        fine(&mut respond);
+                    });
+                }
+            }
+        })
+        .await;
+        let proxy = Proxy::of(&format!("upstream: {{ servers: http://{address}, protocol: h2 }}"));
+        let at = proxy.address;
+        let heard = seen.clone();
+        let old = blocking(move || {
+            let mut client = Client::connect(at);
+            client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+            let hints = [client.head(), client.head()];
+            heard.notify_one();
+            (hints, client.head())
+        });
+        let ([first, second], last) = old.await;
+        assert_eq!((first.status(), first.field("link").as_deref()), (103, Some("</a.css>")));
+        assert_eq!((second.status(), second.field("x-n").as_deref()), (102, Some("2")));
+        assert_eq!(last.status(), 200);
+
+        let mut client = dial(at).await;
+        let (mut asked, _) = client.send_request(head("GET", "/", &[]), true).expect("sent");
+        let hint = interim(&mut asked).await.expect("an interim answer");
+        assert_eq!((hint.status().as_u16(), &hint.headers()["link"]), (103, &"</a.css>".parse().expect("one")));
+        assert_eq!(interim(&mut asked).await.expect("another").status(), 102);
+        seen.notify_one();
+        assert_eq!(asked.await.expect("an answer").status(), 200);
+    });
+}
+
+#[test]
+fn a_client_that_waits_to_go_on_hears_the_applications_word_over_http2_too() {
+    within_patience(async {
+        let (address, _) = scripted(|_, mut connection| async move {
+            while let Some(Ok((request, mut respond))) = connection.accept().await {
+                tokio::spawn(async move {
+                    assert_eq!(request.headers()["expect"], "100-continue");
+                    let mut body = request.into_body();
+                    if body.is_end_stream() {
+                        panic!("it did not wait");
+                    }
+                    says(&mut respond, 100, "x-from", "application");
+                    let mut all = Vec::new();
+                    while let Some(data) = body.data().await {
+                        all.extend_from_slice(&data.expect("whole"));
+                    }
+                    let mut sending = respond.send_response(Response::new(()), false).expect("an answer");
+                    sending.send_data(all.into(), true).expect("an open window");
+                });
+            }
+        })
+        .await;
+        let proxy = Proxy::of(&format!("upstream: {{ servers: http://{address}, protocol: h2 }}"));
+        let at = proxy.address;
+        let fields = [("expect", "100-continue"), ("content-length", "4")];
+        let mut client = dial(at).await;
+        let (mut asked, mut body) = client.send_request(head("POST", "/", &fields), false).expect("sent");
+        let told = interim(&mut asked).await.expect("an interim answer");
+        // Ours, for an application that says nothing, would have no such line.
+        assert_eq!((told.status().as_u16(), &told.headers()["x-from"]), (100, &"application".parse().expect("one")));
+        body.send_data(Bytes::from_static(b"body"), true).expect("sent");
+        let mut answered = asked.await.expect("an answer").into_body();
+        assert_eq!(answered.data().await.expect("a piece").expect("whole"), "body");
+
+        let old = blocking(move || {
+            let mut client = Client::connect(at);
+            client.send("POST / HTTP/1.1\r\nHost: a\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n");
+            assert_eq!(client.head().status(), 100);
+            client.send("body").answer("POST").text()
+        });
+        assert_eq!(old.await, "body");
+    });
+}
+
+#[test]
+fn an_answer_that_is_reset_before_its_end_is_not_taken_for_a_whole_one() {
+    for reason in [h2::Reason::NO_ERROR, h2::Reason::CANCEL] {
+        within_patience(async {
+            let read = Arc::new(Notify::new());
+            let waits = read.clone();
+            let (address, _) = scripted(move |_, mut connection| {
+                let waits = waits.clone();
+                async move {
+                    while let Some(Ok((_, mut respond))) = connection.accept().await {
+                        let waits = waits.clone();
+                        tokio::spawn(async move {
+                            let mut sending = respond.send_response(Response::new(()), false).expect("an answer");
+                            sending.send_data(Bytes::from_static(b"half"), false).expect("an open window");
+                            waits.notified().await;
+                            sending.send_reset(reason);
+                        });
+                    }
+                }
+            })
+            .await;
+            let proxy = Proxy::of(&format!("upstream: {{ servers: http://{address}, protocol: h2 }}"));
+            let at = proxy.address;
+            let ended = blocking(move || {
+                let mut client = Client::connect(at);
+                assert_eq!(client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").head().status(), 200);
+                let (mut taken, mut some) = (Vec::new(), [0; 100]);
+                loop {
+                    let n = client.some(&mut some);
+                    taken.extend_from_slice(&some[..n]);
+                    if n == 0 {
+                        return taken;
+                    }
+                    if taken.ends_with(b"half\r\n") {
+                        read.notify_one();
+                    }
+                }
+            });
+            let taken = ended.await;
+            assert!(taken.ends_with(b"half\r\n"), "{reason:?}: {}", String::from_utf8_lossy(&taken));
+        });
+    }
+}
+
+#[test]
+fn an_early_answer_is_heard_while_the_upload_goes_on_and_lets_it_end() {
+    within_patience(async {
+        let (tell, mut told) = mpsc::channel(10);
+        let (address, _) = scripted(move |_, mut connection| {
+            let tell = tell.clone();
+            async move {
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    let tell = tell.clone();
+                    tokio::spawn(async move {
+                        let mut sending = respond.send_response(Response::new(()), false).expect("an answer");
+                        sending.send_data(Bytes::from_static(b"early"), false).expect("an open window");
+                        let mut body = request.into_body();
+                        let mut length = 0;
+                        while let Some(data) = body.data().await {
+                            let data = data.expect("whole");
+                            length += data.len();
+                            body.flow_control().release_capacity(data.len()).expect("what came");
+                        }
+                        tell.send(length).await.expect("the test waits");
+                        sending.send_data(Bytes::new(), true).expect("an open stream");
+                    });
+                }
+            }
+        })
+        .await;
+        let proxy = Proxy::of(&format!("upstream: {{ servers: http://{address}, protocol: h2 }}"));
+        let mut client = connect(proxy.address).await;
+        let (mut send, body) = piecewise();
+        let answer = client.send_request(request("POST", "/", body)).await.expect("an answer before the body");
+        let mut answer = answer.into_body();
+        assert_eq!(piece(&mut answer).await.as_deref(), Some(&b"early"[..]));
+        for _ in 0..64 {
+            send.send_data(vec![7; 64 << 10].into()).await.expect("somebody reads");
+        }
+        drop(send);
+        assert_eq!(told.recv().await, Some(64 * (64 << 10)));
+        assert!(
+            answer.frame().await.is_none_or(|frame| frame.is_ok_and(|f| f.data_ref().is_some_and(Bytes::is_empty)))
+        );
+    });
+}
+
+#[test]
+fn a_connection_that_nobody_uses_is_closed_in_order() {
+    within_patience(async {
+        let (tell, mut told) = mpsc::channel(10);
+        let (address, _) = scripted(move |_, mut connection| {
+            let tell = tell.clone();
+            async move {
+                let ended = loop {
+                    match connection.accept().await {
+                        Some(Ok((_, mut respond))) => fine(&mut respond),
+                        Some(Err(error)) => break Err(error.to_string()),
+                        None => break Ok(()),
+                    }
+                };
+                tell.send(ended).await.expect("the test waits");
+            }
+        })
+        .await;
+        let yaml = "timeouts: { upstream_idle: 100ms }";
+        let proxy = Proxy::of(&format!("upstream: {{ servers: http://{address}, protocol: h2 }}\n{yaml}"));
+        let at = proxy.address;
+        assert_eq!(blocking(move || get(at, "/").status()).await, 200);
+        assert_eq!(told.recv().await, Some(Ok(())), "while authtap goes on");
+    });
+}
+
+/// An application that takes WebSockets by extended CONNECT and says their messages back, but refuses
+/// those of `/no`.
+async fn websockets() -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("its address");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut builder = h2::server::Builder::new();
+                let mut connection =
+                    builder.enable_connect_protocol().handshake::<_, Bytes>(stream).await.expect("HTTP/2");
+                while let Some(Ok((request, mut respond))) = connection.accept().await {
+                    let (parts, recv) = request.into_parts();
+                    assert_eq!(parts.method, http::Method::CONNECT);
+                    let protocol = parts.extensions.get::<h2::ext::Protocol>().expect(":protocol");
+                    assert_eq!((protocol.as_str(), parts.uri.scheme_str()), ("websocket", Some("http")));
+                    for gone in ["upgrade", "connection", "sec-websocket-key", "host"] {
+                        assert!(!parts.headers.contains_key(gone), "{gone}");
+                    }
+                    if parts.uri.path() == "/no" {
+                        let refused = Response::builder().status(403).body(()).expect("an answer");
+                        respond.send_response(refused, true).expect("an open stream");
+                        continue;
+                    }
+                    let send = respond.send_response(Response::new(()), false).expect("an open stream");
+                    tokio::spawn(async move {
+                        let stream = Duplex::new(send, recv);
+                        let mut socket = WebSocketStream::from_raw_socket(stream, Role::Server, None).await;
+                        while let Some(Ok(message)) = socket.next().await {
+                            if !message.is_close() {
+                                socket.send(message).await.expect("somebody reads");
+                            }
+                        }
+                    });
+                }
+            });
+        }
+    });
+    address
+}
+
+/// Says messages of every size and hears them again, then closes in order.
+async fn talks<S: AsyncRead + AsyncWrite + Unpin>(mut socket: WebSocketStream<S>) {
+    for size in [0, 1, 125, 126, 65_535, 65_536, 2 << 20] {
+        let sent = Message::binary((0..size).map(|n| (n % 251) as u8).collect::<Vec<u8>>());
+        socket.send(sent.clone()).await.expect("sent");
+        let back = socket.next().await.expect("an answer").expect("a message");
+        assert!(back == sent, "{size} bytes came back changed");
+    }
+    socket.close(None).await.expect("a close");
+    while let Some(last) = socket.next().await {
+        assert!(last.expect("a message").is_close());
+    }
+}
+
+#[test]
+fn a_websocket_reaches_an_application_of_http2_by_extended_connect_from_clients_of_both_protocols() {
+    within_patience(async {
+        let application = websockets().await;
+        let proxy = Proxy::of(&format!("upstream: {{ servers: http://{application}, protocol: h2 }}"));
+        let (at, admin) = (proxy.address, proxy.admin);
+        // Checks the answer to its key (RFC 6455 section 4.1).
+        let stream = TcpStream::connect(at).await.expect("a connection");
+        let (socket, answer) =
+            tokio_tungstenite::client_async(format!("ws://{at}/ws"), stream).await.expect("a handshake");
+        assert_eq!(answer.status(), 101);
+        talks(socket).await;
+
+        let mut client = dial(at).await;
+        while !client.is_extended_connect_protocol_enabled() {
+            tokio::task::yield_now().await;
+        }
+        let websocket = |target| {
+            let mut request = head("CONNECT", target, &[("sec-websocket-version", "13")]);
+            request.extensions_mut().insert(h2::ext::Protocol::from_static("websocket"));
+            request
+        };
+        let (asked, send) = client.send_request(websocket("/ws"), false).expect("sent");
+        let answer = asked.await.expect("an answer");
+        assert_eq!(answer.status(), 200);
+        let stream = Duplex::new(send, answer.into_body());
+        talks(WebSocketStream::from_raw_socket(stream, Role::Client, None).await).await;
+
+        let (asked, _send) = client.send_request(websocket("/no"), false).expect("sent");
+        assert_eq!(asked.await.expect("an answer").status(), 403);
+        let asked = "GET /no HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+        assert_eq!(blocking(move || ask(at, asked).status()).await, 403);
+        let asked =
+            "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 4\r\n\r\nbody";
+        assert_eq!(blocking(move || ask(at, asked).status()).await, 400, "what would be the body?");
+        blocking(move || {
+            eventually("the tunnels are over", || get(admin, "/metrics").text().contains("authtap_tunnels_open 0"));
+        })
+        .await;
     });
 }

@@ -170,3 +170,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_head_over_http2_is_limited_in_size_and_lines_and_a_split_cookie_is_one() {
+    let limits = Limits { header_bytes: 8 << 10, headers: 20, ..Limits::default() };
+    let admitted = |lines: &[(&'static str, usize)]| {
+        let mut request = http::Request::get("https://app.example.test/").body(()).unwrap();
+        for (name, length) in lines {
+            request.headers_mut().append(*name, "x".repeat(*length).parse().unwrap());
+        }
+        limits.admit_head(&request.into_parts().0).is_ok()
+    };
+    assert!(admitted(&[("x-a", 8000)]));
+    assert!(!admitted(&[("x-a", 8 << 10)]));
+    assert!(!admitted(&[("x-a", 4000), ("x-b", 4200)]));
+    assert!(admitted(&[("x-a", 1); 20]));
+    assert!(!admitted(&[("x-a", 1); 21]));
+    assert!(admitted(&[("cookie", 1); 21]));
+    assert!(!admitted(&[("cookie", 1); 300]), "each counts with its share (32 bytes)");
+}

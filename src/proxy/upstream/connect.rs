@@ -5,79 +5,30 @@
 //! nor speak a protocol that was not agreed on. A name is resolved at each connection, so that a
 //! change of address is followed.
 
-use std::cell::Cell;
-use std::rc::Rc;
-use std::task::Waker;
 use std::time::Duration;
 
-use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::wire::Wire;
-use super::{Address, Protocol, Timeouts, Upstream};
+use super::wire::{Counted, Wire};
+use super::{Address, Protocol, Timeouts, Upstream, http2};
+use crate::descriptors::Outgoing;
 use crate::proxy::body::RequestBody;
 use crate::proxy::error::ProxyError;
-use crate::proxy::executor::OnThisThread;
 use crate::proxy::limits::USUAL_HEADERS;
 use crate::tls::HandshakeError;
 use crate::tls::client::ClientTls;
 
 /// How long `check --connect` listens for a refusal of its certificate.
 const REFUSAL: Duration = Duration::from_millis(300);
-/// The most requests at once on one HTTP/2 connection, if the application allows as many.
-pub(super) const MAX_STREAMS: usize = 100;
-/// How much of one answer may wait here for a slow client, in bytes.
-const STREAM_WINDOW: u32 = 128 << 10;
-/// Room for all streams at once: clients that do not read must not hold up the others.
-const CONNECTION_WINDOW: u32 = STREAM_WINDOW * 128;
-/// The longest head of an answer over HTTP/2, in bytes as RFC 9113 section 6.5.2 counts them.
-const MAX_HEADER_LIST: u32 = 128 << 10;
-/// How much of one request's body may wait here for the application, in bytes.
-const MAX_SEND_BUFFER: usize = 256 << 10;
-/// How many streams that were given up are remembered, so that what still comes for them is
-/// no error.
-const REMEMBERED_RESETS: usize = 256;
-/// How often an application that is silent while requests wait is asked whether it is there. Servers
-/// of gRPC end a connection that asks more often than every five minutes ("too many pings").
-const PING_EVERY: Duration = Duration::from_secs(330);
-/// How long it may take to say so.
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
-
 /// A new connection, ready for requests.
 pub(super) enum Opened {
     /// For one request after the other.
     Http1(http1::SendRequest<RequestBody>),
     /// For many at once.
-    Http2(Multi),
-}
-
-/// The sending side of an HTTP/2 connection.
-pub(super) struct Multi {
-    pub(super) sender: http2::SendRequest<RequestBody>,
-    pub(super) allowed: Rc<Allowed>,
-}
-
-/// How many streams the application allows at once (SETTINGS_MAX_CONCURRENT_STREAMS), as far as it
-/// is known.
-pub(super) struct Allowed {
-    streams: Cell<usize>,
-    /// Of the connection's task, which alone can find out.
-    task: Cell<Option<Waker>>,
-}
-
-impl Allowed {
-    pub(super) fn streams(&self) -> usize {
-        self.streams.get()
-    }
-
-    /// Lets the connection's task look again; what the application says does not wake it.
-    pub(super) fn look_again(&self) {
-        if let Some(task) = self.task.take() {
-            task.wake();
-        }
-    }
+    Http2(http2::Connection),
 }
 
 /// How to connect.
@@ -130,16 +81,19 @@ impl Dial<'_> {
         tokio::time::timeout(self.within, dialling).await.unwrap_or(Err(ProxyError::UpstreamTimeout))
     }
 
-    /// Connects; the request that uses the connection learns of what goes wrong with it. To be
-    /// called inside a `LocalSet`.
+    /// Connects; the request that uses the connection learns of what goes wrong with it. It keeps
+    /// `outgoing` for as long as it is open. To be called inside a `LocalSet`.
     ///
     /// # Errors
     /// As [`Dial::dial`].
-    pub(super) async fn open(self) -> Result<Opened, ProxyError> {
+    pub(super) async fn open(self, outgoing: Outgoing) -> Result<Opened, ProxyError> {
         let answer_headers = self.answer_headers;
-        match self.dial().await? {
-            (wire, false) => speak_http1(wire, answer_headers).await.map(Opened::Http1),
-            (wire, true) => speak_http2(wire).await.map(Opened::Http2),
+        let (wire, speaks_http2) = self.dial().await?;
+        let wire = wire.counted(outgoing);
+        if speaks_http2 {
+            http2::Connection::over(wire).await.map(Opened::Http2)
+        } else {
+            speak_http1(wire, answer_headers).await.map(Opened::Http1)
         }
     }
 
@@ -195,7 +149,7 @@ fn refused(error: std::io::Error) -> ProxyError {
     ProxyError::Connect(error.into())
 }
 
-async fn speak_http1(wire: Wire, answer_headers: usize) -> Result<http1::SendRequest<RequestBody>, ProxyError> {
+async fn speak_http1(wire: Counted, answer_headers: usize) -> Result<http1::SendRequest<RequestBody>, ProxyError> {
     let mut builder = http1::Builder::new();
     if answer_headers != USUAL_HEADERS {
         builder.max_headers(answer_headers);
@@ -212,29 +166,4 @@ async fn speak_http1(wire: Wire, answer_headers: usize) -> Result<http1::SendReq
         let _ = connection.with_upgrades().await;
     });
     Ok(sender)
-}
-
-async fn speak_http2(wire: Wire) -> Result<Multi, ProxyError> {
-    let (sender, mut connection) = http2::Builder::new(OnThisThread)
-        .timer(TokioTimer::new())
-        .initial_max_send_streams(MAX_STREAMS)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_header_list_size(MAX_HEADER_LIST)
-        .max_send_buf_size(MAX_SEND_BUFFER)
-        .max_concurrent_reset_streams(REMEMBERED_RESETS)
-        .keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_TIMEOUT)
-        .handshake(TokioIo::new(wire))
-        .await
-        .map_err(|error| ProxyError::Connect(error.into()))?;
-    let allowed = Rc::new(Allowed { streams: Cell::new(MAX_STREAMS), task: Cell::new(None) });
-    let told = allowed.clone();
-    tokio::task::spawn_local(std::future::poll_fn(move |cx| {
-        let polled = std::pin::Pin::new(&mut connection).poll(cx);
-        told.streams.set(connection.current_max_send_streams());
-        told.task.set(Some(cx.waker().clone()));
-        polled.map(drop)
-    }));
-    Ok(Multi { sender, allowed })
 }

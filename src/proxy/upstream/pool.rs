@@ -16,26 +16,28 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Poll, ready};
 use std::time::{Duration, Instant};
 
-use http::uri::Scheme;
 use http::{Request, Response, header};
-use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
-use hyper::client::conn::http2;
 
 use super::again::{Again, is_idempotent};
-use super::connect::{Allowed, Dial, MAX_STREAMS, Multi, Opened};
-use super::translate::{to_http1, to_http2};
-use super::{Address, Protocol, Timeouts, Upstream};
+use super::connect::{Dial, Opened};
+use super::deadline::within;
+use super::{Protocol, Timeouts, Upstream, websocket};
+use crate::descriptors::{Outgoing, Outward};
 use crate::proxy::balance::{Tried, Turn};
-use crate::proxy::body::{BodyError, Broke, RequestBody, Watch};
+use crate::proxy::body::{BodyError, RequestBody};
 use crate::proxy::error::ProxyError;
-use crate::proxy::idle::{Alarm, after};
+use crate::proxy::idle::Alarm;
+use crate::proxy::inbound::Inbound;
 use crate::proxy::limits::USUAL_HEADERS;
+use crate::proxy::passage::Passage;
 use crate::telemetry::Traffic;
 
+use http2::{Shared, Stream};
+
+mod http2;
 #[cfg(test)]
 mod tests;
 
@@ -51,6 +53,8 @@ pub struct Pool {
     /// The connections to each address.
     stations: RefCell<Vec<Station>>,
     turn: Turn,
+    /// All connections to the application, of this thread and the others.
+    outward: Arc<Outward>,
     stats: Arc<Traffic>,
 }
 
@@ -87,45 +91,6 @@ struct Http1 {
 impl Http1 {
     fn new(sender: SendRequest<RequestBody>) -> Http1 {
         Http1 { sender, alarm: Alarm::default() }
-    }
-}
-
-/// An HTTP/2 connection.
-struct Shared {
-    sender: http2::SendRequest<RequestBody>,
-    allowed: Rc<Allowed>,
-    streams: Cell<usize>,
-    /// When its last stream ended.
-    since: Cell<Instant>,
-    owner: Owner,
-    /// True once it has refused a request (hyper itself notices only with the next one) or has not
-    /// answered in time: it gets no further ones.
-    spent: Cell<bool>,
-}
-
-impl Shared {
-    fn has_room_for(&self, owner: Owner) -> bool {
-        // An application that allows none for now is waited for on the first.
-        let room = self.allowed.streams().clamp(1, MAX_STREAMS);
-        self.owner == owner && !self.spent.get() && !self.sender.is_closed() && self.streams.get() < room
-    }
-}
-
-/// One stream of a shared connection; ends with its answer.
-struct Stream(Rc<Shared>);
-
-impl Stream {
-    fn on(shared: &Rc<Shared>) -> Stream {
-        shared.streams.set(shared.streams.get().saturating_add(1));
-        Stream(shared.clone())
-    }
-}
-
-impl Drop for Stream {
-    fn drop(&mut self) {
-        self.0.streams.set(self.0.streams.get().saturating_sub(1));
-        self.0.since.set(Instant::now());
-        self.0.allowed.look_again();
     }
 }
 
@@ -195,7 +160,7 @@ impl From<ProxyError> for Missed {
 impl Pool {
     /// No connections yet. `thread` is the number of the traffic thread: each begins its round at
     /// another address.
-    pub fn new(upstream: Arc<Upstream>, thread: usize, stats: Arc<Traffic>) -> Rc<Pool> {
+    pub fn new(upstream: Arc<Upstream>, thread: usize, outward: Arc<Outward>, stats: Arc<Traffic>) -> Rc<Pool> {
         let stations = RefCell::new(stations(&upstream));
         let turn = Turn::starting_at(thread);
         let answer_headers = Cell::new(USUAL_HEADERS);
@@ -205,6 +170,7 @@ impl Pool {
             answer_headers,
             stations,
             turn,
+            outward,
             stats,
         })
     }
@@ -225,30 +191,28 @@ impl Pool {
     pub fn sweep(&self, idle: Duration) {
         for station in self.stations.borrow_mut().iter_mut() {
             station.idle.retain(|c| c.since.elapsed() < idle && !c.http1.sender.is_closed());
-            // Of one that is closed the streams in flight may still end (RFC 9113 section 6.8); they
-            // hold it themselves.
-            station.shared.retain(|c| {
-                !c.spent.get() && !c.sender.is_closed() && (c.streams.get() > 0 || c.since.get().elapsed() < idle)
-            });
+            station.shared.retain(|c| c.is_kept(idle));
         }
     }
 
     /// Sends a request and waits for the head of the answer. If an address takes nothing of it, one
-    /// other is tried. `client` is whom a PROXY header names, if the application wants one.
+    /// other is tried. Interim answers go to `passage`. `client` is whom a PROXY header names, if the
+    /// application wants one.
     ///
     /// # Errors
     /// No address answered; the failure is counted.
     pub async fn send(
         self: &Rc<Self>,
         mut request: Request<RequestBody>,
+        passage: &Passage,
         client: Option<Client>,
         timeouts: &Timeouts,
-    ) -> Result<(Response<Incoming>, Lease), ProxyError> {
+    ) -> Result<(Response<Inbound>, Lease), ProxyError> {
         let mut tried = Tried::default();
         let mut place = self.choose(tried).unwrap_or(Place { server: 0, generation: self.generation.get() });
         let mut first_try = true;
         loop {
-            let missed = match self.send_to(place, request, client, timeouts).await {
+            let missed = match self.send_to(place, request, passage, client, timeouts).await {
                 Ok((response, link)) => {
                     self.answered(place);
                     return Ok((response, Lease { link, pool: self.clone(), place, owner: client.map(Box::new) }));
@@ -258,7 +222,9 @@ impl Pool {
             self.missed(place, &missed.error);
             tried.add(place.server);
             let Missed { error, unsent } = missed;
-            let Some(unsent) = unsent.filter(|_| first_try) else { return Err(self.failed(error)) };
+            // Where there is no place for a connection, another address needs one too.
+            let elsewhere = first_try && !matches!(error, ProxyError::Overloaded(_));
+            let Some(unsent) = unsent.filter(|_| elsewhere) else { return Err(self.failed(error)) };
             let Some(other) = self.choose(tried) else { return Err(self.failed(error)) };
             tracing::debug!("another address of the application is tried: {error}");
             (request, place, first_try) = (*unsent, other, false);
@@ -303,20 +269,21 @@ impl Pool {
         &self,
         place: Place,
         request: Request<RequestBody>,
+        passage: &Passage,
         owner: Owner,
         timeouts: &Timeouts,
-    ) -> Result<(Response<Incoming>, Link), Missed> {
+    ) -> Result<(Response<Inbound>, Link), Missed> {
         match self.protocol(place) {
-            Protocol::Http1 => self.send_http1(place, request, owner, timeouts).await,
+            Protocol::Http1 => self.send_http1(place, request, passage, owner, timeouts).await,
             // A connection switches protocols in HTTP/1.1 only (RFC 9113 section 8.6).
             Protocol::Auto if request.headers().contains_key(header::UPGRADE) => {
-                self.send_http1(place, request, owner, timeouts).await
+                self.send_http1(place, request, passage, owner, timeouts).await
             }
-            Protocol::Http2 if request.headers().contains_key(header::UPGRADE) => {
+            Protocol::Http2 if request.headers().contains_key(header::UPGRADE) && !websocket::is_asked(&request) => {
                 Err(ProxyError::NotImplemented("an upgrade, as the application speaks HTTP/2 only").into())
             }
             // In a box, as is connecting: what is seldom must take no room in each request's way.
-            protocol => Box::pin(self.send_http2(place, request, owner, protocol, timeouts)).await,
+            protocol => Box::pin(self.send_http2(place, request, passage, owner, protocol, timeouts)).await,
         }
     }
 
@@ -338,12 +305,13 @@ impl Pool {
         &self,
         place: Place,
         mut request: Request<RequestBody>,
+        passage: &Passage,
         owner: Owner,
         timeouts: &Timeouts,
-    ) -> Result<(Response<Incoming>, Link), Missed> {
+    ) -> Result<(Response<Inbound>, Link), Missed> {
         if let Some(mut http1) = self.warm(place, owner, timeouts.upstream_idle) {
             let again = is_idempotent(request.method()).then(|| Again::of(&request)).flatten();
-            request = match exchange(&mut http1, request, timeouts).await {
+            request = match exchange(&mut http1, request, passage, timeouts).await {
                 Ok(response) => return Ok((response, Link::Http1(http1))),
                 // Nothing of it was written: the connection had been closed meanwhile.
                 Err(Failed::NotSent(unsent, _)) => *unsent,
@@ -355,7 +323,7 @@ impl Pool {
             };
         }
         match Box::pin(self.connect(place, owner, Protocol::Http1, timeouts)).await {
-            Ok(Opened::Http1(sender)) => Box::pin(over_new_http1(sender, request, timeouts)).await,
+            Ok(Opened::Http1(sender)) => Box::pin(over_new_http1(sender, request, passage, timeouts)).await,
             // Cannot be: HTTP/1.1 was asked for.
             Ok(Opened::Http2(_)) => Err(ProxyError::Connect("it speaks HTTP/2 unasked".into()).into()),
             Err(error) => Err(Missed { error, unsent: Some(Box::new(request)) }),
@@ -386,135 +354,12 @@ impl Pool {
         found
     }
 
-    /// Sends a request as one stream of a connection that others use too. `protocol` is HTTP/2, or
-    /// what the address chooses.
-    async fn send_http2(
-        &self,
-        place: Place,
-        mut request: Request<RequestBody>,
-        owner: Owner,
-        protocol: Protocol,
-        timeouts: &Timeouts,
-    ) -> Result<(Response<Incoming>, Link), Missed> {
-        let mut first_try = true;
-        loop {
-            let (stream, warm) = match self.stream(place, owner, protocol, timeouts).await {
-                Ok(Reached::Warm(stream)) => (stream, true),
-                Ok(Reached::New(stream)) => (stream, false),
-                Ok(Reached::Http1(Some(sender))) => return over_new_http1(sender, request, timeouts).await,
-                Ok(Reached::Http1(None)) => return self.send_http1(place, request, owner, timeouts).await,
-                Err(error) => return Err(Missed { error, unsent: Some(Box::new(request)) }),
-            };
-            let again = Again::of(&request);
-            to_http2(&mut request, self.scheme(place))?;
-            let (error, unsent) = match exchange_http2(&stream.0, request, timeouts).await {
-                Ok(response) => return Ok((response, Link::Http2(stream))),
-                Err(FailedStream::NotSent(mut unsent, error)) => {
-                    stream.0.spent.set(true);
-                    to_http1(&mut *unsent);
-                    (ProxyError::Closed(error.into()), Some(*unsent))
-                }
-                // The application says that it has done nothing with it: safe whatever it asks for.
-                Err(FailedStream::Lost(error, Processed::No)) => {
-                    stream.0.spent.set(true);
-                    (error, again.map(Again::request))
-                }
-                Err(FailedStream::Lost(error, Processed::Maybe)) => {
-                    // Whoever does not answer may be gone without a word: those that come next do
-                    // not wait for the same.
-                    if matches!(error, ProxyError::UpstreamTimeout) {
-                        stream.0.spent.set(true);
-                    }
-                    let closed_as_it_was_used = warm && matches!(error, ProxyError::Closed(_));
-                    let again = again.filter(|again| closed_as_it_was_used && again.is_idempotent());
-                    (error, again.map(Again::request))
-                }
-            };
-            match unsent {
-                Some(unsent) if first_try => (request, first_try) = (unsent, false),
-                unsent => return Err(Missed { error, unsent: unsent.map(Box::new) }),
-            }
-        }
-    }
-
-    /// A stream of a connection with room, or of a new one.
-    async fn stream(
-        &self,
-        place: Place,
-        owner: Owner,
-        protocol: Protocol,
-        timeouts: &Timeouts,
-    ) -> Result<Reached, ProxyError> {
-        let current = place.generation == self.generation.get();
-        let making = self.with_station(place, |station| station.making.clone()).filter(|_| current);
-        let Some(making) = making else { return self.new_stream(place, owner, protocol, timeouts).await };
-        if let Some(stream) = self.room(place, owner) {
-            return Ok(Reached::Warm(stream));
-        }
-        let mut turn = std::pin::pin!(making.lock());
-        let _making = loop {
-            let made = self.with_station(place, |station| station.made);
-            if let Ok(turn) = tokio::time::timeout(timeouts.connect, turn.as_mut()).await {
-                break turn;
-            }
-            // A crowd needs many connections, made one after the other: while they come it may wait.
-            if self.with_station(place, |station| station.made) == made {
-                return Err(ProxyError::UpstreamTimeout);
-            }
-        };
-        // Whoever was here before may have made one.
-        if let Some(stream) = self.room(place, owner) {
-            return Ok(Reached::Warm(stream));
-        }
-        if protocol == Protocol::Auto && self.with_station(place, |station| station.chose_http1) == Some(true) {
-            return Ok(Reached::Http1(None));
-        }
-        self.new_stream(place, owner, protocol, timeouts).await
-    }
-
-    fn room(&self, place: Place, owner: Owner) -> Option<Stream> {
-        let found = |station: &mut Station| station.shared.iter().find(|c| c.has_room_for(owner)).map(Stream::on);
-        self.with_station(place, found).flatten()
-    }
-
-    async fn new_stream(
-        &self,
-        place: Place,
-        owner: Owner,
-        protocol: Protocol,
-        timeouts: &Timeouts,
-    ) -> Result<Reached, ProxyError> {
-        match self.connect(place, owner, protocol, timeouts).await? {
-            Opened::Http1(sender) => {
-                self.with_station(place, |station| station.chose_http1 = true);
-                Ok(Reached::Http1(Some(sender)))
-            }
-            Opened::Http2(Multi { sender, allowed }) => {
-                let (streams, since) = (Cell::new(0), Cell::new(Instant::now()));
-                let shared = Rc::new(Shared { sender, allowed, streams, since, owner, spent: Cell::new(false) });
-                let stream = Stream::on(&shared);
-                self.with_station(place, |station| {
-                    station.shared.push(shared);
-                    station.made = station.made.wrapping_add(1);
-                });
-                Ok(Reached::New(stream))
-            }
-        }
-    }
-
     /// Does something with an address's connections; nothing after a reload that made others of them.
     fn with_station<T>(&self, place: Place, does: impl FnOnce(&mut Station) -> T) -> Option<T> {
         if place.generation != self.generation.get() {
             return None;
         }
         self.stations.borrow_mut().get_mut(place.server).map(does)
-    }
-
-    fn scheme(&self, place: Place) -> Scheme {
-        match self.upstream.borrow().servers.get(place.server) {
-            Some(Address::Tls(..)) => Scheme::HTTPS,
-            _ => Scheme::HTTP,
-        }
     }
 
     async fn connect(
@@ -524,6 +369,7 @@ impl Pool {
         protocol: Protocol,
         timeouts: &Timeouts,
     ) -> Result<Opened, ProxyError> {
+        let outgoing = self.outgoing().await?;
         let upstream = self.upstream.borrow().clone();
         // A reload in between may have left fewer addresses: then the first of those that are.
         let address = upstream.servers.get(place.server).or(upstream.servers.first());
@@ -535,7 +381,34 @@ impl Pool {
         };
         let (within, answer_headers) = (timeouts.connect, self.answer_headers.get());
         let dial = Dial { address, tls: upstream.tls(), protocol, first: &first, within, answer_headers };
-        dial.open().await
+        dial.open(outgoing).await
+    }
+
+    /// A place for one more connection. If all are taken, the coldest idle connection of this thread
+    /// gives way.
+    async fn outgoing(&self) -> Result<Outgoing, ProxyError> {
+        const FULL: ProxyError = ProxyError::Overloaded(
+            "no file descriptor is left for a connection to the application: raise their limit (LimitNOFILE, ulimit -n)",
+        );
+        if let Some(outgoing) = self.outward.try_enter() {
+            return Ok(outgoing);
+        }
+        if !self.drop_coldest() {
+            return Err(FULL);
+        }
+        // Its task closes it; it is before this one in the line of those that are woken.
+        tokio::task::yield_now().await;
+        self.outward.try_enter().ok_or(FULL)
+    }
+
+    /// Closes the connection that has been idle for the longest; false if there is none.
+    fn drop_coldest(&self) -> bool {
+        let mut stations = self.stations.borrow_mut();
+        // Those at the bottom of a stack are the oldest.
+        let oldest = stations.iter().enumerate().filter_map(|(n, station)| Some((station.idle.first()?.since, n)));
+        let Some((_, station)) = oldest.min() else { return false };
+        stations[station].idle.remove(0);
+        true
     }
 
     /// Counts a failure of the application.
@@ -555,31 +428,6 @@ enum Failed {
     Lost(ProxyError),
 }
 
-/// What a stream was asked for and what was found.
-enum Reached {
-    /// A stream of a connection that was there.
-    Warm(Stream),
-    /// The first of a new one.
-    New(Stream),
-    /// The address chose HTTP/1.1, just now on a new connection or before.
-    Http1(Option<SendRequest<RequestBody>>),
-}
-
-enum FailedStream {
-    /// Nothing was written; the request is whole.
-    NotSent(Box<Request<RequestBody>>, hyper::Error),
-    /// It was, or may have been.
-    Lost(ProxyError, Processed),
-}
-
-/// Whether a request that failed may have had an effect.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Processed {
-    /// The application has said that it had none (RFC 9113 sections 6.8 and 8.7).
-    No,
-    Maybe,
-}
-
 fn stations(upstream: &Upstream) -> Vec<Station> {
     upstream.servers.iter().map(|_| Station::default()).collect()
 }
@@ -588,10 +436,11 @@ fn stations(upstream: &Upstream) -> Vec<Station> {
 async fn over_new_http1(
     sender: SendRequest<RequestBody>,
     request: Request<RequestBody>,
+    passage: &Passage,
     timeouts: &Timeouts,
-) -> Result<(Response<Incoming>, Link), Missed> {
+) -> Result<(Response<Inbound>, Link), Missed> {
     let mut http1 = Http1::new(sender);
-    match exchange(&mut http1, request, timeouts).await {
+    match exchange(&mut http1, request, passage, timeouts).await {
         Ok(response) => Ok((response, Link::Http1(http1))),
         Err(Failed::NotSent(unsent, error)) => {
             Err(Missed { error: ProxyError::Closed(error.into()), unsent: Some(unsent) })
@@ -600,90 +449,18 @@ async fn over_new_http1(
     }
 }
 
-async fn exchange_http2(
-    shared: &Shared,
-    mut request: Request<RequestBody>,
-    timeouts: &Timeouts,
-) -> Result<Response<Incoming>, FailedStream> {
-    let body = request.body_mut().watch();
-    let mut sender = shared.sender.clone();
-    match within(timeouts.answer, &mut Alarm::default(), body.as_deref(), sender.try_send_request(request)).await {
-        None => Err(FailedStream::Lost(ProxyError::UpstreamTimeout, Processed::Maybe)),
-        Some(Ok(response)) => {
-            if let Some(body) = body {
-                body.answered();
-            }
-            Ok(response)
-        }
-        Some(Err(mut error)) => Err(match error.take_message() {
-            Some(unsent) => FailedStream::NotSent(Box::new(unsent), error.into_error()),
-            None => lost_stream(error.into_error(), body.and_then(|body| body.broke())),
-        }),
-    }
-}
-
-/// What a failed stream means; `broke` is how the request's body ended early, if it did.
-fn lost_stream(error: hyper::Error, broke: Option<Broke>) -> FailedStream {
-    if let Some(broke) = broke {
-        return FailedStream::Lost(of_the_client(Some(broke)), Processed::Maybe);
-    }
-    let mut source = std::error::Error::source(&error);
-    let cause = loop {
-        match source {
-            Some(found) => match found.downcast_ref::<h2::Error>() {
-                Some(cause) => break Some(cause),
-                None => source = found.source(),
-            },
-            None => break None,
-        }
-    };
-    let refused = |e: &h2::Error| {
-        e.is_remote() && (e.is_go_away() || (e.is_reset() && e.reason() == Some(h2::Reason::REFUSED_STREAM)))
-    };
-    let processed = if cause.is_some_and(refused) { Processed::No } else { Processed::Maybe };
-    let invalid = cause.is_some_and(h2::Error::is_library);
-    let error = if invalid { ProxyError::Invalid(error.into()) } else { ProxyError::Closed(error.into()) };
-    FailedStream::Lost(error, processed)
-}
-
-/// Waits for the head of an answer for at most `allowed`, from when the last piece of the request was
-/// passed on: an upload may take longer than an answer.
-async fn within<T>(
-    allowed: Duration,
-    alarm: &mut Alarm,
-    body: Option<&Watch>,
-    exchange: impl Future<Output = T>,
-) -> Option<T> {
-    let mut exchange = std::pin::pin!(exchange);
-    // Its beginning; `None` if the time allowed is longer than any clock runs.
-    let mut deadline = after(tokio::time::Instant::now(), allowed);
-    let answered = std::future::poll_fn(|cx| {
-        if let Poll::Ready(answered) = exchange.as_mut().poll(cx) {
-            return Poll::Ready(Some(answered));
-        }
-        loop {
-            let Some(due) = deadline else { return Poll::Pending };
-            ready!(alarm.poll(due, cx));
-            let moved = body.and_then(Watch::moved).and_then(|moved| after(moved, allowed));
-            match moved {
-                Some(later) if later > due => deadline = moved,
-                _ => return Poll::Ready(None),
-            }
-        }
-    });
-    answered.await
-}
-
 async fn exchange(
     http1: &mut Http1,
     mut request: Request<RequestBody>,
+    passage: &Passage,
     timeouts: &Timeouts,
-) -> Result<Response<Incoming>, Failed> {
+) -> Result<Response<Inbound>, Failed> {
+    passage.listen(&mut request);
     let body = request.body_mut().watch();
     let Http1 { sender, alarm } = http1;
     match within(timeouts.answer, alarm, body.as_deref(), sender.try_send_request(request)).await {
         None => Err(Failed::Lost(ProxyError::UpstreamTimeout)),
-        Some(Ok(response)) => Ok(response),
+        Some(Ok(response)) => Ok(response.map(Inbound::Http1)),
         Some(Err(mut error)) => Err(match error.take_message() {
             Some(unsent) => Failed::NotSent(Box::new(unsent), error.into_error()),
             None => Failed::Lost(lost(error.into_error())),
@@ -700,17 +477,8 @@ fn lost(error: hyper::Error) -> ProxyError {
     } else if error.is_user() {
         // The only thing we do to the client side of hyper is to feed it the client's body.
         let body = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<BodyError>());
-        of_the_client(body.map(BodyError::broke))
+        ProxyError::of_the_client(body.map(BodyError::broke))
     } else {
         ProxyError::Closed(error.into())
-    }
-}
-
-/// What it means that the client's body ended early.
-fn of_the_client(broke: Option<Broke>) -> ProxyError {
-    match broke {
-        Some(Broke::Idle) => ProxyError::RequestTimeout,
-        Some(Broke::TooLarge) => ProxyError::BodyTooLarge,
-        _ => ProxyError::BadRequest("the body broke off"),
     }
 }

@@ -1,5 +1,5 @@
 //! HTTP/2 in tests: an application that speaks it by prior knowledge, and a client that does the
-//! same. Both are hyper's, on one thread; what is tested is between them. Must never retry.
+//! same. Both are hyper's; what is tested is between them. Must never retry.
 
 use std::future::Future;
 use std::net::SocketAddr;
@@ -35,9 +35,11 @@ pub fn piecewise() -> (Sender<Bytes>, AnyBody) {
     (sender, body.boxed())
 }
 
-/// Runs a test that waits for several things at once, for at most the usual patience.
+/// Runs a test that waits for several things at once, for at most the usual patience. Connections are
+/// served on another thread than the test's, so that their ends are heard while it waits for authtap's.
 pub fn within_patience<T>(test: impl Future<Output = T>) -> T {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let builder = &mut tokio::runtime::Builder::new_multi_thread();
+    let runtime = builder.worker_threads(1).enable_all().build().expect("a runtime");
     runtime.block_on(async { tokio::time::timeout(PATIENCE, test).await.expect("in time") })
 }
 
@@ -103,6 +105,30 @@ pub async fn connect(address: SocketAddr) -> SendRequest<AnyBody> {
     let (sender, connection) = shaken.expect("HTTP/2");
     tokio::spawn(connection);
     sender
+}
+
+/// The same by `h2` itself, which shows interim answers and windows.
+pub async fn dial(address: SocketAddr) -> h2::client::SendRequest<Bytes> {
+    let stream = TcpStream::connect(address).await.expect("a connection");
+    let (sender, connection) = h2::client::handshake(stream).await.expect("HTTP/2");
+    tokio::spawn(connection);
+    sender.ready().await.expect("a connection that takes requests")
+}
+
+/// The head of a request for a target of `app.example.test`.
+pub fn head(method: &str, target: &str, fields: &[(&'static str, &'static str)]) -> Request<()> {
+    let uri = format!("http://app.example.test{target}");
+    let mut request = Request::builder().method(method).uri(uri);
+    for (name, value) in fields {
+        request = request.header(*name, *value);
+    }
+    request.body(()).expect("a request")
+}
+
+/// The next interim answer; `None` if the final one is there.
+pub async fn interim(answer: &mut h2::client::ResponseFuture) -> Option<Response<()>> {
+    let next = std::future::poll_fn(|cx| answer.poll_informational(cx)).await;
+    next.map(|interim| interim.expect("no reset"))
 }
 
 /// A request for a target of `app.example.test`.

@@ -103,6 +103,11 @@ impl Conn {
         Some(head)
     }
 
+    /// Reads the body of a request whose head was read; it is not whole if that breaks off.
+    pub fn body(&mut self, request: &mut Message) {
+        let _ = self.wire.request_body(request);
+    }
+
     /// Sends bytes as they are; false if the other side is gone.
     pub fn send(&mut self, bytes: &[u8]) -> bool {
         self.wire.inner.write_all(bytes).is_ok()

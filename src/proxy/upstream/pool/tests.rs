@@ -46,7 +46,7 @@ fn upstream(folder: &TempDir, names: &[&str]) -> Arc<Upstream> {
 
 fn pool(upstream: Arc<Upstream>) -> (Rc<Pool>, Arc<Traffic>) {
     let stats = Arc::new(Traffic::default());
-    (Pool::new(upstream, 0, stats.clone()), stats)
+    (Pool::new(upstream, 0, Outward::at_most(2), stats.clone()), stats)
 }
 
 fn request(method: Method) -> Request<RequestBody> {
@@ -57,7 +57,7 @@ fn request(method: Method) -> Request<RequestBody> {
 
 /// Who answered; the connection goes back.
 async fn ask(pool: &Rc<Pool>, method: Method) -> Result<String, ProxyError> {
-    let (response, lease) = pool.send(request(method), None, &Timeouts::default()).await?;
+    let (response, lease) = pool.send(request(method), &Passage::closed(None), None, &Timeouts::default()).await?;
     lease.give_back();
     Ok(response.headers()["server"].to_str().unwrap().to_owned())
 }
@@ -67,7 +67,7 @@ async fn what_seldom_happens_takes_no_room_in_the_way_of_a_request() {
     let folder = tempfile::tempdir().unwrap();
     let (pool, _) = pool(upstream(&folder, &["a"]));
     let timeouts = Timeouts::default();
-    let size = size_of_val(&pool.send(request(Method::GET), None, &timeouts));
+    let size = size_of_val(&pool.send(request(Method::GET), &Passage::closed(None), None, &timeouts));
     assert!(size <= 4200, "{size} bytes are moved with each request: put what is seldom in a box");
 }
 
@@ -138,13 +138,15 @@ async fn a_connection_in_use_at_a_reload_is_not_used_again_for_another_applicati
         let _a = application(&socket(&folder, "a"), Some("a"));
         let _b = application(&socket(&folder, "b"), Some("b"));
         let (pool, _) = pool(upstream(&folder, &["a"]));
-        let (_, kept) = pool.send(request(Method::GET), None, &Timeouts::default()).await.unwrap();
+        let (_, kept) =
+            pool.send(request(Method::GET), &Passage::closed(None), None, &Timeouts::default()).await.unwrap();
         // The same address once more: its connections go on.
         pool.point_at(&upstream(&folder, &["a"]), 100);
         kept.give_back();
         assert_eq!(idle(&pool), [1]);
 
-        let (_, stale) = pool.send(request(Method::GET), None, &Timeouts::default()).await.unwrap();
+        let (_, stale) =
+            pool.send(request(Method::GET), &Passage::closed(None), None, &Timeouts::default()).await.unwrap();
         pool.point_at(&upstream(&folder, &["b"]), 100);
         stale.give_back();
         assert_eq!(idle(&pool), [0]);
@@ -153,29 +155,29 @@ async fn a_connection_in_use_at_a_reload_is_not_used_again_for_another_applicati
     LocalSet::new().run_until(test).await;
 }
 
-#[tokio::test(start_paused = true)]
-async fn the_time_for_an_answer_runs_from_the_last_piece_of_the_request() {
-    let allowed = Duration::from_secs(60);
-    let body = Watch::default();
-    // One for all, as a connection has it for all of its requests.
-    let alarm = &mut Alarm::default();
-    let began = tokio::time::Instant::now();
-    let uploading = async {
-        for _ in 0..10 {
-            tokio::time::sleep(allowed * 9 / 10).await;
-            body.moves();
+#[tokio::test]
+async fn where_no_place_is_left_an_idle_connection_gives_way_and_one_in_use_does_not() {
+    let test = async {
+        let folder = tempfile::tempdir().unwrap();
+        let names = ["a", "b", "c"];
+        let _applications = names.map(|name| application(&socket(&folder, name), Some(name)));
+        let (pool, stats) = pool(upstream(&folder, &names));
+        let leases = async |pool: &Rc<Pool>| {
+            pool.send(request(Method::GET), &Passage::closed(None), None, &Timeouts::default()).await
+        };
+        for expected in names {
+            assert_eq!(ask(&pool, Method::GET).await.unwrap(), expected);
         }
-        std::future::pending::<()>().await;
+        assert_eq!(idle(&pool), [0, 1, 1], "there are two places");
+        let (_, a) = leases(&pool).await.unwrap();
+        assert_eq!(idle(&pool), [0, 0, 1], "the coldest");
+        let (_, b) = leases(&pool).await.unwrap();
+        assert_eq!(idle(&pool), [0, 0, 0]);
+        assert!(matches!(leases(&pool).await, Err(ProxyError::Overloaded(_))));
+        assert_eq!(stats.ejections.load(Relaxed), 0, "no fault of the address");
+        a.give_back();
+        drop(b);
+        assert_eq!(ask(&pool, Method::GET).await.unwrap(), "a");
     };
-    assert_eq!(within(allowed, alarm, Some(&body), uploading).await, None);
-    assert_eq!(began.elapsed().as_secs(), 60 * 9 + 60);
-    for silent in [None, Some(&Watch::default())] {
-        let began = tokio::time::Instant::now();
-        assert_eq!(within(allowed, alarm, silent, std::future::pending::<()>()).await, None);
-        assert_eq!(began.elapsed().as_secs(), 60);
-    }
-    let began = tokio::time::Instant::now();
-    assert_eq!(within(allowed, alarm, None, tokio::time::sleep(allowed / 2)).await, Some(()));
-    assert_eq!(within(allowed, alarm, None, std::future::pending::<()>()).await, None);
-    assert_eq!(began.elapsed().as_secs(), 30 + 60, "the time of an answer that came is not the next one's");
+    LocalSet::new().run_until(test).await;
 }

@@ -1,0 +1,115 @@
+//! Interim answers of the application on their way to one stream of a client.
+//!
+//! Whoever hears them has no stream to write to, and whoever has it is waiting for the answer: they
+//! wait here for its next turn. Their number and size are bounded for each request.
+
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::task::Waker;
+
+use futures_util::task::AtomicWaker;
+use http::header::{self, HeaderMap};
+use http::{Response, StatusCode};
+
+use super::super::headers::strip_hop_by_hop;
+use super::super::passage::{MAX_BYTES, MAX_HEADS};
+use super::LINE;
+
+/// See the module.
+///
+/// Everything happens on one thread; the lock is there because hyper wants what it tells of interim
+/// answers to be `Send`, and is taken only when there is one.
+#[derive(Debug, Default)]
+pub struct Heads {
+    /// True while there is something to send.
+    waiting: AtomicBool,
+    state: Mutex<State>,
+    /// The stream's task.
+    task: AtomicWaker,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    heads: Vec<Response<()>>,
+    said: usize,
+    bytes: usize,
+}
+
+impl Heads {
+    /// Hands one over. Beyond the bounds it is dropped.
+    pub fn say(&self, status: StatusCode, headers: &HeaderMap) {
+        let mut state = self.state();
+        let lines = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + LINE);
+        let bytes = lines.fold(state.bytes, usize::saturating_add);
+        if state.said >= MAX_HEADS || bytes > MAX_BYTES {
+            return;
+        }
+        (state.said, state.bytes) = (state.said + 1, bytes);
+        let mut head = Response::new(());
+        *head.status_mut() = status;
+        *head.headers_mut() = headers.clone();
+        strip_hop_by_hop(head.headers_mut());
+        // There is no body to describe (RFC 9110 section 8.6).
+        head.headers_mut().remove(header::CONTENT_LENGTH);
+        state.heads.push(head);
+        self.waiting.store(true, Relaxed);
+        self.task.wake();
+    }
+
+    /// Whom to wake for the next one.
+    pub(super) fn wake(&self, task: &Waker) {
+        self.task.register(task);
+    }
+
+    /// Those that wait, in their order.
+    pub(super) fn take(&self) -> Vec<Response<()>> {
+        if !self.waiting.swap(false, Relaxed) {
+            return Vec::new();
+        }
+        std::mem::take(&mut self.state().heads)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        // Valid after every statement.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    fn hint(length: usize) -> HeaderMap {
+        HeaderMap::from_iter([(header::LINK, HeaderValue::try_from("x".repeat(length)).unwrap())])
+    }
+
+    #[test]
+    fn their_number_and_size_are_bounded_for_a_request_whenever_they_are_taken() {
+        let heads = Heads::default();
+        for n in 0..100 {
+            heads.say(StatusCode::EARLY_HINTS, &hint(1));
+            if n % 3 == 0 {
+                heads.take();
+            }
+        }
+        assert_eq!(heads.state().said, MAX_HEADS);
+        let heads = Heads::default();
+        heads.say(StatusCode::EARLY_HINTS, &hint(MAX_BYTES / 2));
+        assert_eq!(heads.take().len(), 1);
+        heads.say(StatusCode::EARLY_HINTS, &hint(MAX_BYTES / 2));
+        assert!(heads.take().is_empty(), "with its line's share it is too much");
+    }
+
+    #[test]
+    fn what_describes_a_connection_or_a_body_stays_here() {
+        let heads = Heads::default();
+        let lines = [("connection", "x-a"), ("x-a", "1"), ("content-length", "7"), ("x-b", "2"), ("upgrade", "x")];
+        let lines = lines.map(|(n, v)| (http::HeaderName::from_static(n), HeaderValue::from_static(v)));
+        heads.say(StatusCode::PROCESSING, &HeaderMap::from_iter(lines));
+        let [head] = &heads.take()[..] else { panic!("one") };
+        assert_eq!(head.status(), 102);
+        assert_eq!(head.headers().keys().map(http::HeaderName::as_str).collect::<Vec<_>>(), ["x-b"]);
+    }
+}
