@@ -52,7 +52,7 @@ const PARTIES: &[Party] = &[
 
 /// Sinks that do not speak HTTP, with tests of their own.
 const OTHERS: &[&str] =
-    &["stdout", "file", "syslog", "tcp", "unix", "exec", "redis", "nats", "mqtt", "kafka", "postgres", "s3"];
+    &["stdout", "file", "syslog", "tcp", "unix", "exec", "redis", "nats", "mqtt", "amqp", "kafka", "postgres", "s3"];
 
 impl Party {
     fn yaml(&self, url: &str) -> String {

@@ -8,6 +8,7 @@
 //! To add one: a file in this folder with its fields, `check`, `build` and `send`, and its `KIND`
 //! in [`SINKS`]. `docs/writing-a-sink.md` walks through it.
 
+pub mod amqp;
 pub mod batch;
 pub mod clickhouse;
 pub mod datadog;
@@ -78,6 +79,7 @@ pub const SINKS: &[SinkKind] = &[
     redis::KIND,
     nats::KIND,
     mqtt::KIND,
+    amqp::KIND,
     kafka::KIND,
     postgres::KIND,
 ];

@@ -38,7 +38,7 @@ fn needed(kind: &str) -> &'static str {
     match kind {
         "file" => "path: x, ",
         "stdout" => "",
-        "mqtt" | "syslog" | "tcp" => "address: siem.example:514, ",
+        "amqp" | "mqtt" | "syslog" | "tcp" => "address: siem.example:514, ",
         "unix" => "path: collector.sock, ",
         "redis" => "address: siem.example, ",
         "nats" => "servers: siem.example, ",
