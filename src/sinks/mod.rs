@@ -9,12 +9,14 @@
 //! in [`SINKS`]. `docs/writing-a-sink.md` walks through it.
 
 pub mod amqp;
+pub mod azure_blob;
 pub mod batch;
 pub mod clickhouse;
 pub mod datadog;
 pub mod elastic;
 pub mod exec;
 pub mod file;
+pub mod gcs;
 pub mod http;
 pub mod kafka;
 pub mod litesoc;
@@ -22,6 +24,7 @@ pub mod loki;
 pub mod mqtt;
 pub mod nats;
 pub mod net;
+pub mod objects;
 pub mod otlp;
 pub mod postgres;
 pub mod redis;
@@ -76,6 +79,8 @@ pub const SINKS: &[SinkKind] = &[
     socket::UNIX,
     exec::KIND,
     s3::KIND,
+    gcs::KIND,
+    azure_blob::KIND,
     redis::KIND,
     nats::KIND,
     mqtt::KIND,
@@ -92,6 +97,8 @@ const FEATURES: &[(&str, &str, bool)] = &[
     ("mqtt", "mqtt", cfg!(feature = "mqtt")),
     ("kafka", "kafka", cfg!(feature = "kafka")),
     ("postgres", "postgres", cfg!(feature = "postgres")),
+    ("gcs", "object-store", cfg!(feature = "object-store")),
+    ("azure_blob", "object-store", cfg!(feature = "object-store")),
 ];
 
 /// The feature that a sink needs and this build lacks.
@@ -100,7 +107,14 @@ pub fn missing_feature(sink: &str) -> Option<&'static str> {
 }
 
 /// Stands for the client of a sink that this build lacks.
-#[cfg(not(all(feature = "redis", feature = "nats", feature = "mqtt", feature = "kafka", feature = "postgres")))]
+#[cfg(not(all(
+    feature = "redis",
+    feature = "nats",
+    feature = "mqtt",
+    feature = "kafka",
+    feature = "postgres",
+    feature = "object-store"
+)))]
 mod absent {
     use super::{BuildCx, Sink, SinkError};
 
