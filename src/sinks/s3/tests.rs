@@ -1,23 +1,16 @@
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::process::Command;
 
-use crate::config::node::Node;
-use crate::config::problem::Problems;
 use crate::sinks::http::receiver::{Receiver, Says, problems, says};
 use crate::sinks::net::service::{Service, batch, free_port, wanted};
-use crate::sinks::objects::tests::{curl, curl_text, days, held, of_two_days};
-use crate::sinks::{BuildCx, Sink, Verdict, check};
+use crate::sinks::objects::tests::{self as objects, curl, curl_text, days, held, of_two_days};
+use crate::sinks::{Sink, Verdict};
 
 /// A sink whose keys are in variables that Cargo sets for tests, so that no test sets any.
 fn sink(yaml: &str) -> Box<dyn Sink> {
-    let yaml = format!(
-        "{{ type: s3, access_key_env: CARGO_PKG_NAME, secret_key_env: CARGO_PKG_DESCRIPTION, interval: 0, {yaml} }}"
-    );
-    let mut problems = Problems::new("routes.yaml", &yaml);
-    let node = Node::parse(&yaml, &mut problems).unwrap();
-    let spec = check(&node, &mut problems);
-    assert!(problems.is_empty(), "{problems}");
-    spec.unwrap().build(&BuildCx::new(".".into(), false)).unwrap()
+    let keys = "access_key_env: CARGO_PKG_NAME, secret_key_env: CARGO_PKG_DESCRIPTION";
+    objects::sink(&format!("{{ type: s3, {keys}, interval: 0, {yaml} }}"), Path::new("."))
 }
 
 #[tokio::test]
@@ -90,15 +83,8 @@ async fn no_answer_refuses_an_event_but_for_its_size_and_none_is_repeated() {
 async fn objects_are_at_least_the_interval_apart_unless_they_are_full() {
     let receiver = Receiver::start(|_, _| says(200, "")).await;
     let yaml = format!("url: '{}/b', batch_events: 4", receiver.url());
-    let yaml = yaml.as_str();
-    let sink = {
-        let text = format!(
-            "{{ type: s3, access_key_env: CARGO_PKG_NAME, secret_key_env: CARGO_PKG_NAME, interval: 60s, {yaml} }}"
-        );
-        let mut problems = Problems::new("routes.yaml", &text);
-        let node = Node::parse(&text, &mut problems).unwrap();
-        check(&node, &mut problems).unwrap().build(&BuildCx::new(".".into(), false)).unwrap()
-    };
+    let keys = "access_key_env: CARGO_PKG_NAME, secret_key_env: CARGO_PKG_NAME";
+    let sink = objects::sink(&format!("{{ type: s3, {keys}, interval: 60s, {yaml} }}"), Path::new("."));
     let mut times = Vec::new();
     for count in [1, 1, 4, 1] {
         let began = tokio::time::Instant::now();
