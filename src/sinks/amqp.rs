@@ -1,5 +1,5 @@
-//! AMQP 0-9-1, as RabbitMQ and LavinMQ speak it: each event is a persistent message that counts
-//! when the broker has confirmed it.
+//! AMQP 0-9-1, as RabbitMQ speaks it: each event is a persistent message that counts when the broker
+//! has confirmed it.
 //!
 //! A confirmation says that every queue the message was routed to has it on disk. With `mandatory`
 //! a message that no queue is bound for comes back and is refused, so that it is a dead letter and
