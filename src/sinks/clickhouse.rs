@@ -50,6 +50,7 @@ const FIELDS: &[Field] = &[
     shared::BATCH_BYTES,
     shared::HEADERS,
     shared::COMPRESSION,
+    super::lanes::CONCURRENCY,
     shared::TIMEOUT,
     shared::TLS,
 ];

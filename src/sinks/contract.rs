@@ -51,8 +51,23 @@ const PARTIES: &[Party] = &[
 ];
 
 /// Sinks that do not speak HTTP, with tests of their own.
-const OTHERS: &[&str] =
-    &["stdout", "file", "syslog", "tcp", "unix", "exec", "redis", "nats", "mqtt", "kafka", "postgres", "s3"];
+const OTHERS: &[&str] = &[
+    "stdout",
+    "file",
+    "syslog",
+    "tcp",
+    "unix",
+    "exec",
+    "redis",
+    "nats",
+    "mqtt",
+    "amqp",
+    "kafka",
+    "postgres",
+    "s3",
+    "gcs",
+    "azure_blob",
+];
 
 impl Party {
     fn yaml(&self, url: &str) -> String {

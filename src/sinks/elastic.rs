@@ -54,6 +54,7 @@ const FIELDS: &[Field] = &[
     shared::PASSWORD_FILE,
     shared::HEADERS,
     shared::COMPRESSION_ON,
+    super::lanes::CONCURRENCY,
     shared::TIMEOUT,
     shared::TLS,
 ];

@@ -37,6 +37,7 @@ const FIELDS: &[Field] = &[
     Field::new("batch_events", Kind::Int(1, MAX_EVENTS as u64), "100", "events in one request at most"),
     shared::BATCH_BYTES,
     shared::COMPRESSION,
+    super::lanes::CONCURRENCY,
     shared::TIMEOUT,
     shared::TLS,
 ];

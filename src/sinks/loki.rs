@@ -49,6 +49,7 @@ const FIELDS: &[Field] = &[
     shared::PASSWORD_FILE,
     shared::HEADERS,
     shared::COMPRESSION_ON,
+    super::lanes::CONCURRENCY,
     shared::TIMEOUT,
     shared::TLS,
 ];

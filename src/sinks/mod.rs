@@ -8,19 +8,24 @@
 //! To add one: a file in this folder with its fields, `check`, `build` and `send`, and its `KIND`
 //! in [`SINKS`]. `docs/writing-a-sink.md` walks through it.
 
+pub mod amqp;
+pub mod azure_blob;
 pub mod batch;
 pub mod clickhouse;
 pub mod datadog;
 pub mod elastic;
 pub mod exec;
 pub mod file;
+pub mod gcs;
 pub mod http;
 pub mod kafka;
+pub mod lanes;
 pub mod litesoc;
 pub mod loki;
 pub mod mqtt;
 pub mod nats;
 pub mod net;
+pub mod objects;
 pub mod otlp;
 pub mod postgres;
 pub mod redis;
@@ -48,6 +53,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use self::batch::BatchLimits;
+use self::lanes::{CONCURRENCY, Lanes};
 use crate::config::node::{Key, Map, Node, Value, clip, suggest};
 use crate::config::problem::{Problem, Problems};
 use crate::config::shape::{Field, Kind};
@@ -75,9 +81,12 @@ pub const SINKS: &[SinkKind] = &[
     socket::UNIX,
     exec::KIND,
     s3::KIND,
+    gcs::KIND,
+    azure_blob::KIND,
     redis::KIND,
     nats::KIND,
     mqtt::KIND,
+    amqp::KIND,
     kafka::KIND,
     postgres::KIND,
 ];
@@ -90,6 +99,8 @@ const FEATURES: &[(&str, &str, bool)] = &[
     ("mqtt", "mqtt", cfg!(feature = "mqtt")),
     ("kafka", "kafka", cfg!(feature = "kafka")),
     ("postgres", "postgres", cfg!(feature = "postgres")),
+    ("gcs", "object-store", cfg!(feature = "object-store")),
+    ("azure_blob", "object-store", cfg!(feature = "object-store")),
 ];
 
 /// The feature that a sink needs and this build lacks.
@@ -98,7 +109,14 @@ pub fn missing_feature(sink: &str) -> Option<&'static str> {
 }
 
 /// Stands for the client of a sink that this build lacks.
-#[cfg(not(all(feature = "redis", feature = "nats", feature = "mqtt", feature = "kafka", feature = "postgres")))]
+#[cfg(not(all(
+    feature = "redis",
+    feature = "nats",
+    feature = "mqtt",
+    feature = "kafka",
+    feature = "postgres",
+    feature = "object-store"
+)))]
 mod absent {
     use super::{BuildCx, Sink, SinkError};
 
@@ -261,6 +279,8 @@ pub struct SinkSpec {
     pub shape: Shape,
     /// How many at once.
     pub batch: BatchLimits,
+    /// How many of it there are side by side, at least 1.
+    pub lanes: u64,
     /// Its checked configuration.
     pub plan: Box<dyn SinkPlan>,
 }
@@ -272,7 +292,14 @@ impl SinkSpec {
     /// The sink cannot be made.
     pub fn build(&self, cx: &BuildCx) -> Result<Box<dyn Sink>, SinkError> {
         let cx = BuildCx { media: self.shape.media(), ..cx.clone() };
-        Ok(Shaped::wrap(self.plan.build(&cx)?, &self.shape))
+        let sink = match self.lanes {
+            0 | 1 => self.plan.build(&cx)?,
+            lanes => {
+                let lanes: Result<Vec<_>, _> = (0..lanes).map(|_| self.plan.build(&cx)).collect();
+                Box::new(Lanes::new(lanes?))
+            }
+        };
+        Ok(Shaped::wrap(sink, &self.shape))
     }
 }
 
@@ -369,8 +396,13 @@ fn read_one<'n>(node: &'n Node, problems: &mut Problems) -> Option<(SinkSpec, Op
         Some(at) => check_name(at, problems)?,
         None => kind.name.to_owned(),
     };
-    let plan = (kind.check)(&own.map(kind.fields, problems)?, problems)?;
-    Some((SinkSpec { name, kind: kind.name, filter, shape: shape?, batch, plan }, named))
+    let own = own.map(kind.fields, problems)?;
+    let lanes = match kind.fields.iter().any(|field| field.name == CONCURRENCY.name) {
+        true => own.int(CONCURRENCY.name, 1..=lanes::MOST, problems).unwrap_or(1),
+        false => 1,
+    };
+    let plan = (kind.check)(&own, problems)?;
+    Some((SinkSpec { name, kind: kind.name, filter, shape: shape?, batch, lanes, plan }, named))
 }
 
 fn part(node: &Node, entries: &[(Key, Node)], fields: &[Field]) -> Node {

@@ -43,6 +43,7 @@ const FIELDS: &[Field] = &[
     shared::TOKEN_ENV,
     shared::TOKEN_FILE,
     shared::COMPRESSION_ON,
+    super::lanes::CONCURRENCY,
     shared::TIMEOUT,
     shared::TLS,
 ];

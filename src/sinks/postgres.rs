@@ -37,6 +37,7 @@ const FIELDS: &[Field] = &[
     PASSWORD_ENV,
     PASSWORD_FILE,
     TLS,
+    super::lanes::CONCURRENCY,
     TIMEOUT,
 ];
 

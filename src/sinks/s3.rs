@@ -1,41 +1,31 @@
 //! Objects in a store that speaks Amazon's S3: Amazon's own, MinIO, Ceph, R2, Google's with an HMAC key.
 //!
-//! Each part of a batch is one object of gzipped lines under the day of its events, written whole
-//! by one signed request. Its name follows from the events in it, so a part that is sent again
-//! replaces itself. Answers are never about an event, so none is refused but for its size. It must
+//! Objects are made by [`super::objects`]; each is written whole by one signed request. It must
 //! never list, read or delete what is there.
 
 pub mod sign;
 #[cfg(test)]
 mod tests;
 
-use std::io::Write;
-use std::time::Duration;
-
-use flate2::Compression;
-use flate2::write::GzEncoder;
 use http::Method;
-use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep_until};
 
 use self::sign::{Keys, Request, sha256_hex};
 use super::http::answer::{Answer, shown};
 use super::http::client::{Client, Outgoing, Reply};
-use super::http::parts::{Courier, Ledger, Limits, key_of};
 use super::http::secret::SecretSource;
-use super::http::{self as shared, HttpPlan, Usual, check_limits, check_word};
-use super::{BoxFuture, BuildCx, Formats, Sink, SinkError, SinkKind, SinkPlan, Verdict};
+use super::http::{self as shared, HttpPlan, Usual, check_word};
+use super::objects::{self, Object, ObjectsPlan, Store, code, refusal};
+use super::{BoxFuture, BuildCx, Formats, Sink, SinkError, SinkKind, SinkPlan};
 use crate::config::node::Map;
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
 use crate::event::Timestamp;
 use crate::format;
-use crate::spool::Stored;
 
 /// The table's entry.
 pub const KIND: SinkKind = SinkKind {
     name: "s3",
-    doc: "objects of gzipped lines in S3, or any store that speaks it",
+    doc: "objects of gzipped lines, or Parquet, in S3 or any store that speaks it",
     fields: FIELDS,
     formats: Formats::Any("native"),
     check,
@@ -61,13 +51,9 @@ const FIELDS: &[Field] = &[
         "",
         "environment variable that holds a session token, if the keys have one",
     ),
-    Field::new(
-        "interval",
-        Kind::Duration,
-        "5s",
-        "the least time between two objects, unless an object is full: fewer and larger ones, later",
-    ),
-    shared::batch_events("500"),
+    objects::INTERVAL,
+    objects::ENCODING,
+    objects::BATCH_EVENTS,
     shared::BATCH_BYTES,
     shared::TIMEOUT,
     shared::TLS,
@@ -75,12 +61,10 @@ const FIELDS: &[Field] = &[
 ];
 
 const REGION: &str = "us-east-1";
-const INTERVAL: Duration = Duration::from_secs(5);
-const MAX_INTERVAL: Duration = Duration::from_secs(3600);
 
 fn check(map: &Map<'_>, problems: &mut Problems) -> Option<Box<dyn SinkPlan>> {
     let http = HttpPlan::check(map, &Usual::BEARER, problems);
-    let limits = check_limits(map, 500, problems);
+    let objects = ObjectsPlan::check(map, problems);
     let region = check_word(map, "region", problems);
     let variable = |key: &str, usual: &str, problems: &mut Problems| match map.get(key) {
         Some(at) => SecretSource::env(at, problems),
@@ -92,14 +76,6 @@ fn check(map: &Map<'_>, problems: &mut Problems) -> Option<Box<dyn SinkPlan>> {
         Some(at) => SecretSource::env(at, problems).map(Some),
         None => Some(None),
     };
-    let interval = map.get("interval").map_or(Some(INTERVAL), |at| {
-        let interval = at.duration(problems)?;
-        if interval > MAX_INTERVAL {
-            problems.error_hint(at, format!("`interval` cannot be {}", at.describe()), "at most 1h");
-            return None;
-        }
-        Some(interval)
-    });
     let http = http?;
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.' | b'_' | b'~' | b'/');
     if let Some(at) = map.get("url")
@@ -111,24 +87,22 @@ fn check(map: &Map<'_>, problems: &mut Problems) -> Option<Box<dyn SinkPlan>> {
     }
     Some(Box::new(Plan {
         http,
-        limits: limits?,
+        objects: objects?,
         region: region?.unwrap_or_else(|| REGION.to_owned()),
         access: access?,
         secret: secret?,
         token: token?,
-        interval: interval?,
     }))
 }
 
 #[derive(Debug)]
 struct Plan {
     http: HttpPlan,
-    limits: Limits,
+    objects: ObjectsPlan,
     region: String,
     access: SecretSource,
     secret: SecretSource,
     token: Option<SecretSource>,
-    interval: Duration,
 }
 
 impl SinkPlan for Plan {
@@ -139,69 +113,17 @@ impl SinkPlan for Plan {
             token: self.token.as_ref().map(|source| source.read(&cx.base)).transpose()?,
             region: self.region.clone(),
         };
-        Ok(Box::new(S3 {
-            store: Store {
-                client: self.http.build(cx)?,
-                keys,
-                ending: if cx.media.list.is_some() { "jsonl" } else { "log" },
-            },
-            limits: self.limits,
-            interval: self.interval,
-            last: Mutex::default(),
-            ledger: Ledger::default(),
-        }))
+        Ok(self.objects.sink(S3 { client: self.http.build(cx)?, keys }, cx))
     }
 }
 
 struct S3 {
-    store: Store,
-    limits: Limits,
-    interval: Duration,
-    /// When the last batch was written.
-    last: Mutex<Option<Instant>>,
-    ledger: Ledger,
-}
-
-impl Sink for S3 {
-    fn send<'a>(&'a self, batch: &'a [Stored]) -> BoxFuture<'a, Verdict> {
-        Box::pin(async move {
-            let mut last = self.last.lock().await;
-            // While one waits the next batch fills up. Given up in between, it begins again later.
-            if let Some(last) = *last
-                && batch.len() < self.limits.events
-            {
-                sleep_until(last + self.interval).await;
-            }
-            let verdict = self.ledger.deliver(&self.store, self.limits, batch).await;
-            *last = Some(Instant::now());
-            verdict
-        })
-    }
-
-    /// Asks for an object that is not there: whose signature is wrong is told so.
-    fn probe(&self) -> BoxFuture<'_, Result<(), SinkError>> {
-        Box::pin(async {
-            let path = self.store.client.url().under("/authtap-probe");
-            let reply = self.store.ask(Method::GET, path, Vec::new()).await?;
-            match (reply.status.as_u16(), code(&reply)) {
-                (200..=299, _) | (404, Some("NoSuchKey")) => Ok(()),
-                // Whoever may only write is not told what is there.
-                (403, Some("AccessDenied")) => Ok(()),
-                _ => Err(self.store.told(&reply)),
-            }
-        })
-    }
-}
-
-struct Store {
     client: Client,
     keys: Keys,
-    /// What names end with, before `.gz`.
-    ending: &'static str,
 }
 
-impl Store {
-    async fn ask(&self, method: Method, path: String, body: Vec<u8>) -> Result<Reply, SinkError> {
+impl S3 {
+    async fn ask(&self, method: Method, path: String, media: &'static str, body: Vec<u8>) -> Result<Reply, SinkError> {
         let now = Timestamp::now().to_string();
         let request = Request {
             method: method.as_str(),
@@ -216,7 +138,7 @@ impl Store {
             outgoing = outgoing.with(name, &value);
         }
         if !outgoing.body.is_empty() {
-            outgoing = outgoing.with("content-type", "application/gzip");
+            outgoing = outgoing.with("content-type", media);
         }
         self.client.send(outgoing).await
     }
@@ -239,58 +161,30 @@ impl Store {
     }
 }
 
-impl Courier for Store {
-    /// A part whose events are of several days becomes an object for each run of one day.
-    fn carry<'a>(&'a self, part: &'a [Stored]) -> BoxFuture<'a, Answer> {
+impl Store for S3 {
+    fn put(&self, object: Object) -> BoxFuture<'_, Answer> {
         Box::pin(async move {
-            for run in part.chunk_by(|one, next| day(one) == day(next)) {
-                let Some(first) = run.first() else { continue };
-                // `=` is written as it stands in the signature.
-                let name = format!("/date%3D{}/{}-{}.{}.gz", day(first), first.event.id, short_key(run), self.ending);
-                let path = self.client.url().under(&name);
-                let reply = match pack(run) {
-                    Ok(body) => self.ask(Method::PUT, path, body).await,
-                    Err(why) => return Answer::lost(why),
-                };
-                match reply {
-                    Ok(reply) if reply.status.is_success() => {}
-                    Ok(reply) if reply.status == 413 || code(&reply) == Some("EntityTooLarge") => {
-                        return Answer::Refused { why: self.told(&reply), divisible: true };
-                    }
-                    Ok(reply) => return Answer::Later { after: reply.retry_after, why: self.told(&reply) },
-                    Err(why) => return Answer::lost(why),
-                }
+            // `=` is written as it stands in the signature.
+            let path = self.client.url().under(&format!("/{}", object.name.replace('=', "%3D")));
+            match self.ask(Method::PUT, path, object.media, object.body).await {
+                Ok(reply) if reply.status.is_success() => Answer::Taken,
+                Ok(reply) => refusal(reply.status.as_u16(), code(&reply), reply.retry_after, self.told(&reply)),
+                Err(why) => Answer::lost(why),
             }
-            Answer::Taken
         })
     }
-}
 
-/// The day of an event in UTC, `2026-01-15`.
-fn day(one: &Stored) -> String {
-    one.event.timestamp.to_string().chars().take(10).collect()
-}
-
-/// A short name for exactly these events.
-fn short_key(run: &[Stored]) -> String {
-    let whole = key_of(run);
-    // Of a single event it is the id, which begins with the time; its end is by chance.
-    whole.get(whole.len().saturating_sub(8)..).unwrap_or(&whole).to_owned()
-}
-
-fn pack(run: &[Stored]) -> Result<Vec<u8>, SinkError> {
-    let cannot = |source| SinkError::Io { what: "cannot compress".into(), source };
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    for one in run {
-        encoder.write_all(one.line.as_bytes()).and_then(|()| encoder.write_all(b"\n")).map_err(cannot)?;
+    /// Asks for an object that is not there: whose signature is wrong is told so.
+    fn probe(&self) -> BoxFuture<'_, Result<(), SinkError>> {
+        Box::pin(async {
+            let path = self.client.url().under("/authtap-probe");
+            let reply = self.ask(Method::GET, path, "", Vec::new()).await?;
+            match (reply.status.as_u16(), code(&reply)) {
+                (200..=299, _) | (404, Some("NoSuchKey")) => Ok(()),
+                // Whoever may only write is not told what is there.
+                (403, Some("AccessDenied")) => Ok(()),
+                _ => Err(self.told(&reply)),
+            }
+        })
     }
-    encoder.finish().map_err(cannot)
-}
-
-/// `<Code>` of an error, if it is a plain word.
-fn code(reply: &Reply) -> Option<&str> {
-    let text = std::str::from_utf8(&reply.body).ok()?;
-    let (_, after) = text.split_once("<Code>")?;
-    let (code, _) = after.split_once("</Code>")?;
-    (code.len() <= 64 && code.bytes().all(|b| b.is_ascii_alphanumeric())).then_some(code)
 }

@@ -54,6 +54,7 @@ const FIELDS: &[Field] = &[
     format::field("native"),
     shared::HEADERS,
     shared::COMPRESSION_ON,
+    super::lanes::CONCURRENCY,
     shared::TIMEOUT,
     shared::TLS,
 ];

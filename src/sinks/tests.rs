@@ -38,9 +38,11 @@ fn needed(kind: &str) -> &'static str {
     match kind {
         "file" => "path: x, ",
         "stdout" => "",
-        "mqtt" | "syslog" | "tcp" => "address: siem.example:514, ",
+        "amqp" | "mqtt" | "syslog" | "tcp" => "address: siem.example:514, ",
         "unix" => "path: collector.sock, ",
         "redis" => "address: siem.example, ",
+        "gcs" => "bucket: security, ",
+        "azure_blob" => "account: acme, container: security, ",
         "nats" => "servers: siem.example, ",
         "kafka" => "brokers: siem.example, ",
         "postgres" => "address: siem.example, database: d, user: u, ",

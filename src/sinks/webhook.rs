@@ -68,6 +68,7 @@ const FIELDS: &[Field] = &[
     shared::PASSWORD_ENV,
     shared::PASSWORD_FILE,
     shared::COMPRESSION,
+    super::lanes::CONCURRENCY,
     shared::TIMEOUT,
     shared::TLS,
 ];

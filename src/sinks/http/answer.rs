@@ -107,6 +107,7 @@ mod tests {
         let reply = Reply {
             status: StatusCode::from_u16(status).unwrap(),
             retry_after: Some(Duration::from_secs(7)),
+            headers: HeaderMap::new(),
             body: b"alice@example.test is not allowed".as_slice().into(),
             whole: true,
         };

@@ -6,7 +6,7 @@
 //! leads), and never read an answer without a bound.
 
 use std::io::Write;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
@@ -35,7 +35,7 @@ const REFUSAL: Duration = Duration::from_millis(300);
 /// A receiver.
 pub struct Client {
     pub(super) url: Url,
-    pub(super) tls: Option<ClientTls>,
+    pub(super) tls: Option<Arc<ClientTls>>,
     pub(super) timeout: Duration,
     pub(super) gzip: bool,
     /// Sent with every request: the configured ones and the secret.
@@ -90,6 +90,8 @@ pub struct Reply {
     pub status: StatusCode,
     /// How long to wait before the next try, if the receiver said so.
     pub retry_after: Option<Duration>,
+    /// All that its head says.
+    pub headers: HeaderMap,
     /// The beginning of the body, at most [`MAX_ANSWER`].
     pub body: Bytes,
     /// True if that is all of it.
@@ -107,6 +109,15 @@ enum Failure {
 }
 
 impl Client {
+    /// A client that sends no headers of its own but those that every request has.
+    ///
+    /// # Errors
+    /// The host cannot be asked for.
+    pub fn new(url: Url, tls: Option<Arc<ClientTls>>, timeout: Duration) -> Result<Client, SinkError> {
+        let headers = usual_headers(&url)?;
+        Ok(Client { url, tls, timeout, gzip: false, headers, warm: Mutex::new(None) })
+    }
+
     /// The receiver, for messages: without its query and without what looks like a token.
     pub fn place(&self) -> String {
         self.url.to_string()
@@ -235,7 +246,7 @@ impl Client {
             *self.warm() = Some(sender);
         }
         let retry_after = retry_after(&head.headers, SystemTime::now());
-        Ok(Reply { status: head.status, retry_after, body: read.into(), whole })
+        Ok(Reply { status: head.status, retry_after, headers: head.headers, body: read.into(), whole })
     }
 
     fn warm(&self) -> std::sync::MutexGuard<'_, Option<SendRequest<Full<Bytes>>>> {
@@ -259,6 +270,20 @@ impl Client {
             }
         }
     }
+}
+
+/// The headers that every request has.
+///
+/// # Errors
+/// The host cannot be asked for.
+pub(super) fn usual_headers(url: &Url) -> Result<HeaderMap, SinkError> {
+    let mut headers = HeaderMap::new();
+    let agent = concat!("authtap/", env!("CARGO_PKG_VERSION"));
+    headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
+    headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
+    let host = HeaderValue::from_str(&url.authority());
+    headers.insert(header::HOST, host.map_err(|_| SinkError::Other("the URL's host cannot be asked for".into()))?);
+    Ok(headers)
 }
 
 async fn speak<S>(stream: S) -> Result<SendRequest<Full<Bytes>>, Failure>

@@ -17,12 +17,12 @@ mod services;
 #[cfg(test)]
 pub(crate) mod tests;
 
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 
 use self::client::Client;
 use self::parts::Limits;
@@ -183,12 +183,7 @@ impl HttpPlan {
     /// # Errors
     /// A secret or a certificate cannot be had.
     pub fn build(&self, cx: &BuildCx) -> Result<Client, SinkError> {
-        let mut headers = HeaderMap::new();
-        let agent = concat!("authtap/", env!("CARGO_PKG_VERSION"));
-        headers.insert(header::USER_AGENT, HeaderValue::from_static(agent));
-        headers.insert(header::ACCEPT, HeaderValue::from_static("*/*"));
-        let host = HeaderValue::from_str(&self.url.authority());
-        headers.insert(header::HOST, host.map_err(|_| SinkError::Other("the URL's host cannot be asked for".into()))?);
+        let mut headers = client::usual_headers(&self.url)?;
         for (name, content) in &self.headers {
             let value = match content {
                 Content::Plain(value) => value.clone(),
@@ -217,7 +212,7 @@ impl HttpPlan {
         }
         Ok(Client {
             url: self.url.clone(),
-            tls,
+            tls: tls.map(Arc::new),
             timeout: self.timeout,
             gzip: self.gzip,
             headers,
@@ -228,8 +223,13 @@ impl HttpPlan {
 
 /// Reads `batch_events` (with this default) and `batch_bytes`.
 pub fn check_limits(map: &Map<'_>, events: usize, problems: &mut Problems) -> Option<Limits> {
+    check_limits_up_to(map, events, 500, problems)
+}
+
+/// The same where a request may have up to so many events.
+pub fn check_limits_up_to(map: &Map<'_>, events: usize, most: u64, problems: &mut Problems) -> Option<Limits> {
     let events = match map.get("batch_events") {
-        Some(at) => at.int(1..=500, problems).and_then(|n| usize::try_from(n).ok())?,
+        Some(at) => at.int(1..=most, problems).and_then(|n| usize::try_from(n).ok())?,
         None => events,
     };
     let bytes = match map.get("batch_bytes") {
@@ -269,7 +269,7 @@ pub fn probed(reply: &client::Reply, client: &Client) -> Result<(), SinkError> {
     }
 }
 
-fn check_timeout(map: &Map<'_>, problems: &mut Problems) -> Option<Duration> {
+pub(super) fn check_timeout(map: &Map<'_>, problems: &mut Problems) -> Option<Duration> {
     let Some(at) = map.get("timeout") else { return Some(DEFAULT_TIMEOUT) };
     let timeout = at.duration(problems)?;
     if !TIMEOUTS.contains(&timeout) {

@@ -85,6 +85,12 @@ impl Url {
         format!("{}{path}", self.path.trim_end_matches('/'))
     }
 
+    /// Scheme, host, port and path, without a slash at the end.
+    pub fn base(&self) -> String {
+        let scheme = if self.https { "https" } else { "http" };
+        format!("{scheme}://{}{}", self.authority(), self.path.trim_end_matches('/'))
+    }
+
     /// Path and query, as they are asked for.
     pub fn target(&self) -> String {
         match &self.query {
@@ -129,6 +135,7 @@ mod tests {
         let url = Url::parse("http://[::1]:8123").unwrap();
         assert_eq!((url.host.as_str(), url.authority().as_str(), url.path.as_str()), ("::1", "[::1]:8123", "/"));
         assert_eq!(url.or_path("/x").target(), "/x");
+        assert_eq!(Url::parse("https://a.test:8443/es/?x=1").unwrap().base(), "https://a.test:8443/es");
         assert_eq!(Url::parse("http://a.test/es/").unwrap().under("/_bulk"), "/es/_bulk");
     }
 

@@ -14,11 +14,20 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// True if tests against real peers are to run.
 pub(crate) fn wanted() -> bool {
-    let wanted = std::env::var_os("AUTHTAP_TEST_SERVICES").is_some_and(|on| on == "1");
-    if !wanted {
-        eprintln!("not run: AUTHTAP_TEST_SERVICES=1 switches it on");
+    switched_on("AUTHTAP_TEST_SERVICES")
+}
+
+/// The same for peers that are large, under `AUTHTAP_TEST_SERVICES_SLOW=1`: `.ci/run slow` has them.
+pub(crate) fn wanted_large() -> bool {
+    switched_on("AUTHTAP_TEST_SERVICES_SLOW")
+}
+
+fn switched_on(variable: &str) -> bool {
+    let on = std::env::var_os(variable).is_some_and(|on| on == "1");
+    if !on {
+        eprintln!("not run: {variable}=1 switches it on");
     }
-    wanted
+    on
 }
 
 /// A peer; ended with the test.

@@ -1,30 +1,16 @@
 use std::collections::BTreeMap;
-use std::io::Read;
+use std::path::Path;
 use std::process::Command;
 
-use crate::config::node::Node;
-use crate::config::problem::Problems;
 use crate::sinks::http::receiver::{Receiver, Says, problems, says};
-use crate::sinks::net::service::{Service, batch, free_port, lines, output, wanted};
-use crate::sinks::{BuildCx, Sink, Verdict, check};
-use crate::spool::Stored;
+use crate::sinks::net::service::{Service, batch, free_port, wanted};
+use crate::sinks::objects::tests::{self as objects, curl, curl_text, days, held, of_two_days};
+use crate::sinks::{Sink, Verdict};
 
 /// A sink whose keys are in variables that Cargo sets for tests, so that no test sets any.
 fn sink(yaml: &str) -> Box<dyn Sink> {
-    let yaml = format!(
-        "{{ type: s3, access_key_env: CARGO_PKG_NAME, secret_key_env: CARGO_PKG_DESCRIPTION, interval: 0, {yaml} }}"
-    );
-    let mut problems = Problems::new("routes.yaml", &yaml);
-    let node = Node::parse(&yaml, &mut problems).unwrap();
-    let spec = check(&node, &mut problems);
-    assert!(problems.is_empty(), "{problems}");
-    spec.unwrap().build(&BuildCx::new(".".into(), false)).unwrap()
-}
-
-fn unpacked(bytes: &[u8]) -> Vec<String> {
-    let mut text = String::new();
-    flate2::read::GzDecoder::new(bytes).read_to_string(&mut text).unwrap();
-    text.lines().map(str::to_owned).collect()
+    let keys = "access_key_env: CARGO_PKG_NAME, secret_key_env: CARGO_PKG_DESCRIPTION";
+    objects::sink(&format!("{{ type: s3, {keys}, interval: 0, {yaml} }}"), Path::new("."))
 }
 
 #[tokio::test]
@@ -49,6 +35,17 @@ async fn objects_are_named_by_day_and_content_and_a_part_sent_again_replaces_its
             authorization.contains("/us-east-1/s3/aws4_request,SignedHeaders=host;x-amz-content-sha256;x-amz-date,")
         );
     }
+}
+
+#[cfg(feature = "parquet")]
+#[tokio::test]
+async fn an_object_may_be_parquet() {
+    let receiver = Receiver::start(|_, _| says(200, "")).await;
+    let sink = sink(&format!("url: '{}/bucket', encoding: parquet", receiver.url()));
+    assert!(matches!(sink.send(&batch(3)).await, Verdict::Delivered));
+    let got = receiver.got().remove(0);
+    assert!(got.target.ends_with(".parquet"), "{}", got.target);
+    assert_eq!(got.header("content-type"), Some("application/vnd.apache.parquet"));
 }
 
 #[tokio::test]
@@ -86,15 +83,8 @@ async fn no_answer_refuses_an_event_but_for_its_size_and_none_is_repeated() {
 async fn objects_are_at_least_the_interval_apart_unless_they_are_full() {
     let receiver = Receiver::start(|_, _| says(200, "")).await;
     let yaml = format!("url: '{}/b', batch_events: 4", receiver.url());
-    let yaml = yaml.as_str();
-    let sink = {
-        let text = format!(
-            "{{ type: s3, access_key_env: CARGO_PKG_NAME, secret_key_env: CARGO_PKG_NAME, interval: 60s, {yaml} }}"
-        );
-        let mut problems = Problems::new("routes.yaml", &text);
-        let node = Node::parse(&text, &mut problems).unwrap();
-        check(&node, &mut problems).unwrap().build(&BuildCx::new(".".into(), false)).unwrap()
-    };
+    let keys = "access_key_env: CARGO_PKG_NAME, secret_key_env: CARGO_PKG_NAME";
+    let sink = objects::sink(&format!("{{ type: s3, {keys}, interval: 60s, {yaml} }}"), Path::new("."));
     let mut times = Vec::new();
     for count in [1, 1, 4, 1] {
         let began = tokio::time::Instant::now();
@@ -131,41 +121,24 @@ async fn a_store_holds_every_event_in_objects_of_its_day() {
     let port_text = port.to_string();
     let mut command = Command::new("moto_server");
     let _store = Service::at(port, command.args(["-H", "127.0.0.1", "-p", &port_text]), "PyPI: moto[s3,server]");
-    let curl = |arguments: &[&str], path: &str| {
-        let url = format!("http://127.0.0.1:{port}{path}");
-        output(Command::new("curl").args(["-sSf", "--compressed"]).args(arguments).arg(url))
-    };
+    let url = |path: &str| format!("http://127.0.0.1:{port}{path}");
     let sink = sink(&format!("url: 'http://127.0.0.1:{port}/security/auth', batch_events: 100"));
     let all = batch(250);
     match sink.send(&all).await {
         Verdict::Retry { why, .. } => assert!(why.to_string().contains("NoSuchBucket"), "{why}"),
         verdict => panic!("{verdict:?}"),
     }
-    curl(&["-X", "PUT"], "/security");
+    curl(&["-X", "PUT"], &url("/security"));
     sink.probe().await.unwrap();
-    let mut later = all.clone();
-    let mut event = (*later[249].event).clone();
-    event.timestamp = crate::event::Timestamp::parse("2026-01-16T00:00:00Z").unwrap();
-    later[249] = Stored { seq: 250, line: event.to_line().into(), event: event.into() };
+    let all = of_two_days(250);
     for _ in 0..2 {
-        assert!(matches!(sink.send(&later).await, Verdict::Delivered), "the second time replaces the first");
+        assert!(matches!(sink.send(&all).await, Verdict::Delivered), "the second time replaces the first");
     }
-    let listing = curl(&[], "/security?list-type=2");
+    let listing = curl_text(&[], &url("/security?list-type=2"));
     let names: Vec<&str> =
         listing.split("<Key>").skip(1).filter_map(|rest| rest.split_once("</Key>")).map(|(name, _)| name).collect();
-    let mut days: BTreeMap<&str, usize> = BTreeMap::new();
-    let mut held = Vec::new();
-    for name in &names {
-        let day = name.strip_prefix("auth/date=").and_then(|rest| rest.get(..10)).unwrap_or_else(|| panic!("{name}"));
-        *days.entry(day).or_default() += 1;
-        let url = format!("http://127.0.0.1:{port}/security/{name}");
-        let signed = ["--aws-sigv4", "aws:amz:us-east-1:s3", "--user", "reader:secret"];
-        let object = Command::new("curl").arg("-sSf").args(signed).arg(url).output().unwrap();
-        held.extend(unpacked(&object.stdout));
-    }
-    assert_eq!(days, BTreeMap::from([("2026-01-15", 3), ("2026-01-16", 1)]));
-    let mut expected = lines(&later);
-    expected.sort();
-    held.sort();
-    assert_eq!(held, expected);
+    assert_eq!(days(&names), BTreeMap::from([("2026-01-15", 3), ("2026-01-16", 1)]));
+    let signed = ["--aws-sigv4", "aws:amz:us-east-1:s3", "--user", "reader:secret"];
+    let object = |name: &&str| curl(&signed, &format!("http://127.0.0.1:{port}/security/{name}"));
+    held(&names.iter().map(object).collect::<Vec<_>>(), &all);
 }
