@@ -8,19 +8,21 @@
 
 use serde_json::{Value, json};
 
+use self::resource::Resource;
 use super::http::answer::Answer;
 use super::http::client::{Client, Outgoing};
 use super::http::parts::{Courier, Ledger, Limits};
 use super::http::{self as shared, HttpPlan, Usual};
 use super::{BoxFuture, BuildCx, Formats, Sink, SinkError, SinkKind, SinkPlan, Verdict};
-use crate::config::node::{Map, clip};
+use crate::config::node::Map;
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
 use crate::event::{Outcome, Timestamp};
 use crate::format::tree::Tree;
 use crate::spool::Stored;
 
-mod protobuf;
+pub(crate) mod protobuf;
+pub mod resource;
 #[cfg(test)]
 mod tests;
 
@@ -35,7 +37,7 @@ pub const KIND: SinkKind = SinkKind {
 
 const FIELDS: &[Field] = &[
     Field::required("url", Kind::Str, "https://HOST:4318"),
-    Field::new("resource", Kind::Dict(&Kind::Str), "{ service.name: authtap }", "attributes of the resource"),
+    resource::FIELD,
     Field::new("encoding", Kind::Word(ENCODINGS), "json", "of requests; protobuf is smaller, JSON can be read"),
     shared::batch_events("500"),
     shared::BATCH_BYTES,
@@ -48,9 +50,6 @@ const FIELDS: &[Field] = &[
 ];
 
 const ENCODINGS: &[&str] = &["json", "protobuf"];
-
-/// The most attributes of the resource.
-const MAX_RESOURCE: usize = 32;
 
 /// Where a value stands in an event, and its name in the semantic conventions or of our own.
 const ATTRIBUTES: &[(&str, &str)] = &[
@@ -97,38 +96,22 @@ fn check(map: &Map<'_>, problems: &mut Problems) -> Option<Box<dyn SinkPlan>> {
     let http = HttpPlan::check(map, &usual, problems);
     let limits = shared::check_limits(map, 500, problems);
     let protobuf = map.one_of("encoding", ENCODINGS, problems) == Some("protobuf");
-    let mut resource: Vec<(String, String)> = Vec::new();
-    if let Some(at) = map.get("resource") {
-        for (key, value) in at.entries(problems) {
-            if key.text.is_empty() || key.text.len() > 128 || resource.len() == MAX_RESOURCE {
-                problems.error_key(
-                    at,
-                    key,
-                    format!("`{}` cannot be an attribute", clip(&key.text)),
-                    "at most 32 of them",
-                );
-                return None;
-            }
-            resource.push((key.text.clone(), value.str(problems)?.to_owned()));
-        }
-    }
-    if !resource.iter().any(|(key, _)| key == "service.name") {
-        resource.push(("service.name".into(), "authtap".into()));
-    }
-    Some(Box::new(Plan { http: http?, limits: limits?, resource, protobuf }))
+    let resource = Resource::check(map.get("resource"), problems);
+    Some(Box::new(Plan { http: http?, limits: limits?, resource: resource?, protobuf }))
 }
 
 #[derive(Debug)]
 struct Plan {
     http: HttpPlan,
     limits: Limits,
-    resource: Vec<(String, String)>,
+    resource: Resource,
     protobuf: bool,
 }
 
 impl SinkPlan for Plan {
     fn build(&self, cx: &BuildCx) -> Result<Box<dyn Sink>, SinkError> {
-        let resource = self.resource.iter().map(|(key, value)| attribute(key, &Value::from(value.as_str()))).collect();
+        let resource =
+            self.resource.0.iter().map(|(key, value)| attribute(key, &Value::from(value.as_str()))).collect();
         Ok(Box::new(Otlp {
             client: self.http.build(cx)?,
             limits: self.limits,

@@ -13,7 +13,7 @@ pub mod secret;
 pub mod url;
 
 #[cfg(test)]
-mod services;
+pub(crate) mod services;
 #[cfg(test)]
 pub(crate) mod tests;
 

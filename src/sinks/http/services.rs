@@ -11,7 +11,7 @@ use crate::sinks::Verdict;
 use crate::spool::Stored;
 use crate::spool::sample::stored;
 
-fn wanted(variable: &str) -> bool {
+pub(crate) fn wanted(variable: &str) -> bool {
     let wanted = std::env::var_os(variable).is_some_and(|on| on == "1");
     if !wanted {
         eprintln!("not run: {variable}=1 switches it on");
@@ -20,14 +20,14 @@ fn wanted(variable: &str) -> bool {
 }
 
 /// A receiver in Python that prints its port first; ended with the test.
-struct Python {
+pub(crate) struct Python {
     child: Child,
     out: BufReader<ChildStdout>,
-    port: u16,
+    pub port: u16,
 }
 
 impl Python {
-    fn start(script: &str) -> Python {
+    pub fn start(script: &str) -> Python {
         let script = format!("{}/tests/services/{script}", env!("CARGO_MANIFEST_DIR"));
         let child = Command::new("python3").arg(&script).stdout(Stdio::piped()).stdin(Stdio::null()).spawn();
         let mut child = child.expect("python3 is there");
@@ -38,7 +38,7 @@ impl Python {
         Python { child, out, port }
     }
 
-    fn line(&mut self) -> serde_json::Value {
+    pub fn line(&mut self) -> serde_json::Value {
         let mut line = String::new();
         self.out.read_line(&mut line).unwrap();
         serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"))
