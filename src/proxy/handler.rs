@@ -213,7 +213,7 @@ async fn forward(
     live.limits.admit(&parts)?;
     if let Some(proof) = connection.proof(&parts) {
         let response = Response::new(ResponseBody::from(Bytes::from(proof)));
-        trace.seen.answered(response.status(), None, None);
+        trace.seen.answered(response.status(), None);
         trace.seen.finish(Ended::Complete);
         return Ok(response);
     }
@@ -298,7 +298,7 @@ async fn forward(
     let client_side = switching.then(|| hyper::upgrade::on(&mut request));
     shared.pool.point_at(&live.upstream, live.limits.answer_headers);
     let client = if live.upstream.tells_client() { connection.client(client_ip) } else { None };
-    let asked = trace.seen.now();
+    trace.seen.asks();
     let sent = shared.pool.send(request, client, &live.timeouts).await;
     if takes_interim {
         connection.interim.end();
@@ -306,7 +306,6 @@ async fn forward(
     let (mut response, lease) = match sent {
         Ok(answered) => answered,
         Err(error) => {
-            trace.seen.missed(asked, &error);
             if let Some(pending) = &mut pending {
                 let broke = copy.is_some_and(|c| c.try_borrow().is_ok_and(|c| c.broke));
                 let ended =
@@ -319,7 +318,6 @@ async fn forward(
     let server = live.upstream.servers().get(lease.server());
 
     if let Err(error) = framing::check_answer(response.status(), response.headers()) {
-        trace.seen.missed(asked, &error);
         if let Some(pending) = &mut pending {
             pending.finish(Ended::UpstreamFailed);
         }
@@ -349,12 +347,12 @@ async fn forward(
         if let Some(pending) = &mut pending {
             pending.finish(Ended::Complete);
         }
-        trace.seen.answered(response.status(), asked, server);
+        trace.seen.answered(response.status(), server);
         trace.seen.finish(Ended::Complete);
         return Ok(response.map(|_| ResponseBody::Own(None)));
     }
     let mut seen = std::mem::take(&mut trace.seen);
-    seen.answered(response.status(), asked, server);
+    seen.answered(response.status(), server);
     let asks_upgrade = response.status() == StatusCode::UPGRADE_REQUIRED;
     headers::strip_response(response.headers_mut(), asks_upgrade);
     *response.version_mut() = Version::HTTP_11;

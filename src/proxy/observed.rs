@@ -6,7 +6,6 @@
 use std::time::Instant;
 
 use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
-use hyper::body::Incoming;
 
 use super::access_log::Entry;
 use super::error::{ProxyError, Side};
@@ -23,11 +22,13 @@ use crate::exchange::Ended;
 pub struct Observed {
     log: Option<Entry>,
     span: Option<Span>,
+    /// When the application was asked, until what came of it is told.
+    asked: Option<Instant>,
 }
 
 impl Observed {
     /// Begins with the head of a request as it came.
-    pub fn begin(live: &Live, connection: &Connection, request: &Request<Incoming>) -> Observed {
+    pub fn begin<B>(live: &Live, connection: &Connection, request: &Request<B>) -> Observed {
         let sampled = live.tracer.as_ref().and_then(|tracer| tracer.sample(request.headers()));
         if live.access_log.is_none() && sampled.is_none() {
             return Observed::default();
@@ -48,12 +49,13 @@ impl Observed {
                 let port = HostPort::read(authority).and_then(|read| read.port);
                 sampled.begin(&Head { client, method, scheme, host: (&*host, port), path, version })
             }),
+            asked: None,
         }
     }
 
-    /// The moment, if somebody is told how long the application takes.
-    pub fn now(&self) -> Option<Instant> {
-        (self.log.is_some() || self.span.is_some()).then(Instant::now)
+    /// The application is asked now.
+    pub fn asks(&mut self) {
+        self.asked = (self.log.is_some() || self.span.is_some()).then(Instant::now);
     }
 
     /// True if the request is recorded in a trace.
@@ -84,8 +86,9 @@ impl Observed {
         }
     }
 
-    /// The head of the application's answer, which was asked at `asked`, at this of its addresses.
-    pub fn answered(&mut self, status: StatusCode, asked: Option<Instant>, server: Option<&Address>) {
+    /// The head of the answer: the application's at this of its addresses, if it was asked.
+    pub fn answered(&mut self, status: StatusCode, server: Option<&Address>) {
+        let asked = self.asked.take();
         if let Some(log) = &mut self.log {
             log.answered(status, asked.map(|asked| asked.elapsed()));
         }
@@ -94,13 +97,6 @@ impl Observed {
                 span.called(asked, Ok((status, server)));
             }
             span.answered(status, None);
-        }
-    }
-
-    /// The application, which was asked at `asked`, did not answer.
-    pub fn missed(&mut self, asked: Option<Instant>, error: &ProxyError) {
-        if let (Some(span), Some(asked)) = (&mut self.span, asked) {
-            span.called(asked, Err(word(error).unwrap_or("cancelled")));
         }
     }
 
@@ -118,6 +114,9 @@ impl Observed {
             log.sent(bytes);
         }
         if let Some(span) = &mut self.span {
+            if let Some(asked) = self.asked.take() {
+                span.called(asked, Err(word(error).unwrap_or("cancelled")));
+            }
             span.answered(status, word(error));
         }
         self.finish(match error {
