@@ -326,7 +326,7 @@ fn build(
             name: spec.name.clone(),
             sink: sink.into(),
             filter: spec.filter.clone(),
-            batch: spec.batch,
+            batch: spec.batch.given(),
         })
     });
     let sinks = sinks.collect::<Result<_, _>>()?;

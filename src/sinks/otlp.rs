@@ -12,11 +12,11 @@ use self::resource::Resource;
 use super::http::answer::Answer;
 use super::http::client::{Client, Outgoing};
 use super::http::parts::{Courier, Ledger, Limits};
-use super::http::{self as shared, HttpPlan, Usual};
+use super::http::{self as shared, Compressions, HttpPlan, Usual};
 use super::{BoxFuture, BuildCx, Formats, Sink, SinkError, SinkKind, SinkPlan, Verdict};
 use crate::config::node::Map;
 use crate::config::problem::Problems;
-use crate::config::shape::{Field, Kind};
+use crate::config::shape::{Field, Kind, joined};
 use crate::event::{Outcome, Timestamp};
 use crate::format::tree::Tree;
 use crate::spool::Stored;
@@ -35,18 +35,14 @@ pub const KIND: SinkKind = SinkKind {
     check,
 };
 
-const FIELDS: &[Field] = &[
+const FIELDS: &[Field] = joined!(OWN, shared::TOKEN, &shared::fields(&USUAL));
+
+const USUAL: Usual = Usual { path: "/v1/logs", compressions: Compressions::GZIP_OR_ZSTD, ..Usual::BEARER };
+
+const OWN: &[Field] = &[
     Field::required("url", Kind::Str, "https://HOST:4318"),
     resource::FIELD,
     Field::new("encoding", Kind::Word(ENCODINGS), "json", "of requests; protobuf is smaller, JSON can be read"),
-    shared::batch_events("500"),
-    shared::BATCH_BYTES,
-    shared::HEADERS,
-    shared::TOKEN_ENV,
-    shared::TOKEN_FILE,
-    shared::COMPRESSION_ON,
-    shared::TIMEOUT,
-    shared::TLS,
 ];
 
 const ENCODINGS: &[&str] = &["json", "protobuf"];
@@ -92,18 +88,15 @@ const ATTRIBUTES: &[(&str, &str)] = &[
 ];
 
 fn check(map: &Map<'_>, problems: &mut Problems) -> Option<Box<dyn SinkPlan>> {
-    let usual = Usual { path: "/v1/logs", gzip: true, ..Usual::BEARER };
-    let http = HttpPlan::check(map, &usual, problems);
-    let limits = shared::check_limits(map, 500, problems);
+    let http = HttpPlan::check(map, &USUAL, problems);
     let protobuf = map.one_of("encoding", ENCODINGS, problems) == Some("protobuf");
     let resource = Resource::check(map.get("resource"), problems);
-    Some(Box::new(Plan { http: http?, limits: limits?, resource: resource?, protobuf }))
+    Some(Box::new(Plan { http: http?, resource: resource?, protobuf }))
 }
 
 #[derive(Debug)]
 struct Plan {
     http: HttpPlan,
-    limits: Limits,
     resource: Resource,
     protobuf: bool,
 }
@@ -114,7 +107,7 @@ impl SinkPlan for Plan {
             self.resource.0.iter().map(|(key, value)| attribute(key, &Value::from(value.as_str()))).collect();
         Ok(Box::new(Otlp {
             client: self.http.build(cx)?,
-            limits: self.limits,
+            limits: cx.batch.sent(shared::USUAL_LIMITS),
             resource,
             protobuf: self.protobuf,
             ledger: Ledger::default(),

@@ -23,7 +23,7 @@ use super::http::answer::{Answer, shown};
 use super::http::client::{Client, Outgoing, Reply};
 use super::http::parts::{Courier, Ledger, Limits, key_of};
 use super::http::secret::SecretSource;
-use super::http::{self as shared, HttpPlan, Usual, check_limits, check_word};
+use super::http::{self as shared, HttpPlan, Usual, check_word};
 use super::{BoxFuture, BuildCx, Formats, Sink, SinkError, SinkKind, SinkPlan, Verdict};
 use crate::config::node::Map;
 use crate::config::problem::Problems;
@@ -67,8 +67,6 @@ const FIELDS: &[Field] = &[
         "5s",
         "the least time between two objects, unless an object is full: fewer and larger ones, later",
     ),
-    shared::batch_events("500"),
-    shared::BATCH_BYTES,
     shared::TIMEOUT,
     shared::TLS,
     format::field("native"),
@@ -80,7 +78,6 @@ const MAX_INTERVAL: Duration = Duration::from_secs(3600);
 
 fn check(map: &Map<'_>, problems: &mut Problems) -> Option<Box<dyn SinkPlan>> {
     let http = HttpPlan::check(map, &Usual::BEARER, problems);
-    let limits = check_limits(map, 500, problems);
     let region = check_word(map, "region", problems);
     let variable = |key: &str, usual: &str, problems: &mut Problems| match map.get(key) {
         Some(at) => SecretSource::env(at, problems),
@@ -111,7 +108,6 @@ fn check(map: &Map<'_>, problems: &mut Problems) -> Option<Box<dyn SinkPlan>> {
     }
     Some(Box::new(Plan {
         http,
-        limits: limits?,
         region: region?.unwrap_or_else(|| REGION.to_owned()),
         access: access?,
         secret: secret?,
@@ -123,7 +119,6 @@ fn check(map: &Map<'_>, problems: &mut Problems) -> Option<Box<dyn SinkPlan>> {
 #[derive(Debug)]
 struct Plan {
     http: HttpPlan,
-    limits: Limits,
     region: String,
     access: SecretSource,
     secret: SecretSource,
@@ -145,7 +140,7 @@ impl SinkPlan for Plan {
                 keys,
                 ending: if cx.media.list.is_some() { "jsonl" } else { "log" },
             },
-            limits: self.limits,
+            limits: cx.batch.sent(shared::USUAL_LIMITS),
             interval: self.interval,
             last: Mutex::default(),
             ledger: Ledger::default(),

@@ -26,9 +26,9 @@ use self::export as exporter;
 use self::none as exporter;
 use crate::config::node::Node;
 use crate::config::problem::Problems;
-use crate::config::shape::{Field, Kind};
+use crate::config::shape::{Field, Kind, joined};
 use crate::proxy::spans::Tracer;
-use crate::sinks::http::{self as shared, HttpPlan, Usual};
+use crate::sinks::http::{self as shared, Compressions, HttpPlan, Usual};
 use crate::sinks::otlp::resource::{self, Resource};
 use crate::sinks::{BuildCx, SinkError};
 use crate::telemetry::Metrics;
@@ -41,7 +41,11 @@ const INTERVAL: Duration = Duration::from_secs(5);
 const MAX_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The fields of `traces:`.
-pub const FIELDS: &[Field] = &[
+pub const FIELDS: &[Field] = joined!(OWN, shared::TOKEN, &shared::fields(&USUAL));
+
+const USUAL: Usual = Usual { path: "/v1/traces", compressions: Compressions::GZIP_OR_ZSTD, ..Usual::BEARER };
+
+const OWN: &[Field] = &[
     Field::required("url", Kind::Str, "https://HOST:4318 of a collector; without a path, /v1/traces is asked for"),
     Field::new(
         "sample",
@@ -57,12 +61,6 @@ pub const FIELDS: &[Field] = &[
     ),
     Field::new("interval", Kind::Duration, "5s", "how long spans wait at most for a batch to fill up"),
     resource::FIELD,
-    shared::HEADERS,
-    shared::TOKEN_ENV,
-    shared::TOKEN_FILE,
-    shared::COMPRESSION_ON,
-    shared::TIMEOUT,
-    shared::TLS,
 ];
 
 /// What `traces:` may be: off, or a mapping.
@@ -91,8 +89,7 @@ impl TracesPlan {
             let hint = "build it with `cargo build --release --features otlp-traces`, or take `traces` away";
             problems.error_hint(node, MISSING.into(), hint);
         }
-        let usual = Usual { path: "/v1/traces", gzip: true, ..Usual::BEARER };
-        let http = HttpPlan::check(&map, &usual, problems);
+        let http = HttpPlan::check(&map, &USUAL, problems);
         let resource = Resource::check(map.get("resource"), problems);
         let share = match map.get("sample") {
             None => Some(1.0),

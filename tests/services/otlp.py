@@ -1,9 +1,11 @@
 """A receiver of OTLP logs and traces over HTTP, built on the official messages: prints its port, then
-one JSON line for each record and each span it was sent. Needs the package opentelemetry-proto."""
+one JSON line for each record and each span it was sent. Needs the packages
+opentelemetry-proto and zstandard."""
 import gzip
 import json
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
+import zstandard
 from google.protobuf import json_format
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.logs.v1 import logs_service_pb2 as logs
@@ -17,6 +19,8 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["content-length"]))
         if self.headers.get("content-encoding") == "gzip":
             body = gzip.decompress(body)
+        elif self.headers.get("content-encoding") == "zstd":
+            body = zstandard.ZstdDecompressor().decompressobj().decompress(body)
         of_traces = self.path == "/v1/traces"
         request = traces.ExportTraceServiceRequest() if of_traces else logs.ExportLogsServiceRequest()
         taken = traces.ExportTraceServiceResponse() if of_traces else logs.ExportLogsServiceResponse()

@@ -143,6 +143,7 @@ where
             let body = body.collect().await.map(|b| b.to_bytes()).unwrap_or_default();
             let bytes = match head.headers.get("content-encoding").map(|v| v.as_bytes()) {
                 Some(b"gzip") => unpacked(flate2::read::GzDecoder::new(&body[..])),
+                Some(b"zstd") => unpacked(ruzstd::decoding::StreamingDecoder::new(&body[..]).unwrap()),
                 _ => body,
             };
             let body = String::from_utf8(bytes.to_vec()).unwrap_or_else(|_| "(bytes)".into());

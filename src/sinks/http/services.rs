@@ -67,9 +67,12 @@ async fn the_official_messages_of_opentelemetry_read_what_is_sent() {
     let mut collector = Python::start("otlp.py");
     let folder = tempfile::tempdir().unwrap();
     let mut records = Vec::new();
-    for encoding in ["json", "protobuf"] {
+    for (encoding, compression) in [("json", "gzip"), ("protobuf", "zstd")] {
         // The script serves one connection at a time; it goes with the sink.
-        let yaml = format!("{{ type: otlp, url: 'http://127.0.0.1:{}', encoding: {encoding} }}", collector.port);
+        let yaml = format!(
+            "{{ type: otlp, url: 'http://127.0.0.1:{}', encoding: {encoding}, compression: {compression} }}",
+            collector.port
+        );
         let sink = built(&yaml, folder.path()).unwrap();
         sink.probe().await.unwrap();
         let batch = batch();
