@@ -26,7 +26,7 @@ use crate::sinks::SinkError;
 use crate::tls::client::ClientTls;
 
 /// The most that is read of an answer, in bytes; the answer to 500 events fits many times over.
-const MAX_ANSWER: usize = 4 << 20;
+pub(super) const MAX_ANSWER: usize = 4 << 20;
 /// Bodies below this are not worth compressing.
 const MIN_COMPRESSED: usize = 256;
 /// How long a probe listens for a refusal of its certificate.
@@ -56,7 +56,7 @@ pub enum Compression {
 
 impl Compression {
     /// A body packed, and the word for it (RFC 9110 section 8.4.1); nothing if it goes as it is.
-    fn pack(self, body: &[u8]) -> Option<(Vec<u8>, &'static str)> {
+    pub(super) fn pack(self, body: &[u8]) -> Option<(Vec<u8>, &'static str)> {
         match self {
             _ if body.len() < MIN_COMPRESSED => None,
             Compression::Off => None,
@@ -263,7 +263,7 @@ impl Client {
         self.warm.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn dial(&self) -> Result<TcpStream, String> {
+    pub(super) async fn dial(&self) -> Result<TcpStream, String> {
         let stream = TcpStream::connect((self.url.host.as_str(), self.url.port)).await.map_err(|e| e.to_string())?;
         // Failure to set it costs only latency.
         let _ = stream.set_nodelay(true);
@@ -296,7 +296,7 @@ where
     Ok(sender)
 }
 
-fn with_source(error: &dyn std::error::Error) -> String {
+pub(super) fn with_source(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
 }
 

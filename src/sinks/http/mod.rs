@@ -7,6 +7,8 @@
 
 pub mod answer;
 pub mod client;
+#[cfg(feature = "otlp-grpc")]
+pub mod grpc;
 pub mod parts;
 #[cfg(test)]
 pub(crate) mod receiver;

@@ -92,6 +92,36 @@ async fn the_official_messages_of_opentelemetry_read_what_is_sent() {
     assert_eq!(json, protobuf, "both encodings say the same");
 }
 
+#[cfg(feature = "otlp-grpc")]
+#[tokio::test]
+async fn grpcio_takes_records_rejects_one_and_asks_to_wait() {
+    if !wanted("AUTHTAP_TEST_SERVICES") {
+        return;
+    }
+    let mut collector = Python::start("otlp_grpc.py");
+    let folder = tempfile::tempdir().unwrap();
+    for compression in ["off", "gzip"] {
+        let url = format!("http://127.0.0.1:{}", collector.port);
+        let yaml = format!("{{ type: otlp, url: '{url}', protocol: grpc, compression: {compression} }}");
+        let sink = built(&yaml, folder.path()).unwrap();
+        sink.probe().await.unwrap();
+        let all = batch();
+        let verdict = sink.send(&all).await;
+        assert!(matches!(verdict, Verdict::Delivered), "{compression}: {verdict:?}");
+        for one in &all {
+            let record = collector.line();
+            assert_eq!(record["eventName"], one.event.event_type.as_str());
+            assert_eq!(record["attributes"][0]["value"]["stringValue"], one.event.id.to_string());
+        }
+        let verdict = sink.send(&[stored(1, "alice"), stored(2, "mallory")]).await;
+        assert!(matches!(&verdict, Verdict::Refused { which, .. } if which == &[1]), "{verdict:?}");
+        assert!(collector.line()["eventName"].is_string(), "the other is delivered");
+        let verdict = sink.send(&[stored(1, "later")]).await;
+        let waits = Some(std::time::Duration::from_millis(500));
+        assert!(matches!(&verdict, Verdict::Retry { after, .. } if *after == waits), "{verdict:?}");
+    }
+}
+
 #[tokio::test]
 async fn the_engine_of_clickhouse_takes_the_rows_into_the_shipped_table() {
     if !wanted("AUTHTAP_TEST_SERVICES_SLOW") {

@@ -70,3 +70,10 @@ async fn records_in_protobuf_stand_in_one_request_with_their_resource() {
     let records = Fields(Fields::bytes_of(logs, 2)).filter(|(number, _)| *number == 2);
     assert_eq!(records.count(), 2);
 }
+
+#[cfg(not(feature = "otlp-grpc"))]
+#[test]
+fn a_build_without_grpc_says_what_it_lacks() {
+    let told = crate::sinks::http::receiver::problems("{ type: otlp, protocol: grpc, url: 'http://a.test:4317' }");
+    assert!(told.contains("--features otlp-grpc"), "{told}");
+}
