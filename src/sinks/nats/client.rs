@@ -37,7 +37,7 @@ pub(super) fn build(plan: &Plan, cx: &BuildCx) -> Result<Box<dyn Sink>, SinkErro
         SignIn::Creds(source) => {
             let creds = source.read(&cx.base)?;
             // What is wrong with it is not repeated: it may be the seed.
-            if ConnectOptions::new().credentials(creds.reveal()).is_err() {
+            if ConnectOptions::new().credentials(&whole(&creds)).is_err() {
                 let what = "holds no NATS credentials: the JWT of a user and its seed, as `nsc` writes them";
                 return Err(SinkError::Other(format!("{} {what}", creds.place())));
             }
@@ -110,6 +110,11 @@ impl Sink for Nats {
     }
 }
 
+/// Credentials with the line end behind their last line, which the library asks for and a secret has not.
+fn whole(creds: &Secret) -> String {
+    format!("{}\n", creds.reveal())
+}
+
 enum Ready {
     Not,
     Token(Secret),
@@ -148,7 +153,7 @@ impl Broker {
             Ready::Token(token) => options.token(token.reveal().to_owned()),
             Ready::User(user, password) => options.user_and_password(user.clone(), password.reveal().to_owned()),
             Ready::Creds(creds) => {
-                options.credentials(creds.reveal()).map_err(|_| self.told("the credentials cannot be used"))?
+                options.credentials(&whole(creds)).map_err(|_| self.told("the credentials cannot be used"))?
             }
             Ready::Nkey(seed) => options.nkey(seed.reveal().to_owned()),
         };

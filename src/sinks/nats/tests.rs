@@ -7,7 +7,7 @@ use std::process::Command;
 use async_nats::jetstream::{self, stream};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rcgen::{KeyPair, PKCS_ED25519, PublicKeyData, SigningKey};
+use rcgen::{KeyPair, PKCS_ED25519, SigningKey};
 use serde_json::json;
 
 use crate::sinks::Verdict;
