@@ -1,4 +1,5 @@
-//! A guard, not a measurement: fails if capture allocates for a request that no route is about.
+//! A guard, not a measurement: fails if capture allocates for a request that no route is about, or
+//! tracing for one that is not recorded.
 //!
 //! "The cost on unmatched traffic is that of a bare proxy" is kept by one line of code after the
 //! other that does not allocate, and lost by one that does, which no timing on a shared machine
@@ -23,9 +24,11 @@ use authtap::capture::pending::{Head, Pending};
 use authtap::capture::queue::Queue;
 use authtap::capture::rotation::Rotation;
 use authtap::config::settings;
+use authtap::proxy::spans::Tracer;
 use authtap::rules::presets;
 use authtap::telemetry::Traffic;
-use http::{HeaderMap, HeaderValue, Method, Uri, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use prometheus_client::metrics::counter::Counter;
 
 /// How the program is told that it is the one whose allocations are counted.
 const COUNTED: &str = "--counted";
@@ -129,11 +132,14 @@ fn repeat(case: &Case, times: u64) -> ExitCode {
         (header::USER_AGENT, "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"),
         (header::COOKIE, "sid=0123456789abcdef; theme=dark"),
         (header::CONTENT_TYPE, "application/x-www-form-urlencoded"),
+        (HeaderName::from_static("traceparent"), "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"),
     ]
     .into_iter()
     .map(|(name, value)| (name, HeaderValue::from_static(value)))
     .collect();
     let answer: HeaderMap = [(header::CONTENT_TYPE, HeaderValue::from_static("text/html"))].into_iter().collect();
+    // Traces are on, and this request's client does not record it.
+    let (tracer, _spans) = Tracer::new(1.0, true, Counter::default());
     let head = Head {
         tls: None,
         method: &case.method,
@@ -144,6 +150,9 @@ fn repeat(case: &Case, times: u64) -> ExitCode {
         scheme: "https",
     };
     for _ in 0..times {
+        if tracer.sample(&headers).is_some() {
+            return ExitCode::from(2);
+        }
         let captured = Pending::begin(&capture, &head, &queue, &stats).is_some();
         // A session cookie that is not changed costs no more.
         if let Some(rotation) = Rotation::begin(&capture, &headers, &uri) {

@@ -44,6 +44,7 @@ use crate::spool::settings::Durability;
 use crate::spool::store::EventStore;
 use crate::telemetry::Metrics;
 use crate::tls::server::ServerTls;
+use crate::traces;
 
 mod error;
 pub mod offline;
@@ -209,6 +210,7 @@ pub fn bind_with(
         readiness: Readiness::new(),
         checks: Mutex::new(None),
         access_logs: Mutex::new(parts.access_log.into_iter().collect()),
+        traces: Mutex::new(parts.traces.into_iter().collect()),
         seen: Mutex::new(seen),
     };
     Ok(Bound {
@@ -292,6 +294,8 @@ struct Parts {
     sinks: Vec<RunningSinkSpec>,
     /// The thread of a new access log.
     access_log: Option<JoinHandle<()>>,
+    /// The exporter of traces.
+    traces: Option<traces::Running>,
 }
 
 /// Everything of a configuration that touches the world, for the start and for a reload alike.
@@ -322,7 +326,7 @@ fn build(
             name: spec.name.clone(),
             sink: sink.into(),
             filter: spec.filter.clone(),
-            batch: spec.batch,
+            batch: spec.batch.given(),
         })
     });
     let sinks = sinks.collect::<Result<_, _>>()?;
@@ -333,10 +337,14 @@ fn build(
     let auto = auto.then(|| known.unwrap_or_default());
     // Last, so that no file is made by a configuration that is refused.
     let (access_log, thread) = access_log(config, before.and_then(|live| live.access_log.as_ref()), metrics)?;
+    // A new one each time: the one before ends with the last request that has a span of it.
+    let traces = config.traces.as_ref().map(|plan| plan.start(&config.base, metrics)).transpose();
+    let (tracer, traces) = traces.map_err(|source| StartError::Traces { source })?.unzip();
     Ok(Parts {
         sinks,
         access_log: thread,
         live: Live {
+            tracer,
             upstream_host: upstream.host_header(),
             upstream: Arc::new(upstream),
             client_ip: config.client_ip.clone(),
@@ -355,6 +363,7 @@ fn build(
             },
             access_log,
         },
+        traces,
         pipeline: PipelineConfig {
             enrichers: Arc::new(enrichers),
             session: config.session.clone(),
@@ -484,6 +493,7 @@ impl Bound {
         // It waits for the disk, within a bound of its own.
         let _ = tokio::task::spawn_blocking(move || spool.close()).await;
         self.core.end_access_logs(deadline).await;
+        self.core.end_traces(deadline).await;
         // Until here it said that we drain, and how that goes.
         ending.send_replace(true);
         if let Some(admin) = admin {

@@ -202,6 +202,7 @@ pub struct Metrics {
     pub store_bytes: Gauge,
     sink_lag_bytes: Family<SinkLabel, Gauge>,
     sink_lag_seconds: Family<SinkLabel, Gauge>,
+    trace_spans: Family<ResultLabel, Counter>,
 }
 
 impl Default for Metrics {
@@ -237,6 +238,7 @@ impl Metrics {
             store_bytes: Gauge::default(),
             sink_lag_bytes: Family::default(),
             sink_lag_seconds: Family::default(),
+            trace_spans: Family::default(),
             registry: Registry::default(),
         };
         registry.register("events", "events emitted, by type and outcome", metrics.events.clone());
@@ -294,6 +296,10 @@ impl Metrics {
             "how long the oldest event waiting for a sink has waited",
             metrics.sink_lag_seconds.clone(),
         );
+        registry.register("trace_spans", "spans of traces, by what became of them", metrics.trace_spans.clone());
+        for result in ["exported", "refused", "lost", "queue_full"] {
+            let _ = metrics.trace_spans(result);
+        }
         // Every reason is shown from the start, so that an alert on it has a series to watch.
         for reason in
             [Drop::Panic, Drop::Batch, Drop::Hint, Drop::SpoolFull, Drop::Refused, Drop::Shutdown, Drop::StoreFull]
@@ -354,6 +360,12 @@ impl Metrics {
     /// decide it), `timeout`, `no_room`, `repeated` (the same form sent twice: one event).
     pub fn follow_up(&self, result: &'static str) {
         self.follow_ups.get_or_create(&ResultLabel { result: result.into() }).inc();
+    }
+
+    /// The counter of spans with this fate: `exported`, `refused` (the collector will never take
+    /// them), `lost` (it was away too long), `queue_full` (requests, each with its spans).
+    pub fn trace_spans(&self, result: &'static str) -> Counter {
+        self.trace_spans.get_or_create(&ResultLabel { result: result.into() }).clone()
     }
 
     /// Counts a reload.

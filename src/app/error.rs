@@ -64,6 +64,12 @@ pub enum StartError {
         /// Why.
         source: crate::sinks::SinkError,
     },
+    /// The exporter of traces cannot be built.
+    #[error("traces: {source}")]
+    Traces {
+        /// Why.
+        source: crate::sinks::SinkError,
+    },
     /// The access log cannot be opened.
     #[error("cannot open the access log {target}: {source}; its folder must be there and writable")]
     AccessLog {

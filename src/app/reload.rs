@@ -26,6 +26,7 @@ use crate::socket_activation::{State, notify};
 use crate::spool::Spool;
 use crate::telemetry::Metrics;
 use crate::tls::server::ServerTls;
+use crate::traces;
 
 /// How often losses are looked at, to be said in the stream itself.
 const LOSSES_EVERY: Duration = Duration::from_secs(10);
@@ -51,6 +52,8 @@ pub(super) struct Core {
     pub(super) checks: Mutex<Option<Checks>>,
     /// The threads of the access log: of the one in force, and of those before it that still write.
     pub(super) access_logs: Mutex<Vec<JoinHandle<()>>>,
+    /// The exporters of traces: the one in force, and those before it that still export.
+    pub(super) traces: Mutex<Vec<traces::Running>>,
     pub(super) seen: Mutex<Seen>,
 }
 
@@ -234,6 +237,28 @@ impl Core {
         }
     }
 
+    /// Remembers a new exporter of traces; those that have ended are forgotten.
+    fn keep_traces(&self, exporter: Option<traces::Running>) {
+        let mut exporters = self.traces.lock().unwrap_or_else(PoisonError::into_inner);
+        exporters.retain_mut(|exporter| !exporter.has_ended());
+        exporters.extend(exporter);
+    }
+
+    /// Lets the exporters of traces take what they have to the collector, for at most `within`. Call
+    /// it when no traffic is left.
+    pub(super) async fn end_traces(&self, within: Duration) {
+        let exporters = std::mem::take(&mut *self.traces.lock().unwrap_or_else(PoisonError::into_inner));
+        let all: Vec<_> = exporters.into_iter().map(traces::Running::end).collect();
+        let ended = async {
+            for one in all {
+                one.await;
+            }
+        };
+        if tokio::time::timeout(within, ended).await.is_err() {
+            tracing::error!("the collector of traces did not take the last spans in time; they are lost");
+        }
+    }
+
     /// Reads the file again and puts it in force, or keeps everything as it is and says why.
     fn reload(&self) -> Result<String, String> {
         let Some(file) = &self.file else {
@@ -254,6 +279,7 @@ impl Core {
             }
             self.connections.follow(&config.limits);
             self.keep_access_log(parts.access_log);
+            self.keep_traces(parts.traces);
             self.live.store(Arc::new(parts.live));
             self.check_health();
             self.pipeline.store(Arc::new(parts.pipeline));

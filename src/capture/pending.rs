@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
 use tokio::sync::oneshot;
 
 use super::CaptureConfig;
@@ -21,7 +21,7 @@ use super::queue::{Captured, Held, Queue};
 use super::tee::Copier;
 use super::watch::Watch;
 use crate::auto::gate::{Gate, Keep, PAGE_BYTES};
-use crate::event::Timestamp;
+use crate::event::{Text, Timestamp};
 use crate::exchange::{ClientTls, Ended, Exchange, Kept, Request, Response};
 use crate::rules::facts::Facts;
 use crate::rules::{Candidates, RuleSet};
@@ -144,6 +144,27 @@ impl Pending {
         if let Some(inner) = &mut self.inner {
             id.clone_into(&mut inner.request_id);
         }
+    }
+
+    /// Notes the `traceparent` that goes to the application: the event names the trace that the
+    /// application knows.
+    pub fn traced(&mut self, told: HeaderValue) {
+        if let Some(inner) = &mut self.inner {
+            inner.headers.insert(HeaderName::from_static("traceparent"), told);
+        }
+    }
+
+    /// The route that is about the request, if its head alone says so: its id, and the path it is
+    /// written for, if it is one path or a template.
+    pub fn route(&self) -> Option<(Text, Option<Text>)> {
+        let inner = self.inner.as_ref()?;
+        let facts = Facts::of_request(&inner.method, &inner.uri, &inner.host, &inner.headers);
+        let route = inner.rules.certain(&inner.candidates, &facts)?;
+        let path = match route.paths.as_slice() {
+            [only] => only.low_cardinality().and_then(Text::other),
+            _ => None,
+        };
+        Some((route.id.clone(), path))
     }
 
     /// The copy that the request's body has to feed, if anybody needs it.

@@ -128,6 +128,9 @@ fn connect(config: &Config) -> u8 {
         let tried = spec.build(&cx).and_then(|sink| runtime.block_on(sink.probe()));
         say(format!("sink {}", spec.name), tried.map_err(|e| e.to_string()));
     }
+    if let Some(traces) = &config.traces {
+        say("traces".into(), runtime.block_on(traces.probe(&config.base)).map_err(|e| e.to_string()));
+    }
     code
 }
 

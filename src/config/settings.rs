@@ -29,6 +29,7 @@ use crate::sinks::{self, SinkSpec};
 use crate::spool::{self, settings::SpoolSettings};
 use crate::tls::client::{self, ClientPlan};
 use crate::tls::server::{self, ServerPlan};
+use crate::traces::{self, TracesPlan};
 
 /// Where the proxy listens without `listen:`.
 pub const DEFAULT_LISTEN: &str = "127.0.0.1:8080";
@@ -130,6 +131,7 @@ pub const FIELDS: &[Field] = &[
     enrich::user_agent::FIELD,
     Field::new("admin", Kind::Any(&[Kind::Word(&["on", "off"]), Kind::Map(ADMIN)]), "on", "the admin listener, or off"),
     Field::new("access_log", access_log::KIND, "off", "one JSON line a request, without queries and secrets"),
+    Field::new("traces", traces::KIND, "off", "a span for each request, to an OpenTelemetry collector"),
     Field::new("data", Kind::Str, "authtap-data", "folder for what must outlive the process"),
     spool::settings::DURABILITY,
     spool::settings::RETENTION,
@@ -184,6 +186,8 @@ pub struct Config {
     pub admin: Option<Admin>,
     /// Where the access log goes; `None` is off.
     pub access_log: Option<access_log::Target>,
+    /// Where spans of requests go; `None` is off.
+    pub traces: Option<TracesPlan>,
     /// Folder for what must outlive the process.
     pub data: PathBuf,
     /// When events are on disk, and for how long.
@@ -348,6 +352,7 @@ fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
         enrich: enrich::check(&map, problems),
         admin: admin(&map, problems),
         access_log: access_log::check(map.get("access_log"), problems),
+        traces: TracesPlan::check(map.get("traces"), problems),
         data: map.str("data", problems).map_or_else(|| DEFAULT_DATA.into(), |named| base.join(named)),
         spool: SpoolSettings::check(map.get("durability"), map.get("retention"), problems),
         rules: Arc::new(rules),
@@ -553,6 +558,7 @@ impl std::fmt::Display for Config {
             "capture": { "request_body": self.capture.request_body, "response_body": self.capture.response_body },
             "admin": self.admin.as_ref().map(|a| serde_json::json!({"listen": a.listen, "token_env": a.token_env})),
             "access_log": self.access_log.as_ref().map(ToString::to_string),
+            "traces": self.traces.as_ref().map(TracesPlan::shown),
             "data": self.data,
             "presets": self.presets.iter().map(|p| serde_json::json!({"name": p.name, "base": p.base(), "routes": p.routes})).collect::<Vec<_>>(),
             "durability": self.spool.durability.to_string(),

@@ -7,7 +7,7 @@
 use serde_json::{Map, Value, json};
 
 /// One key of a mapping.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct Field {
     /// The key.
     pub name: &'static str,
@@ -34,7 +34,7 @@ impl Field {
 }
 
 /// What a value may be.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub enum Kind {
     /// A text.
     Str,
@@ -66,6 +66,44 @@ pub enum Kind {
     Named(&'static str, fn() -> &'static Kind),
     /// A mapping whose `type` selects one of a table of shapes: the sinks.
     Tagged(&'static str, fn() -> Vec<(&'static str, Vec<&'static Field>)>),
+}
+
+/// One table of fields made of several, in their order, so that fields that many mappings have are
+/// written once: `joined!(OWN, http::FIELDS)`.
+macro_rules! joined {
+    ($($part:expr),+ $(,)?) => {{
+        const PARTS: &[&[$crate::config::shape::Field]] = &[$($part),+];
+        const LEN: usize = $crate::config::shape::len(PARTS);
+        const ALL: [$crate::config::shape::Field; LEN] = $crate::config::shape::join(PARTS);
+        &ALL
+    }};
+}
+pub(crate) use joined;
+
+/// How many fields several tables have together; for [`joined!`].
+pub(crate) const fn len(parts: &[&[Field]]) -> usize {
+    let (mut part, mut len) = (0, 0);
+    while part < parts.len() {
+        len += parts[part].len();
+        part += 1;
+    }
+    len
+}
+
+/// Several tables as one; for [`joined!`]. Evaluated at compile time, where a wrong length is an error.
+pub(crate) const fn join<const LEN: usize>(parts: &[&[Field]]) -> [Field; LEN] {
+    let mut all = [Field::new("", Kind::Null, "", ""); LEN];
+    let (mut part, mut to) = (0, 0);
+    while part < parts.len() {
+        let mut from = 0;
+        while from < parts[part].len() {
+            all[to] = parts[part][from];
+            from += 1;
+            to += 1;
+        }
+        part += 1;
+    }
+    all
 }
 
 /// The JSON Schema (draft 2020-12) of a mapping with these fields.

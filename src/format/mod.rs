@@ -69,7 +69,7 @@ pub const NAMES: Field = Field::new(
 /// The field that chooses parts of an event.
 pub const SELECT: Field = Field::new(
     "fields",
-    Kind::Map(SELECT_FIELDS),
+    Kind::Named("sink_fields", || &Kind::Map(SELECT_FIELDS)),
     "",
     "the parts of an event this sink may see, by JSON pointer: only those of `keep`, and none of `drop`",
 );

@@ -10,12 +10,12 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
-use super::access_log::Entry;
 use super::expect::Gate;
 use super::http2::sending::Fails;
 use super::idle::{Hold, IdleBody, IdleError};
 use super::inbound::{Cut, Inbound};
 use super::limits::Limits;
+use super::observed::Observed;
 use super::upstream::Lease;
 use crate::capture::hold::OnDisk;
 use crate::capture::pending::{Pending, RequestCopy};
@@ -252,8 +252,8 @@ pub enum ResponseBody {
         lease: Option<Lease>,
         /// The exchange in the making, if it is captured.
         pending: Option<Pending>,
-        /// Its line in the access log, if there is one.
-        log: Option<Entry>,
+        /// Who is told of it.
+        seen: Observed,
         /// While it lives, the client waits for us and is not idle.
         hold: Hold,
         /// The last piece, until the event that the answer gave is on disk.
@@ -269,12 +269,12 @@ impl ResponseBody {
         inner: Inbound,
         lease: Lease,
         pending: Option<Pending>,
-        log: Option<Entry>,
+        seen: Observed,
         hold: Hold,
         limits: &Limits,
     ) -> ResponseBody {
         let inner = IdleBody::new(inner, limits.answer_idle);
-        let mut body = ResponseBody::Upstream { inner, lease: Some(lease), pending, log, hold, held: None };
+        let mut body = ResponseBody::Upstream { inner, lease: Some(lease), pending, seen, hold, held: None };
         if body.is_end_stream() {
             body.finish(Ended::Complete);
         }
@@ -288,7 +288,7 @@ impl ResponseBody {
     }
 
     fn finish(&mut self, ended: Ended) {
-        let ResponseBody::Upstream { lease, pending, log, held, .. } = self else { return };
+        let ResponseBody::Upstream { lease, pending, seen, held, .. } = self else { return };
         if let Some(lease) = lease.take()
             && ended == Ended::Complete
         {
@@ -300,9 +300,7 @@ impl ResponseBody {
             }
             pending.finish(ended);
         }
-        if let Some(mut log) = log.take() {
-            log.finish(ended);
-        }
+        seen.finish(ended);
     }
 }
 
@@ -319,15 +317,13 @@ impl Body for ResponseBody {
                 self.held();
                 return Poll::Ready(last.map(Ok));
             }
-            ResponseBody::Upstream { inner, pending, log, .. } => {
+            ResponseBody::Upstream { inner, pending, seen, .. } => {
                 let frame = ready!(Pin::new(&mut *inner).poll_frame(cx));
                 if let Some(data) = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref()) {
                     if let Some(pending) = pending {
                         pending.see(data);
                     }
-                    if let Some(log) = log {
-                        log.sent(data.len());
-                    }
+                    seen.sent(data.len());
                 }
                 (frame, inner.is_end_stream())
             }

@@ -15,7 +15,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use http_body::Body;
 
-use super::access_log::{AccessLog, Entry};
+use super::access_log::AccessLog;
 use super::body::{RequestBody, ResponseBody, Watch};
 use super::client_ip::ClientIp;
 
@@ -28,7 +28,9 @@ use super::inbound::Inbound;
 use super::interim::Interim;
 use super::limits::{Limits, Permit};
 use super::listener::Opened;
+use super::observed::Observed;
 use super::passage::Passage;
+use super::spans::Tracer;
 use super::upstream::{Client, Pool, Timeouts, Upstream};
 use super::{client_tls, framing, headers, host, request_id, upgrade};
 use crate::capture::CaptureConfig;
@@ -61,6 +63,8 @@ pub struct Live {
     pub capture: CaptureConfig,
     /// The access log, if it is on.
     pub access_log: Option<AccessLog>,
+    /// Which requests are recorded in traces, if any are.
+    pub tracer: Option<Tracer>,
 }
 
 /// What the requests of one traffic thread share.
@@ -135,8 +139,7 @@ pub async fn handle(
 ) -> Response<ResponseBody> {
     let started = Instant::now();
     let accept = request.headers().get(header::ACCEPT).cloned();
-    let log = live.access_log.as_ref().map(|log| log_entry(log, live, connection, &request));
-    let mut trace = Trace { id: None, body: None, log };
+    let mut trace = Trace { id: None, body: None, seen: Observed::begin(live, connection, &request) };
     let mut response = match forward(shared, live, connection, request, stream, &mut trace).await {
         Ok(response) => response,
         Err(error) => {
@@ -146,15 +149,8 @@ pub async fn handle(
                 // section 9.6 wants, for the client not to send its next request into a closing connection.
                 response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
-            if let Some(mut log) = trace.log {
-                log.answered(response.status(), None);
-                log.sent(usize::try_from(response.body().size_hint().lower()).unwrap_or(usize::MAX));
-                log.finish(match error {
-                    ProxyError::RequestTimeout | ProxyError::BodyTooLarge => Ended::RequestCut,
-                    _ if error.side() == Side::Upstream => Ended::UpstreamFailed,
-                    _ => Ended::Complete,
-                });
-            }
+            let bytes = usize::try_from(response.body().size_hint().lower()).unwrap_or(usize::MAX);
+            trace.seen.refused(&error, response.status(), bytes);
             response
         }
     };
@@ -176,20 +172,8 @@ struct Trace {
     id: Option<HeaderValue>,
     /// How its body goes, if it has one.
     body: Option<Rc<Watch>>,
-    /// Its line in the access log, if there is one; it goes with the answer's body.
-    log: Option<Entry>,
-}
-
-/// Begins a request's line, from its head as it came: what is refused later is logged too.
-fn log_entry(log: &AccessLog, live: &Live, connection: &Connection, request: &Request<Inbound>) -> Entry {
-    let client_ip = live.client_ip.decide(connection.peer.ip(), request.headers());
-    // An authority in the target goes before the header (RFC 9112 section 3.2.2).
-    let host = match request.uri().authority() {
-        Some(authority) => authority.as_str().as_bytes(),
-        None => request.headers().get(header::HOST).map_or(b"".as_slice(), HeaderValue::as_bytes),
-    };
-    let host = host::host_without_port_lowercase(host);
-    log.begin(client_ip, request.method(), &host, request.uri().path(), request.version())
+    /// Who is told of it; goes with the answer's body.
+    seen: Observed,
 }
 
 /// The one place where a failure becomes an answer.
@@ -235,10 +219,8 @@ async fn forward(
     live.limits.admit(&parts)?;
     if let Some(proof) = connection.proof(&parts) {
         let response = Response::new(ResponseBody::from(Bytes::from(proof)));
-        if let Some(mut log) = trace.log.take() {
-            log.answered(response.status(), None);
-            log.finish(Ended::Complete);
-        }
+        trace.seen.answered(response.status(), None);
+        trace.seen.finish(Ended::Complete);
         return Ok(response);
     }
     if parts.version == Version::HTTP_2 {
@@ -294,8 +276,13 @@ async fn forward(
     if let Some(pending) = &mut pending {
         pending.request_id(id.to_str().unwrap_or_default());
     }
-    if let Some(log) = &mut trace.log {
-        log.request_id(id.to_str().unwrap_or_default());
+    trace.seen.request_id(id.to_str().unwrap_or_default());
+    if trace.seen.is_traced() {
+        let told = trace.seen.tell(&mut parts.headers);
+        if let (Some(pending), Some(told)) = (&mut pending, told) {
+            pending.traced(told);
+            trace.seen.route(pending.route());
+        }
     }
     trace.id = Some(id);
     parts.version = Version::HTTP_11;
@@ -321,7 +308,7 @@ async fn forward(
     });
     shared.pool.point_at(&live.upstream, live.limits.answer_headers);
     let client = if live.upstream.tells_client() { connection.client(client_ip) } else { None };
-    let asked = trace.log.as_ref().map(|_| Instant::now());
+    trace.seen.asks();
     let sent = shared.pool.send(request, &passage, client, &live.timeouts).await;
     if takes_interim {
         connection.interim.end();
@@ -338,6 +325,7 @@ async fn forward(
             return Err(error);
         }
     };
+    let server = live.upstream.servers().get(lease.server());
 
     if let Err(error) = framing::check_answer(response.status(), response.headers()) {
         if let Some(pending) = &mut pending {
@@ -380,20 +368,16 @@ async fn forward(
         if let Some(pending) = &mut pending {
             pending.finish(Ended::Complete);
         }
-        if let Some(mut log) = trace.log.take() {
-            log.answered(response.status(), asked.map(|asked| asked.elapsed()));
-            log.finish(Ended::Complete);
-        }
+        trace.seen.answered(response.status(), server);
+        trace.seen.finish(Ended::Complete);
         return Ok(response.map(|_| ResponseBody::Own(None)));
     }
-    let mut log = trace.log.take();
-    if let Some(log) = &mut log {
-        log.answered(response.status(), asked.map(|asked| asked.elapsed()));
-    }
+    let mut seen = std::mem::take(&mut trace.seen);
+    seen.answered(response.status(), server);
     let asks_upgrade = response.status() == StatusCode::UPGRADE_REQUIRED;
     headers::strip_response(response.headers_mut(), asks_upgrade);
     *response.version_mut() = Version::HTTP_11;
-    let mut response = response.map(|body| ResponseBody::upstream(body, lease, pending, log, hold, &live.limits));
+    let mut response = response.map(|body| ResponseBody::upstream(body, lease, pending, seen, hold, &live.limits));
     // Without a body there is no last piece to hold back, only the head.
     if let Some(on_disk) = response.body_mut().held() {
         on_disk.await;

@@ -13,10 +13,10 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use http::header::{HeaderMap, HeaderName, HeaderValue};
 use uuid::{Builder, Uuid};
 
+use super::trace_context;
+
 /// The header.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-
-const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 
 /// The longest id that is kept, in bytes.
 const MAX_ID_BYTES: usize = 128;
@@ -36,16 +36,9 @@ pub fn ensure(headers: &mut HeaderMap) -> HeaderValue {
     id
 }
 
-/// The trace id of a valid `traceparent` (W3C Trace Context section 3.2.2): 32 lower-case
-/// hexadecimal digits. The header itself is passed on as it is, valid or not.
+/// The trace id of a valid `traceparent`, see [`trace_context::trace_id`].
 pub fn trace_id(headers: &HeaderMap) -> Option<&str> {
-    let text = only(headers, &TRACEPARENT)?.to_str().ok()?;
-    let mut parts = text.split('-');
-    let (version, trace, parent, flags) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
-    // Section 3.2.4: a later version may go on after a hyphen; version 00 ends here.
-    let ends = version != "00" || parts.next().is_none();
-    let valid = is_hex(version, 2) && version != "ff" && is_hex(flags, 2) && ends;
-    (valid && is_hex(trace, 32) && !is_zero(trace) && is_hex(parent, 16) && !is_zero(parent)).then_some(trace)
+    trace_context::trace_id(headers)
 }
 
 /// The value of a header that stands there once.
@@ -59,14 +52,6 @@ fn is_id(id: &[u8]) -> bool {
     (1..=MAX_ID_BYTES).contains(&id.len()) && id.iter().all(u8::is_ascii_graphic)
 }
 
-fn is_hex(text: &str, len: usize) -> bool {
-    text.len() == len && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f'))
-}
-
-fn is_zero(text: &str) -> bool {
-    text.bytes().all(|b| b == b'0')
-}
-
 /// A thread's source of random bits.
 #[derive(Clone, Copy)]
 struct Source {
@@ -78,7 +63,7 @@ struct Source {
 }
 
 /// Random bytes of one id.
-const ID_BYTES: usize = 10;
+pub(super) const ID_BYTES: usize = 10;
 
 /// The ids made of one hash.
 const IDS_A_BLOCK: u64 = 6;
@@ -89,7 +74,7 @@ thread_local! {
 
 /// `Uuid::now_v7` takes a lock that all threads share and asks the system for random bits each
 /// time. Here each thread asks once and derives the rest.
-fn new_id() -> Uuid {
+pub(super) fn random() -> [u8; ID_BYTES] {
     let mut source = SOURCE.get().unwrap_or_else(|| {
         let mut seed = blake3::Hasher::new();
         // 74 random bits each.
@@ -106,7 +91,11 @@ fn new_id() -> Uuid {
     let bits = source.block.chunks_exact(ID_BYTES).nth(at).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
     source.used = source.used.wrapping_add(1);
     SOURCE.set(Some(source));
+    bits
+}
 
+fn new_id() -> Uuid {
+    let bits = random();
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let millis = u64::try_from(since.as_millis()).unwrap_or_default();
     Builder::from_unix_timestamp_millis(millis, &bits).into_uuid()
@@ -157,36 +146,5 @@ mod tests {
         let threads: Vec<_> = (0..4).map(|_| std::thread::spawn(make)).collect();
         let ids: HashSet<Uuid> = threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect();
         assert_eq!(ids.len(), 4000);
-    }
-
-    #[test]
-    fn a_trace_id_is_read_as_trace_context_section_3_2_says() {
-        let trace = "4bf92f3577b34da6a3ce929d0e0e4736";
-        let good = format!("00-{trace}-00f067aa0ba902b7-01");
-        for (value, valid) in [
-            (good.clone(), true),
-            (format!("01-{trace}-00f067aa0ba902b7-01"), true),
-            (format!("cc-{trace}-00f067aa0ba902b7-01-what-comes-later"), true),
-            (format!("{good}-"), false),
-            (format!("{good}-more"), false),
-            (format!("{good}00"), false),
-            (format!("cc-{trace}-00f067aa0ba902b7-01.later"), false),
-            (format!("ff-{trace}-00f067aa0ba902b7-01"), false),
-            (format!("0-{trace}-00f067aa0ba902b7-01"), false),
-            (format!("00-{}-00f067aa0ba902b7-01", trace.to_uppercase()), false),
-            (format!("00-{}-00f067aa0ba902b7-01", "0".repeat(32)), false),
-            (format!("00-{trace}-0000000000000000-01"), false),
-            (format!("00-{trace}-00f067aa0ba902b7-0g"), false),
-            (format!("00-{trace}-00f067aa0ba902b7"), false),
-            (format!("00-{trace}0-0f067aa0ba902b7-01"), false),
-            (String::new(), false),
-            ("-".repeat(4000), false),
-        ] {
-            let headers = with("traceparent", &[&value]);
-            assert_eq!(trace_id(&headers), valid.then_some(trace), "{value}");
-            assert_eq!(headers["traceparent"], value.as_str(), "passed on untouched");
-        }
-        assert_eq!(trace_id(&with("traceparent", &[&good, &good])), None);
-        assert_eq!(trace_id(&HeaderMap::new()), None);
     }
 }

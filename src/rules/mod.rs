@@ -356,6 +356,15 @@ impl RuleSet {
         Some(decision(route, None))
     }
 
+    /// The route that takes the request, if what is known already leaves no doubt.
+    pub fn certain<'r>(&'r self, candidates: &Candidates, facts: &Facts<'_>) -> Option<&'r Route> {
+        let routes = candidates.routes.iter().filter_map(|i| self.route(*i));
+        let mut held = routes.map(|route| (route, matched(&route.demands, facts)));
+        // One that is still open might come before one that is not.
+        let (route, held) = held.find(|(_, held)| *held != Some(false))?;
+        held.is_some().then_some(route)
+    }
+
     /// The place of the route that decided.
     pub fn place_of(&self, decision: &Decision<'_>) -> Option<usize> {
         self.routes.iter().position(|route| std::ptr::eq(route, decision.route))

@@ -119,6 +119,16 @@ impl PathPattern {
         }
     }
 
+    /// The path as it is written, if it is one path or a template: what stands for all paths that
+    /// match without being one of many.
+    pub fn low_cardinality(&self) -> Option<&str> {
+        match self {
+            PathPattern::Exact(path) => Some(path),
+            PathPattern::Regex { written, .. } => written.strip_prefix("template:"),
+            PathPattern::Prefix(_) => None,
+        }
+    }
+
     /// The source for the set of all patterns, if it is a regex.
     pub fn as_regex(&self) -> Option<&str> {
         match self {

@@ -45,8 +45,6 @@ const FIELDS: &[Field] = &[
     Field::new("url", Kind::Str, "https://ACCOUNT.blob.core.windows.net", "where Azure's interface is"),
     objects::INTERVAL,
     objects::ENCODING,
-    objects::BATCH_EVENTS,
-    shared::BATCH_BYTES,
     shared::TIMEOUT,
     shared::TLS,
     format::field("native"),

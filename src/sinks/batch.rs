@@ -1,10 +1,15 @@
-//! How many events a sink is given at once: `batch:`.
+//! How many events a sink is given at once, and sends at once: `batch:`.
+//!
+//! A sink is given what `batch:` says, or [`MAX_EVENTS`]. What a receiver takes in one request is
+//! often less: there the sink cuts what it is given, by `batch:` if it says something, else by what is
+//! usual for that receiver.
 
 use std::time::Duration;
 
 use crate::config::node::Node;
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
+use crate::sinks::http::parts::Limits;
 use crate::spool::Stored;
 
 /// The most events a sink is given at once, unless `batch:` says otherwise.
@@ -13,11 +18,24 @@ pub const MAX_EVENTS: usize = 500;
 const MAX_BYTES: usize = 4 << 20;
 
 /// The keys of `batch:`.
-pub const FIELDS: &[Field] = &[
-    Field::new("max_events", Kind::Int(1, 10_000), "500", "the most events at once"),
-    Field::new("max_bytes", Kind::Size, "4MiB", "the most bytes of JSON at once; a single event may have more"),
+const FIELDS: &[Field] = &[
+    Field::new(
+        "max_events",
+        Kind::Int(1, 10_000),
+        "500",
+        "the most events at once; in one request what is usual for the receiver, unless it is written",
+    ),
+    Field::new(
+        "max_bytes",
+        Kind::Size,
+        "4MiB",
+        "the most bytes of JSON at once, likewise; a single event may have more",
+    ),
     Field::new("max_wait", Kind::Duration, "0", "how long to wait for a batch to fill up (at most 1h)"),
 ];
+
+/// What stands under `batch:`.
+pub const KIND: Kind = Kind::Named("sink_batch", || &Kind::Map(FIELDS));
 
 /// The limits of one batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,23 +54,41 @@ impl Default for BatchLimits {
     }
 }
 
-impl BatchLimits {
+/// What `batch:` says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Batch {
+    events: Option<usize>,
+    bytes: Option<usize>,
+    wait: Option<Duration>,
+}
+
+impl Batch {
     /// Reads `batch:`.
-    pub fn check(node: Option<&Node>, problems: &mut Problems) -> BatchLimits {
-        let mut limits = BatchLimits::default();
-        let Some(map) = node.and_then(|node| node.map(FIELDS, problems)) else { return limits };
-        if let Some(events) = map.int("max_events", 1..=10_000, problems) {
-            limits.max_events = usize::try_from(events).unwrap_or(MAX_EVENTS);
+    pub fn check(node: Option<&Node>, problems: &mut Problems) -> Batch {
+        let Some(map) = node.and_then(|node| node.map(FIELDS, problems)) else { return Batch::default() };
+        Batch {
+            events: map.int("max_events", 1..=10_000, problems).and_then(|n| usize::try_from(n).ok()),
+            bytes: map.size("max_bytes", problems).map(|n| usize::try_from(n).unwrap_or(usize::MAX)),
+            wait: map.duration("max_wait", problems).map(|wait| wait.min(Duration::from_secs(3600))),
         }
-        if let Some(bytes) = map.size("max_bytes", problems) {
-            limits.max_bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
-        }
-        if let Some(wait) = map.duration("max_wait", problems) {
-            limits.max_wait = wait.min(Duration::from_secs(3600));
-        }
-        limits
     }
 
+    /// What the sink is given at once.
+    pub fn given(&self) -> BatchLimits {
+        BatchLimits {
+            max_events: self.events.unwrap_or(MAX_EVENTS),
+            max_bytes: self.bytes.unwrap_or(MAX_BYTES),
+            max_wait: self.wait.unwrap_or_default(),
+        }
+    }
+
+    /// What it sends at once, if this much is usual for its receiver.
+    pub fn sent(&self, usual: Limits) -> Limits {
+        Limits { events: self.events.unwrap_or(usual.events), bytes: self.bytes.unwrap_or(usual.bytes) }
+    }
+}
+
+impl BatchLimits {
     /// Cuts a batch to its bytes; one event stays whatever it has.
     pub fn cut(&self, events: &mut Vec<Stored>) {
         let mut bytes = 0_usize;

@@ -9,11 +9,12 @@ use serde_json::{Map as Object, Value, json};
 use super::http::answer::Answer;
 use super::http::client::{Client, Outgoing};
 use super::http::parts::{Courier, Ledger, Limits, key_of};
-use super::http::{self as shared, HttpPlan, Usual};
+use super::http::{self as shared, Compressions, HttpPlan, Usual};
+use super::lanes::CONCURRENCY;
 use super::{BoxFuture, BuildCx, Formats, Sink, SinkError, SinkKind, SinkPlan, Verdict};
 use crate::config::node::Map;
 use crate::config::problem::Problems;
-use crate::config::shape::{Field, Kind};
+use crate::config::shape::{Field, Kind, joined};
 use crate::format::tree::Tree;
 use crate::spool::Stored;
 
@@ -29,7 +30,11 @@ pub const KIND: SinkKind = SinkKind {
     check,
 };
 
-const FIELDS: &[Field] = &[
+const FIELDS: &[Field] = joined!(OWN, shared::BASIC, &shared::fields(&USUAL), &[CONCURRENCY]);
+
+const USUAL: Usual = Usual { compressions: Compressions::MAYBE_ANY, ..Usual::BEARER };
+
+const OWN: &[Field] = &[
     Field::required("url", Kind::Str, "http://HOST:8123"),
     Field::new(
         "table",
@@ -37,22 +42,12 @@ const FIELDS: &[Field] = &[
         "authtap_events",
         "the table, `database.table`; its definition is in examples/clickhouse",
     ),
-    shared::USER,
-    shared::PASSWORD_ENV,
-    shared::PASSWORD_FILE,
     Field::new(
         "async_insert",
         Kind::Bool,
         "off",
         "let the server gather inserts; it still answers only when they are written",
     ),
-    shared::batch_events("500"),
-    shared::BATCH_BYTES,
-    shared::HEADERS,
-    shared::COMPRESSION,
-    super::lanes::CONCURRENCY,
-    shared::TIMEOUT,
-    shared::TLS,
 ];
 
 /// Columns of texts and numbers, and where their values stand in an event.
@@ -90,8 +85,7 @@ const COLUMNS: &[(&str, &str)] = &[
 ];
 
 fn check(map: &Map<'_>, problems: &mut Problems) -> Option<Box<dyn SinkPlan>> {
-    let http = HttpPlan::check(map, &Usual::BEARER, problems);
-    let limits = shared::check_limits(map, 500, problems);
+    let http = HttpPlan::check(map, &USUAL, problems);
     let gathered = map.bool("async_insert", problems).unwrap_or(false);
     let table = match map.get("table") {
         None => "authtap_events",
@@ -109,13 +103,12 @@ fn check(map: &Map<'_>, problems: &mut Problems) -> Option<Box<dyn SinkPlan>> {
             table
         }
     };
-    Some(Box::new(Plan { http: http?, limits: limits?, table: table.to_owned(), gathered }))
+    Some(Box::new(Plan { http: http?, table: table.to_owned(), gathered }))
 }
 
 #[derive(Debug)]
 struct Plan {
     http: HttpPlan,
-    limits: Limits,
     table: String,
     gathered: bool,
 }
@@ -124,7 +117,7 @@ impl SinkPlan for Plan {
     fn build(&self, cx: &BuildCx) -> Result<Box<dyn Sink>, SinkError> {
         Ok(Box::new(ClickHouse {
             client: self.http.build(cx)?,
-            limits: self.limits,
+            limits: cx.batch.sent(shared::USUAL_LIMITS),
             table: self.table.clone(),
             gathered: self.gathered,
             ledger: Ledger::default(),

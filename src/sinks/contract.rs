@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::http::receiver::{Got, Receiver, Says, built, says, spec};
 use super::{BuildCx, SINKS, Sink, Verdict};
+use crate::config::shape::Kind;
 use crate::spool::Stored;
 use crate::spool::sample::stored;
 
@@ -122,6 +123,59 @@ async fn a_batch_is_delivered_whole_and_in_order_and_carries_the_secret() {
         };
         assert!(got.iter().all(carried), "{}: without the secret", party.kind);
         assert!(got.iter().all(|got| !got.target.contains(SECRET) && !got.body.contains(SECRET)), "{}", party.kind);
+    }
+}
+
+/// The words of a sink's `compression:`.
+fn compressions(kind: &str) -> &'static [&'static str] {
+    let fields = SINKS.iter().find(|sink| sink.name == kind).map(|sink| sink.fields).unwrap_or_default();
+    match fields.iter().find(|field| field.name == "compression").map(|field| field.kind) {
+        Some(Kind::Word(words)) => words,
+        _ => panic!("{kind} has no `compression`"),
+    }
+}
+
+#[tokio::test]
+async fn every_compression_that_a_sink_offers_is_what_its_receiver_unpacks() {
+    let folder = folder();
+    for party in PARTIES {
+        for word in compressions(party.kind) {
+            let yes = party.yes;
+            let receiver = Receiver::start(move |got, _| yes(got)).await;
+            let yaml = party.yaml(&receiver.url()).replace(" }", &format!(", compression: {word} }}"));
+            let batch = batch(40);
+            let verdict = built(&yaml, folder.path()).unwrap().send(&batch).await;
+            assert!(matches!(verdict, Verdict::Delivered), "{} {word}: {verdict:?}", party.kind);
+            let got = receiver.got();
+            let encoding = Some(*word).filter(|word| *word != "off");
+            assert!(got.iter().all(|got| got.header("content-encoding") == encoding), "{} {word}", party.kind);
+            let bodies: String = got.iter().map(|got| got.body.as_str()).collect();
+            assert!(batch.iter().all(|one| bodies.contains(&one.event.id.to_string())), "{} {word}", party.kind);
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_batch_says_is_what_one_request_holds() {
+    let folder = folder();
+    for party in PARTIES {
+        let most = async |batch_says: &str| {
+            let yes = party.yes;
+            let receiver = Receiver::start(move |got, _| yes(got)).await;
+            let yaml = party.yaml(&receiver.url()).replace(" }", &format!(", body: lines, batch: {batch_says} }}"));
+            let yaml = if party.kind == "webhook" { yaml } else { yaml.replace(", body: lines", "") };
+            let batch = batch(130);
+            assert!(matches!(built(&yaml, folder.path()).unwrap().send(&batch).await, Verdict::Delivered));
+            let ids: Vec<String> = batch.iter().map(|one| one.event.id.to_string()).collect();
+            let held = receiver.got().iter().map(|got| ids.iter().filter(|id| got.body.contains(*id)).count()).max();
+            held.unwrap_or_default()
+        };
+        assert_eq!(most("{ max_events: 7 }").await, 7, "{}", party.kind);
+        assert_eq!(most("{ max_bytes: 1B }").await, 1, "{}", party.kind);
+        let bound = if party.kind == "litesoc" { 100 } else { 130 };
+        assert_eq!(most("{ max_events: 1000 }").await, bound, "{}", party.kind);
+        let usual = if matches!(party.kind, "litesoc" | "webhook") { 100 } else { 130 };
+        assert_eq!(most("{}").await, usual, "{}", party.kind);
     }
 }
 

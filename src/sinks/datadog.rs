@@ -9,11 +9,12 @@ use serde_json::{Map as Object, Value};
 use super::http::answer::Answer;
 use super::http::client::{Client, Outgoing};
 use super::http::parts::{Courier, Ledger, Limits};
-use super::http::{self as shared, HttpPlan, Usual};
+use super::http::{self as shared, Compressions, HttpPlan, Usual};
+use super::lanes::CONCURRENCY;
 use super::{BoxFuture, BuildCx, Formats, Sink, SinkError, SinkKind, SinkPlan, Verdict};
 use crate::config::node::Map;
 use crate::config::problem::Problems;
-use crate::config::shape::{Field, Kind};
+use crate::config::shape::{Field, Kind, joined};
 use crate::event::Outcome;
 use crate::format;
 use crate::spool::Stored;
@@ -30,21 +31,22 @@ pub const KIND: SinkKind = SinkKind {
     check,
 };
 
-const FIELDS: &[Field] = &[
-    shared::TOKEN_ENV,
-    shared::TOKEN_FILE,
+const FIELDS: &[Field] = joined!(OWN, shared::TOKEN, &shared::fields(&USUAL), &[CONCURRENCY]);
+
+const USUAL: Usual = Usual {
+    url: Some(URL),
+    path: "/api/v2/logs",
+    compressions: Compressions::GZIP,
+    token: ("dd-api-key", ""),
+    token_required: true,
+};
+
+const OWN: &[Field] = &[
     Field::new("url", Kind::Str, URL, "the intake of your site: https://http-intake.logs.datadoghq.eu/api/v2/logs"),
     Field::new("service", Kind::Str, "authtap", "the service"),
     Field::new("host", Kind::Str, "", "the host"),
     Field::new("tags", Kind::OneOrList(&Kind::Str), "", "tags, `env:production`"),
-    shared::batch_events("500"),
-    shared::BATCH_BYTES,
     format::field("native"),
-    shared::HEADERS,
-    shared::COMPRESSION_ON,
-    super::lanes::CONCURRENCY,
-    shared::TIMEOUT,
-    shared::TLS,
 ];
 
 const URL: &str = "https://http-intake.logs.datadoghq.com/api/v2/logs";
@@ -52,10 +54,7 @@ const URL: &str = "https://http-intake.logs.datadoghq.com/api/v2/logs";
 const MAX_TAGS: usize = 32;
 
 fn check(map: &Map<'_>, problems: &mut Problems) -> Option<Box<dyn SinkPlan>> {
-    let usual =
-        Usual { url: Some(URL), path: "/api/v2/logs", gzip: true, token: ("dd-api-key", ""), token_required: true };
-    let http = HttpPlan::check(map, &usual, problems);
-    let limits = shared::check_limits(map, 500, problems);
+    let http = HttpPlan::check(map, &USUAL, problems);
     let mut envelope = Object::from_iter([("ddsource".to_owned(), Value::from("authtap"))]);
     let service = shared::check_word(map, "service", problems)?.unwrap_or_else(|| "authtap".to_owned());
     envelope.insert("service".into(), service.into());
@@ -77,13 +76,12 @@ fn check(map: &Map<'_>, problems: &mut Problems) -> Option<Box<dyn SinkPlan>> {
     if !tags.is_empty() {
         envelope.insert("ddtags".into(), tags.join(",").into());
     }
-    Some(Box::new(Plan { http: http?, limits: limits?, envelope }))
+    Some(Box::new(Plan { http: http?, envelope }))
 }
 
 #[derive(Debug)]
 struct Plan {
     http: HttpPlan,
-    limits: Limits,
     envelope: Object<String, Value>,
 }
 
@@ -91,7 +89,7 @@ impl SinkPlan for Plan {
     fn build(&self, cx: &BuildCx) -> Result<Box<dyn Sink>, SinkError> {
         Ok(Box::new(Datadog {
             client: self.http.build(cx)?,
-            limits: self.limits,
+            limits: cx.batch.sent(shared::USUAL_LIMITS),
             envelope: self.envelope.clone(),
             ledger: Ledger::default(),
         }))

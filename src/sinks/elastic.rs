@@ -9,11 +9,12 @@ use serde_json::Value;
 use super::http::answer::{Answer, Fate};
 use super::http::client::{Client, Outgoing, Reply};
 use super::http::parts::{Courier, Ledger, Limits};
-use super::http::{self as shared, HttpPlan, Usual};
+use super::http::{self as shared, Compressions, HttpPlan, Usual};
+use super::lanes::CONCURRENCY;
 use super::{BoxFuture, BuildCx, Formats, Sink, SinkError, SinkKind, SinkPlan, Verdict};
 use crate::config::node::Map;
 use crate::config::problem::Problems;
-use crate::config::shape::{Field, Kind};
+use crate::config::shape::{Field, Kind, joined};
 use crate::format::{self, Media};
 use crate::spool::Stored;
 
@@ -38,40 +39,24 @@ pub const OPENSEARCH: SinkKind = SinkKind {
     check: |map, problems| check(map, &USUAL, problems),
 };
 
-const USUAL: Usual = Usual { gzip: true, ..Usual::BEARER };
+const USUAL: Usual = Usual { compressions: Compressions::GZIP, ..Usual::BEARER };
 
-const FIELDS: &[Field] = &[
+const FIELDS: &[Field] = joined!(OWN, shared::TOKEN, shared::BASIC, &shared::fields(&USUAL), &[CONCURRENCY]);
+
+const OWN: &[Field] = &[
     Field::required("url", Kind::Str, "https://HOST:9200"),
     Field::new("index", Kind::Str, DEFAULT_INDEX, "the data stream (or index) to create events in"),
     Field::new("pipeline", Kind::Str, "", "an ingest pipeline that events go through"),
-    shared::batch_events("500"),
-    shared::BATCH_BYTES,
     format::field("ecs"),
-    shared::TOKEN_ENV,
-    shared::TOKEN_FILE,
-    shared::USER,
-    shared::PASSWORD_ENV,
-    shared::PASSWORD_FILE,
-    shared::HEADERS,
-    shared::COMPRESSION_ON,
-    super::lanes::CONCURRENCY,
-    shared::TIMEOUT,
-    shared::TLS,
 ];
 
 const DEFAULT_INDEX: &str = "logs-authtap-default";
 
 fn check(map: &Map<'_>, usual: &Usual, problems: &mut Problems) -> Option<Box<dyn SinkPlan>> {
     let http = HttpPlan::check(map, usual, problems);
-    let limits = shared::check_limits(map, 500, problems);
     let index = check_name(map, "index", problems);
     let pipeline = check_name(map, "pipeline", problems);
-    Some(Box::new(Plan {
-        http: http?,
-        limits: limits?,
-        index: index?.unwrap_or_else(|| DEFAULT_INDEX.to_owned()),
-        pipeline: pipeline?,
-    }))
+    Some(Box::new(Plan { http: http?, index: index?.unwrap_or_else(|| DEFAULT_INDEX.to_owned()), pipeline: pipeline? }))
 }
 
 fn check_name(map: &Map<'_>, key: &str, problems: &mut Problems) -> Option<Option<String>> {
@@ -89,7 +74,6 @@ fn check_name(map: &Map<'_>, key: &str, problems: &mut Problems) -> Option<Optio
 #[derive(Debug)]
 struct Plan {
     http: HttpPlan,
-    limits: Limits,
     index: String,
     pipeline: Option<String>,
 }
@@ -103,7 +87,13 @@ impl SinkPlan for Plan {
         if let Some(pipeline) = &self.pipeline {
             target.push_str(&format!("&pipeline={pipeline}"));
         }
-        Ok(Box::new(Elastic { client, target, limits: self.limits, media: cx.media, ledger: Ledger::default() }))
+        Ok(Box::new(Elastic {
+            client,
+            target,
+            limits: cx.batch.sent(shared::USUAL_LIMITS),
+            media: cx.media,
+            ledger: Ledger::default(),
+        }))
     }
 }
 

@@ -47,8 +47,6 @@ const FIELDS: &[Field] = &[
     Field::new("url", Kind::Str, ENDPOINT, "where Google's interface is"),
     objects::INTERVAL,
     objects::ENCODING,
-    objects::BATCH_EVENTS,
-    shared::BATCH_BYTES,
     shared::TIMEOUT,
     shared::TLS,
     format::field("native"),

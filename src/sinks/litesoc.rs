@@ -11,11 +11,12 @@ use serde_json::Value;
 use super::http::answer::Answer;
 use super::http::client::{Client, Outgoing};
 use super::http::parts::{Courier, Ledger, Limits, key_of};
-use super::http::{self as shared, HttpPlan, Usual};
+use super::http::{self as shared, Compressions, HttpPlan, Usual};
+use super::lanes::CONCURRENCY;
 use super::{BoxFuture, BuildCx, Formats, Sink, SinkError, SinkKind, SinkPlan, Verdict};
 use crate::config::node::Map;
 use crate::config::problem::Problems;
-use crate::config::shape::{Field, Kind};
+use crate::config::shape::{Field, Kind, joined};
 use crate::spool::Stored;
 
 #[cfg(test)]
@@ -30,44 +31,39 @@ pub const KIND: SinkKind = SinkKind {
     check,
 };
 
-const FIELDS: &[Field] = &[
-    shared::TOKEN_ENV,
-    shared::TOKEN_FILE,
-    Field::new("url", Kind::Str, URL, "the collect API"),
-    Field::new("batch_events", Kind::Int(1, MAX_EVENTS as u64), "100", "events in one request at most"),
-    shared::BATCH_BYTES,
-    shared::COMPRESSION,
-    super::lanes::CONCURRENCY,
-    shared::TIMEOUT,
-    shared::TLS,
-];
+const FIELDS: &[Field] = joined!(OWN, shared::TOKEN, &shared::fields(&USUAL), &[CONCURRENCY]);
+
+const USUAL: Usual = Usual {
+    url: Some(URL),
+    path: "/collect",
+    compressions: Compressions::MAYBE_GZIP,
+    token: ("x-api-key", ""),
+    token_required: true,
+};
+
+const OWN: &[Field] = &[Field::new("url", Kind::Str, URL, "the collect API")];
 
 const URL: &str = "https://api.litesoc.io/collect";
 /// The most events that the API takes at once.
 const MAX_EVENTS: usize = 100;
 
 fn check(map: &Map<'_>, problems: &mut Problems) -> Option<Box<dyn SinkPlan>> {
-    let usual = Usual { url: Some(URL), path: "/collect", gzip: false, token: ("x-api-key", ""), token_required: true };
-    let http = HttpPlan::check(map, &usual, problems);
-    let limits = shared::check_limits(map, MAX_EVENTS, problems)?;
-    if limits.events > MAX_EVENTS
-        && let Some(at) = map.get("batch_events")
-    {
-        problems.error(at, format!("the collect API takes at most {MAX_EVENTS} events at once"));
-        return None;
-    }
-    Some(Box::new(Plan { http: http?, limits }))
+    let http = HttpPlan::check(map, &USUAL, problems);
+    Some(Box::new(Plan { http: http? }))
 }
 
 #[derive(Debug)]
 struct Plan {
     http: HttpPlan,
-    limits: Limits,
 }
 
 impl SinkPlan for Plan {
     fn build(&self, cx: &BuildCx) -> Result<Box<dyn Sink>, SinkError> {
-        Ok(Box::new(LiteSoc { client: self.http.build(cx)?, limits: self.limits, ledger: Ledger::default() }))
+        Ok(Box::new(LiteSoc {
+            client: self.http.build(cx)?,
+            limits: cx.batch.sent(shared::USUAL_LIMITS).at_most(MAX_EVENTS),
+            ledger: Ledger::default(),
+        }))
     }
 }
 

@@ -9,11 +9,12 @@ use serde_json::{Map as Object, Value, json};
 use super::http::answer::Answer;
 use super::http::client::{Client, Outgoing};
 use super::http::parts::{Courier, Ledger, Limits};
-use super::http::{self as shared, HttpPlan, Usual};
+use super::http::{self as shared, Compressions, HttpPlan, Usual};
+use super::lanes::CONCURRENCY;
 use super::{BoxFuture, BuildCx, Formats, Sink, SinkError, SinkKind, SinkPlan, Verdict};
 use crate::config::node::{Map, clip};
 use crate::config::problem::Problems;
-use crate::config::shape::{Field, Kind};
+use crate::config::shape::{Field, Kind, joined};
 use crate::format;
 use crate::spool::Stored;
 
@@ -29,7 +30,11 @@ pub const KIND: SinkKind = SinkKind {
     check,
 };
 
-const FIELDS: &[Field] = &[
+const FIELDS: &[Field] = joined!(OWN, shared::TOKEN, shared::BASIC, &shared::fields(&USUAL), &[CONCURRENCY]);
+
+const USUAL: Usual = Usual { path: "/loki/api/v1/push", compressions: Compressions::GZIP, ..Usual::BEARER };
+
+const OWN: &[Field] = &[
     Field::required("url", Kind::Str, "https://HOST:3100"),
     Field::new("labels", Kind::Dict(&Kind::Str), "{ job: authtap }", "labels of every stream; `outcome` is added"),
     Field::new("tenant", Kind::Str, "", "the tenant (X-Scope-OrgID)"),
@@ -39,32 +44,18 @@ const FIELDS: &[Field] = &[
         "on",
         "event_id and event_type as structured metadata (Loki 3; off for older ones)",
     ),
-    shared::batch_events("500"),
-    shared::BATCH_BYTES,
     format::field("native"),
-    shared::TOKEN_ENV,
-    shared::TOKEN_FILE,
-    shared::USER,
-    shared::PASSWORD_ENV,
-    shared::PASSWORD_FILE,
-    shared::HEADERS,
-    shared::COMPRESSION_ON,
-    super::lanes::CONCURRENCY,
-    shared::TIMEOUT,
-    shared::TLS,
 ];
 
 /// The most labels; Loki allows 15 without further settings, of which `outcome` is one.
 const MAX_LABELS: usize = 14;
 
 fn check(map: &Map<'_>, problems: &mut Problems) -> Option<Box<dyn SinkPlan>> {
-    let usual = Usual { path: "/loki/api/v1/push", gzip: true, ..Usual::BEARER };
-    let http = HttpPlan::check(map, &usual, problems);
-    let limits = shared::check_limits(map, 500, problems);
+    let http = HttpPlan::check(map, &USUAL, problems);
     let labels = check_labels(map, problems);
     let tenant = shared::check_word(map, "tenant", problems);
     let metadata = map.bool("metadata", problems).unwrap_or(true);
-    Some(Box::new(Plan { http: http?, limits: limits?, labels: labels?, tenant: tenant?, metadata }))
+    Some(Box::new(Plan { http: http?, labels: labels?, tenant: tenant?, metadata }))
 }
 
 fn check_labels(map: &Map<'_>, problems: &mut Problems) -> Option<Object<String, Value>> {
@@ -92,7 +83,6 @@ fn check_labels(map: &Map<'_>, problems: &mut Problems) -> Option<Object<String,
 #[derive(Debug)]
 struct Plan {
     http: HttpPlan,
-    limits: Limits,
     labels: Object<String, Value>,
     tenant: Option<String>,
     metadata: bool,
@@ -102,7 +92,7 @@ impl SinkPlan for Plan {
     fn build(&self, cx: &BuildCx) -> Result<Box<dyn Sink>, SinkError> {
         Ok(Box::new(Loki {
             client: self.http.build(cx)?,
-            limits: self.limits,
+            limits: cx.batch.sent(shared::USUAL_LIMITS),
             labels: self.labels.clone(),
             tenant: self.tenant.clone(),
             metadata: self.metadata,

@@ -52,7 +52,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use self::batch::BatchLimits;
+use self::batch::Batch;
 use self::lanes::{CONCURRENCY, Lanes};
 use crate::config::node::{Key, Map, Node, Value, clip, suggest};
 use crate::config::problem::{Problem, Problems};
@@ -152,7 +152,7 @@ pub const COMMON: &[Field] = &[
     ),
     format::NAMES,
     format::SELECT,
-    Field::new("batch", Kind::Map(batch::FIELDS), "", "how many events it is given at once"),
+    Field::new("batch", batch::KIND, "", "how many events it is given at once"),
 ];
 
 /// The words of `outcome:`.
@@ -231,12 +231,14 @@ pub struct BuildCx {
     pub colour: bool,
     /// What the lines are that this sink is given; set by [`SinkSpec::build`].
     pub media: Media,
+    /// What its `batch:` says; set by [`SinkSpec::build`].
+    pub batch: Batch,
 }
 
 impl BuildCx {
     /// Surroundings in which every sink is given native lines.
     pub fn new(base: PathBuf, colour: bool) -> BuildCx {
-        BuildCx { base, colour, media: Shape::default().media() }
+        BuildCx { base, colour, media: Shape::default().media(), batch: Batch::default() }
     }
 }
 
@@ -278,7 +280,7 @@ pub struct SinkSpec {
     /// In what shape it gets them.
     pub shape: Shape,
     /// How many at once.
-    pub batch: BatchLimits,
+    pub batch: Batch,
     /// How many of it there are side by side, at least 1.
     pub lanes: u64,
     /// Its checked configuration.
@@ -291,7 +293,7 @@ impl SinkSpec {
     /// # Errors
     /// The sink cannot be made.
     pub fn build(&self, cx: &BuildCx) -> Result<Box<dyn Sink>, SinkError> {
-        let cx = BuildCx { media: self.shape.media(), ..cx.clone() };
+        let cx = BuildCx { media: self.shape.media(), batch: self.batch, ..cx.clone() };
         let sink = match self.lanes {
             0 | 1 => self.plan.build(&cx)?,
             lanes => {
@@ -390,7 +392,7 @@ fn read_one<'n>(node: &'n Node, problems: &mut Problems) -> Option<(SinkSpec, Op
         }
     };
     let shape = Shape::check(&shared, format, default, words, problems);
-    let batch = BatchLimits::check(shared.get("batch"), problems);
+    let batch = Batch::check(shared.get("batch"), problems);
     let named = entries.iter().find(|(k, v)| k.text == "name" && !matches!(v.value, Value::Null)).map(|(_, v)| v);
     let name = match named {
         Some(at) => check_name(at, problems)?,

@@ -52,6 +52,10 @@ const FIELDS: &[Field] = &[
     USER,
     PASSWORD_ENV,
     PASSWORD_FILE,
+    Field::new("creds_env", Kind::Str, "", "environment variable that holds credentials (a user's JWT and seed)"),
+    Field::new("creds_file", Kind::Str, "", "file that holds them instead, as `nsc` writes it: user.creds"),
+    Field::new("nkey_env", Kind::Str, "", "environment variable that holds the seed of a user's nkey, `SU…`"),
+    Field::new("nkey_file", Kind::Str, "", "file that holds it instead, read at the start and at each reload"),
     TLS,
     TIMEOUT,
     format::field("native"),
@@ -82,23 +86,26 @@ fn check(map: &Map<'_>, problems: &mut Problems) -> Option<Box<dyn SinkPlan>> {
         SecretSource::check(map, "token_env", "token_file", problems),
         SecretSource::check(map, "password_env", "password_file", problems),
     );
+    let creds = SecretSource::check(map, "creds_env", "creds_file", problems);
+    let nkey = SecretSource::check(map, "nkey_env", "nkey_file", problems);
     let user = map.str("user", problems).map(str::to_owned);
     let tls = check_tls_of_library(map.get("tls"), problems);
     let timeout = check_timeout(map, problems);
-    let (token, password) = (token?, password?);
+    let (token, password, creds, nkey) = (token?, password?, creds?, nkey?);
     if user.is_some() != password.is_some() {
         problems.error_hint(map.node, "a user needs a password, and a password a `user`".into(), "add the other");
         return None;
     }
-    if token.is_some() && user.is_some() {
-        problems.error_hint(map.node, "both a token and a user".into(), "leave one of the two out");
+    let mut ways = token.map(SignIn::Token).into_iter().collect::<Vec<_>>();
+    ways.extend(user.zip(password).map(|(user, password)| SignIn::User(user, password)));
+    ways.extend(creds.map(SignIn::Creds));
+    ways.extend(nkey.map(SignIn::Nkey));
+    if ways.len() > 1 {
+        let message = "more than one of token, user, creds and nkey to sign in with".into();
+        problems.error_hint(map.node, message, "leave the others out");
         return None;
     }
-    let sign_in = match (token, user.zip(password)) {
-        (Some(token), _) => SignIn::Token(token),
-        (None, Some((user, password))) => SignIn::User(user, password),
-        (None, None) => SignIn::Not,
-    };
+    let sign_in = ways.pop().unwrap_or(SignIn::Not);
     Some(Box::new(Plan {
         servers: servers?,
         subject: subject?,
@@ -126,6 +133,10 @@ enum SignIn {
     Not,
     Token(SecretSource),
     User(String, SecretSource),
+    /// A JWT with the seed that proves it.
+    Creds(SecretSource),
+    /// The seed of a key that the server knows.
+    Nkey(SecretSource),
 }
 
 impl SinkPlan for Plan {

@@ -1,5 +1,5 @@
-//! OpenTelemetry logs: OTLP over HTTP, in JSON or protobuf (opentelemetry-proto 1.x,
-//! `ExportLogsServiceRequest`).
+//! OpenTelemetry logs: OTLP over HTTP in JSON or protobuf, or over gRPC in a build with the feature
+//! `otlp-grpc` (opentelemetry-proto 1.x, `ExportLogsServiceRequest`).
 //!
 //! In JSON, 64-bit numbers are texts and ids are hexadecimal. Attributes have the names of the
 //! semantic conventions where there is one, and `authtap.…` otherwise. A collector that rejects some
@@ -8,50 +8,57 @@
 
 use serde_json::{Value, json};
 
+use self::resource::Resource;
 use super::http::answer::Answer;
 use super::http::client::{Client, Outgoing};
+#[cfg(feature = "otlp-grpc")]
+use super::http::grpc::{Grpc, meaning};
 use super::http::parts::{Courier, Ledger, Limits};
-use super::http::{self as shared, HttpPlan, Usual};
+use super::http::{self as shared, Compressions, HttpPlan, Usual};
+use super::lanes::CONCURRENCY;
 use super::{BoxFuture, BuildCx, Formats, Sink, SinkError, SinkKind, SinkPlan, Verdict};
-use crate::config::node::{Map, clip};
+use crate::config::node::Map;
 use crate::config::problem::Problems;
-use crate::config::shape::{Field, Kind};
+use crate::config::shape::{Field, Kind, joined};
 use crate::event::{Outcome, Timestamp};
 use crate::format::tree::Tree;
 use crate::spool::Stored;
 
-mod protobuf;
+pub(crate) mod protobuf;
+pub mod resource;
 #[cfg(test)]
 mod tests;
 
 /// The table's entry.
 pub const KIND: SinkKind = SinkKind {
     name: "otlp",
-    doc: "OpenTelemetry logs, OTLP over HTTP in JSON or protobuf",
+    doc: "OpenTelemetry logs, OTLP over HTTP in JSON or protobuf, or over gRPC",
     fields: FIELDS,
     formats: Formats::Own,
     check,
 };
 
-const FIELDS: &[Field] = &[
-    Field::required("url", Kind::Str, "https://HOST:4318"),
-    Field::new("resource", Kind::Dict(&Kind::Str), "{ service.name: authtap }", "attributes of the resource"),
+const FIELDS: &[Field] = joined!(OWN, shared::TOKEN, &shared::fields(&USUAL), &[CONCURRENCY]);
+
+const USUAL: Usual = Usual { path: "/v1/logs", compressions: Compressions::GZIP_OR_ZSTD, ..Usual::BEARER };
+
+const OWN: &[Field] = &[
+    Field::required("url", Kind::Str, "https://HOST:4318, or for gRPC https://HOST:4317"),
+    Field::new(
+        "protocol",
+        Kind::Word(PROTOCOLS),
+        "http",
+        "what the collector is spoken to by; grpc needs the feature `otlp-grpc`",
+    ),
+    resource::FIELD,
     Field::new("encoding", Kind::Word(ENCODINGS), "json", "of requests; protobuf is smaller, JSON can be read"),
-    shared::batch_events("500"),
-    shared::BATCH_BYTES,
-    shared::HEADERS,
-    shared::TOKEN_ENV,
-    shared::TOKEN_FILE,
-    shared::COMPRESSION_ON,
-    super::lanes::CONCURRENCY,
-    shared::TIMEOUT,
-    shared::TLS,
 ];
 
+const PROTOCOLS: &[&str] = &["http", "grpc"];
 const ENCODINGS: &[&str] = &["json", "protobuf"];
-
-/// The most attributes of the resource.
-const MAX_RESOURCE: usize = 32;
+/// The method of gRPC.
+#[cfg(feature = "otlp-grpc")]
+const EXPORT: &str = "/opentelemetry.proto.collector.logs.v1.LogsService/Export";
 
 /// Where a value stands in an event, and its name in the semantic conventions or of our own.
 const ATTRIBUTES: &[(&str, &str)] = &[
@@ -94,45 +101,47 @@ const ATTRIBUTES: &[(&str, &str)] = &[
 ];
 
 fn check(map: &Map<'_>, problems: &mut Problems) -> Option<Box<dyn SinkPlan>> {
-    let usual = Usual { path: "/v1/logs", gzip: true, ..Usual::BEARER };
-    let http = HttpPlan::check(map, &usual, problems);
-    let limits = shared::check_limits(map, 500, problems);
+    let grpc = map.one_of("protocol", PROTOCOLS, problems) == Some("grpc");
+    let http = match grpc {
+        true => check_grpc(map, problems),
+        false => HttpPlan::check(map, &USUAL, problems),
+    };
     let protobuf = map.one_of("encoding", ENCODINGS, problems) == Some("protobuf");
-    let mut resource: Vec<(String, String)> = Vec::new();
-    if let Some(at) = map.get("resource") {
-        for (key, value) in at.entries(problems) {
-            if key.text.is_empty() || key.text.len() > 128 || resource.len() == MAX_RESOURCE {
-                problems.error_key(
-                    at,
-                    key,
-                    format!("`{}` cannot be an attribute", clip(&key.text)),
-                    "at most 32 of them",
-                );
-                return None;
-            }
-            resource.push((key.text.clone(), value.str(problems)?.to_owned()));
-        }
+    let resource = Resource::check(map.get("resource"), problems);
+    Some(Box::new(Plan { http: http?, grpc, resource: resource?, protobuf }))
+}
+
+fn check_grpc(map: &Map<'_>, problems: &mut Problems) -> Option<HttpPlan> {
+    if let Some(at) = map.get("protocol").filter(|_| !cfg!(feature = "otlp-grpc")) {
+        let hint = "build it with `cargo build --release --features otlp-grpc`, or write `protocol: http`";
+        problems.error_hint(at, "this build of authtap has no gRPC: it lacks the feature `otlp-grpc`".into(), hint);
     }
-    if !resource.iter().any(|(key, _)| key == "service.name") {
-        resource.push(("service.name".into(), "authtap".into()));
+    if let Some(at) = map.get("encoding").filter(|at| at.scalar() == Some("json")) {
+        problems.error_hint(at, "gRPC carries protobuf and no JSON".into(), "leave `encoding` out");
     }
-    Some(Box::new(Plan { http: http?, limits: limits?, resource, protobuf }))
+    let plan = HttpPlan::check(map, &Usual { path: "/", ..USUAL }, problems)?;
+    if let Some(at) = map.get("url").filter(|_| plan.url().target() != "/") {
+        problems.error_blotted(at, "over gRPC a URL has no path".into(), "write https://HOST:4317");
+        return None;
+    }
+    Some(plan)
 }
 
 #[derive(Debug)]
 struct Plan {
     http: HttpPlan,
-    limits: Limits,
-    resource: Vec<(String, String)>,
+    grpc: bool,
+    resource: Resource,
     protobuf: bool,
 }
 
 impl SinkPlan for Plan {
     fn build(&self, cx: &BuildCx) -> Result<Box<dyn Sink>, SinkError> {
-        let resource = self.resource.iter().map(|(key, value)| attribute(key, &Value::from(value.as_str()))).collect();
+        let resource =
+            self.resource.0.iter().map(|(key, value)| attribute(key, &Value::from(value.as_str()))).collect();
         Ok(Box::new(Otlp {
-            client: self.http.build(cx)?,
-            limits: self.limits,
+            way: Way::of(self.http.build(cx)?, self.grpc),
+            limits: cx.batch.sent(shared::USUAL_LIMITS),
             resource,
             protobuf: self.protobuf,
             ledger: Ledger::default(),
@@ -140,8 +149,28 @@ impl SinkPlan for Plan {
     }
 }
 
+/// How the collector is spoken to.
+enum Way {
+    Http(Client),
+    #[cfg(feature = "otlp-grpc")]
+    Grpc(Grpc),
+}
+
+impl Way {
+    /// Without the feature there is one way: `check` has refused the other.
+    #[cfg(not(feature = "otlp-grpc"))]
+    fn of(client: Client, _grpc: bool) -> Way {
+        Way::Http(client)
+    }
+
+    #[cfg(feature = "otlp-grpc")]
+    fn of(client: Client, grpc: bool) -> Way {
+        if grpc { Way::Grpc(Grpc::new(client)) } else { Way::Http(client) }
+    }
+}
+
 struct Otlp {
-    client: Client,
+    way: Way,
     limits: Limits,
     resource: Value,
     protobuf: bool,
@@ -149,18 +178,48 @@ struct Otlp {
 }
 
 impl Otlp {
-    fn request(&self, records: Vec<Value>) -> Outgoing {
+    fn request(&self, records: Vec<Value>) -> Value {
         let scope = json!({ "name": "authtap", "version": env!("CARGO_PKG_VERSION") });
         let resource = json!({ "attributes": self.resource });
-        let body = match records.is_empty() {
+        match records.is_empty() {
             true => json!({ "resourceLogs": [] }),
             false => json!({
                 "resourceLogs": [{ "resource": resource, "scopeLogs": [{ "scope": scope, "logRecords": records }] }]
             }),
-        };
+        }
+    }
+
+    fn outgoing(&self, request: &Value) -> Outgoing {
         match self.protobuf {
-            true => Outgoing::post("application/x-protobuf", protobuf::encode(&body)),
-            false => Outgoing::post("application/json", body.to_string().into_bytes()),
+            true => Outgoing::post("application/x-protobuf", protobuf::encode(request)),
+            false => Outgoing::post("application/json", request.to_string().into_bytes()),
+        }
+    }
+
+    /// Brings a request to the collector: the answer, and how many records it rejected of what it took.
+    async fn export(&self, request: Value) -> (Answer, u64) {
+        match &self.way {
+            Way::Http(client) => match client.send(self.outgoing(&request)).await {
+                Ok(reply) if reply.status.is_success() && self.protobuf => {
+                    (Answer::Taken, protobuf::rejected(&reply.body))
+                }
+                Ok(reply) if reply.status.is_success() => (Answer::Taken, rejected(&reply.body)),
+                Ok(reply) => (Answer::by_status(&reply, &client.place()), 0),
+                Err(why) => (Answer::lost(why), 0),
+            },
+            #[cfg(feature = "otlp-grpc")]
+            Way::Grpc(grpc) => match grpc.call(EXPORT, &protobuf::encode(&request)).await {
+                Ok(called) => (meaning(&called, &grpc.place()), protobuf::rejected(&called.message)),
+                Err(why) => (Answer::lost(why), 0),
+            },
+        }
+    }
+
+    fn place(&self) -> String {
+        match &self.way {
+            Way::Http(client) => client.place(),
+            #[cfg(feature = "otlp-grpc")]
+            Way::Grpc(grpc) => grpc.place(),
         }
     }
 }
@@ -173,8 +232,10 @@ impl Sink for Otlp {
     /// An export without records, which a collector answers like any other.
     fn probe(&self) -> BoxFuture<'_, Result<(), SinkError>> {
         Box::pin(async {
-            let reply = self.client.send(self.request(Vec::new())).await?;
-            shared::probed(&reply, &self.client)
+            match self.export(self.request(Vec::new())).await.0 {
+                Answer::Taken | Answer::Items(_) => Ok(()),
+                Answer::Refused { why, .. } | Answer::Later { why, .. } => Err(why),
+            }
         })
     }
 }
@@ -186,22 +247,13 @@ impl Courier for Otlp {
                 let why = SinkError::Other("an event cannot be read back".into());
                 return Answer::Refused { why, divisible: true };
             };
-            let reply = match self.client.send(self.request(records)).await {
-                Ok(reply) => reply,
-                Err(why) => return Answer::lost(why),
-            };
-            if !reply.status.is_success() {
-                return Answer::by_status(&reply, &self.client.place());
+            match self.export(self.request(records)).await {
+                (Answer::Taken, rejected) if rejected > 0 => {
+                    let why = SinkError::Other(format!("{} rejected records", self.place()));
+                    Answer::Refused { why, divisible: rejected < part.len() as u64 }
+                }
+                (answer, _) => answer,
             }
-            let rejected = match self.protobuf {
-                true => protobuf::rejected(&reply.body),
-                false => rejected(&reply.body),
-            };
-            if rejected == 0 {
-                return Answer::Taken;
-            }
-            let why = SinkError::Other(format!("{} rejected records", self.client.place()));
-            Answer::Refused { why, divisible: rejected < part.len() as u64 }
         })
     }
 }

@@ -53,8 +53,6 @@ const FIELDS: &[Field] = &[
     ),
     objects::INTERVAL,
     objects::ENCODING,
-    objects::BATCH_EVENTS,
-    shared::BATCH_BYTES,
     shared::TIMEOUT,
     shared::TLS,
     format::field("native"),

@@ -13,11 +13,12 @@ use uuid::Uuid;
 use super::http::answer::Answer;
 use super::http::client::{Client, Outgoing, Reply};
 use super::http::parts::{Courier, Ledger, Limits};
-use super::http::{self as shared, HttpPlan, Usual};
+use super::http::{self as shared, Compressions, HttpPlan, Usual};
+use super::lanes::CONCURRENCY;
 use super::{BoxFuture, BuildCx, Formats, Sink, SinkError, SinkKind, SinkPlan, Verdict};
 use crate::config::node::Map;
 use crate::config::problem::Problems;
-use crate::config::shape::{Field, Kind};
+use crate::config::shape::{Field, Kind, joined};
 use crate::format::{self, Media};
 use crate::spool::Stored;
 
@@ -33,10 +34,18 @@ pub const KIND: SinkKind = SinkKind {
     check,
 };
 
-const FIELDS: &[Field] = &[
+const FIELDS: &[Field] = joined!(OWN, shared::TOKEN, &shared::fields(&USUAL), &[CONCURRENCY]);
+
+const USUAL: Usual = Usual {
+    path: PATH,
+    compressions: Compressions::GZIP,
+    token: ("authorization", "Splunk "),
+    token_required: true,
+    ..Usual::BEARER
+};
+
+const OWN: &[Field] = &[
     Field::required("url", Kind::Str, "https://HOST:8088"),
-    shared::TOKEN_ENV,
-    shared::TOKEN_FILE,
     Field::new("index", Kind::Str, "", "the index; without it the token's own"),
     Field::new("sourcetype", Kind::Str, "authtap:event", "the source type"),
     Field::new("source", Kind::Str, "authtap", "the source"),
@@ -49,23 +58,13 @@ const FIELDS: &[Field] = &[
     ),
     Field::new("ack_interval", Kind::Duration, "1s", "how often it is asked for"),
     Field::new("ack_timeout", Kind::Duration, "60s", "after this long the request is sent again"),
-    shared::batch_events("500"),
-    shared::BATCH_BYTES,
     format::field("native"),
-    shared::HEADERS,
-    shared::COMPRESSION_ON,
-    super::lanes::CONCURRENCY,
-    shared::TIMEOUT,
-    shared::TLS,
 ];
 
 const PATH: &str = "/services/collector/event";
 
 fn check(map: &Map<'_>, problems: &mut Problems) -> Option<Box<dyn SinkPlan>> {
-    let usual =
-        Usual { path: PATH, gzip: true, token: ("authorization", "Splunk "), token_required: true, ..Usual::BEARER };
-    let http = HttpPlan::check(map, &usual, problems);
-    let limits = shared::check_limits(map, 500, problems);
+    let http = HttpPlan::check(map, &USUAL, problems);
     let mut envelope = Object::new();
     for (key, default) in
         [("index", None), ("sourcetype", Some("authtap:event")), ("source", Some("authtap")), ("host", None)]
@@ -81,13 +80,12 @@ fn check(map: &Map<'_>, problems: &mut Problems) -> Option<Box<dyn SinkPlan>> {
         problems.error_hint(map.node, "the times of `ack` do not fit together".into(), hint);
         return None;
     }
-    Some(Box::new(Plan { http: http?, limits: limits?, envelope, ack: ack.then_some((interval, within)) }))
+    Some(Box::new(Plan { http: http?, envelope, ack: ack.then_some((interval, within)) }))
 }
 
 #[derive(Debug)]
 struct Plan {
     http: HttpPlan,
-    limits: Limits,
     envelope: Object<String, Value>,
     ack: Option<(Duration, Duration)>,
 }
@@ -96,7 +94,7 @@ impl SinkPlan for Plan {
     fn build(&self, cx: &BuildCx) -> Result<Box<dyn Sink>, SinkError> {
         Ok(Box::new(Splunk {
             client: self.http.build(cx)?,
-            limits: self.limits,
+            limits: cx.batch.sent(shared::USUAL_LIMITS),
             envelope: self.envelope.clone(),
             ack: self.ack,
             channel: Uuid::now_v7().to_string(),

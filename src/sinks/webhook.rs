@@ -18,11 +18,12 @@ use super::http::answer::Answer;
 use super::http::client::{Client, Outgoing};
 use super::http::parts::{Courier, Ledger, Limits, key_of};
 use super::http::secret::{Secret, SecretSource};
-use super::http::{self as shared, HttpPlan, Usual};
+use super::http::{self as shared, Compressions, HttpPlan, Usual};
+use super::lanes::CONCURRENCY;
 use super::{BoxFuture, BuildCx, Formats, Sink, SinkError, SinkKind, SinkPlan, Verdict};
 use crate::config::node::Map;
 use crate::config::problem::Problems;
-use crate::config::shape::{Field, Kind};
+use crate::config::shape::{Field, Kind, joined};
 use crate::event::Timestamp;
 use crate::format::{self, FORMATS, Media};
 use crate::spool::Stored;
@@ -41,8 +42,14 @@ pub const KIND: SinkKind = SinkKind {
 
 const BODY: &[&str] = &["event", "array", "lines"];
 const METHODS: &[&str] = &["POST", "PUT"];
+/// Events of an array or of lines, unless `batch:` says otherwise: receivers of webhooks are small.
+const USUAL_EVENTS: usize = 100;
 
-const FIELDS: &[Field] = &[
+const FIELDS: &[Field] = joined!(OWN, shared::TOKEN, shared::BASIC, &shared::fields(&USUAL), &[CONCURRENCY]);
+
+const USUAL: Usual = Usual { compressions: Compressions::MAYBE_ANY, ..Usual::BEARER };
+
+const OWN: &[Field] = &[
     Field::required("url", Kind::Str, "https://HOST/PATH"),
     Field::new("method", Kind::Word(METHODS), "POST", "the HTTP method"),
     Field::new(
@@ -58,25 +65,12 @@ const FIELDS: &[Field] = &[
         "event",
         "one event a request, or several events in a request: as a JSON array, or one a line",
     ),
-    shared::batch_events("100"),
-    shared::BATCH_BYTES,
     format::field("native"),
-    shared::HEADERS,
-    shared::TOKEN_ENV,
-    shared::TOKEN_FILE,
-    shared::USER,
-    shared::PASSWORD_ENV,
-    shared::PASSWORD_FILE,
-    shared::COMPRESSION,
-    super::lanes::CONCURRENCY,
-    shared::TIMEOUT,
-    shared::TLS,
 ];
 
 fn check(map: &Map<'_>, problems: &mut Problems) -> Option<Box<dyn SinkPlan>> {
-    let http = HttpPlan::check(map, &Usual::BEARER, problems);
+    let http = HttpPlan::check(map, &USUAL, problems);
     let secret = SecretSource::check(map, "secret_env", "secret_file", problems);
-    let limits = shared::check_limits(map, 100, problems);
     let method = map.one_of("method", METHODS, problems).unwrap_or("POST");
     let body = map.one_of("body", BODY, problems).unwrap_or("event");
     if let (Some(at), Some(word)) = (map.get("body"), map.get("format").and_then(format::word_of))
@@ -86,16 +80,13 @@ fn check(map: &Map<'_>, problems: &mut Problems) -> Option<Box<dyn SinkPlan>> {
         problems.error_hint(at, format!("events in the format {word} are no JSON, and make no array"), "write `lines`");
         return None;
     }
-    let limits = limits?;
-    let limits = if body == "event" { Limits { events: 1, ..limits } } else { limits };
-    Some(Box::new(Plan { http: http?, secret: secret?, limits, method, body }))
+    Some(Box::new(Plan { http: http?, secret: secret?, method, body }))
 }
 
 #[derive(Debug)]
 struct Plan {
     http: HttpPlan,
     secret: Option<SecretSource>,
-    limits: Limits,
     method: &'static str,
     body: &'static str,
 }
@@ -106,10 +97,14 @@ impl SinkPlan for Plan {
             Some(source) => Keys::read(&source.read(&cx.base)?)?,
             None => Keys::default(),
         };
+        let limits = match self.body {
+            "event" => Limits { events: 1, ..shared::USUAL_LIMITS },
+            _ => cx.batch.sent(Limits { events: USUAL_EVENTS, ..shared::USUAL_LIMITS }),
+        };
         Ok(Box::new(Webhook {
             client: self.http.build(cx)?,
             keys,
-            limits: self.limits,
+            limits,
             method: if self.method == "PUT" { Method::PUT } else { Method::POST },
             body: self.body,
             media: cx.media,

@@ -37,6 +37,7 @@ const NEVER: &[(&str, &[&str], &[&str])] = &[
     ("deliver", &["rules", "capture", "proxy", "pipeline", "admin", "enrich", "exchange", "session"], &[]),
     ("pipeline", &["proxy", "sinks", "deliver", "admin"], &[]),
     ("admin", &["proxy", "capture", "rules", "sinks", "deliver", "pipeline", "enrich", "exchange", "session"], &[]),
+    ("traces", &["capture", "rules", "spool", "pipeline", "admin", "enrich", "session", "app"], &[]),
     ("demo", &["proxy", "capture", "rules", "sinks", "deliver", "pipeline", "admin", "enrich", "session"], &[]),
 ];
 

@@ -35,6 +35,8 @@ mod spool;
 mod streaming;
 mod tls;
 mod told;
+#[cfg(feature = "otlp-traces")]
+mod traces;
 mod transparency;
 mod upgrade;
 mod upstream;

@@ -130,6 +130,11 @@ enum Link {
 }
 
 impl Lease {
+    /// Which of the application's addresses it is, by its place in [`Upstream::servers`].
+    pub fn server(&self) -> usize {
+        self.place.server
+    }
+
     /// The answer was read to its end: the connection may serve again.
     pub fn give_back(self) {
         let Lease { link: Link::Http1(http1), pool, place, owner } = self else { return };

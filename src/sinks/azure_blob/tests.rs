@@ -122,7 +122,7 @@ mod built {
         let _store = Service::at(port, &mut command, "npm: azurite");
         let url = format!("https://127.0.0.1:{port}/acme");
         let all_rights = signature("rwdlac");
-        let by_key = with(&url, folder.path(), "access_key_file: key, batch_events: 100, tls: { ca: ca.pem }");
+        let by_key = with(&url, folder.path(), "access_key_file: key, batch: { max_events: 100 }, tls: { ca: ca.pem }");
         let error = by_key.probe().await.unwrap_err().to_string();
         assert!(error.contains("ContainerNotFound"), "{error}");
         curl(&["-X", "PUT", "-H", "content-length: 0"], &format!("{url}/security?restype=container&{all_rights}"));

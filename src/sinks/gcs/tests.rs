@@ -146,7 +146,7 @@ mod built {
         command.args(["start", "--host", "127.0.0.1", "--in-memory", "--default-bucket", "security", "--port"]);
         let _store = Service::at(port, command.arg(port.to_string()), "PyPI: gcp-storage-emulator");
         let url = format!("http://127.0.0.1:{port}");
-        let sink = anonymous(&url, "batch_events: 100");
+        let sink = anonymous(&url, "batch: { max_events: 100 }");
         sink.probe().await.unwrap();
         let all = of_two_days(250);
         for _ in 0..2 {

@@ -10,12 +10,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use flate2::Compression;
 use flate2::write::GzEncoder;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, StatusCode, header};
 use http_body_util::{BodyExt, Full};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
+use ruzstd::encoding::{CompressionLevel, compress_to_vec};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
@@ -26,7 +26,7 @@ use crate::sinks::SinkError;
 use crate::tls::client::ClientTls;
 
 /// The most that is read of an answer, in bytes; the answer to 500 events fits many times over.
-const MAX_ANSWER: usize = 4 << 20;
+pub(super) const MAX_ANSWER: usize = 4 << 20;
 /// Bodies below this are not worth compressing.
 const MIN_COMPRESSED: usize = 256;
 /// How long a probe listens for a refusal of its certificate.
@@ -37,10 +37,37 @@ pub struct Client {
     pub(super) url: Url,
     pub(super) tls: Option<Arc<ClientTls>>,
     pub(super) timeout: Duration,
-    pub(super) gzip: bool,
+    pub(super) compression: Compression,
     /// Sent with every request: the configured ones and the secret.
     pub(super) headers: HeaderMap,
     pub(super) warm: Mutex<Option<SendRequest<Full<Bytes>>>>,
+}
+
+/// How bodies are compressed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Compression {
+    /// Not at all.
+    Off,
+    /// RFC 1952, quickly.
+    Gzip,
+    /// RFC 8878, quickly.
+    Zstd,
+}
+
+impl Compression {
+    /// A body packed, and the word for it (RFC 9110 section 8.4.1); nothing if it goes as it is.
+    pub(super) fn pack(self, body: &[u8]) -> Option<(Vec<u8>, &'static str)> {
+        match self {
+            _ if body.len() < MIN_COMPRESSED => None,
+            Compression::Off => None,
+            Compression::Gzip => {
+                let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), flate2::Compression::fast());
+                // Writing into memory cannot fail; if it did, the body goes as it is.
+                encoder.write_all(body).and_then(|()| encoder.finish()).ok().map(|packed| (packed, "gzip"))
+            }
+            Compression::Zstd => Some((compress_to_vec(body, CompressionLevel::Fastest), "zstd")),
+        }
+    }
 }
 
 /// A request to the receiver.
@@ -115,7 +142,7 @@ impl Client {
     /// The host cannot be asked for.
     pub fn new(url: Url, tls: Option<Arc<ClientTls>>, timeout: Duration) -> Result<Client, SinkError> {
         let headers = usual_headers(&url)?;
-        Ok(Client { url, tls, timeout, gzip: false, headers, warm: Mutex::new(None) })
+        Ok(Client { url, tls, timeout, compression: Compression::Off, headers, warm: Mutex::new(None) })
     }
 
     /// The receiver, for messages: without its query and without what looks like a token.
@@ -193,15 +220,9 @@ impl Client {
         for (name, value) in request.headers {
             headers.insert(name, value);
         }
-        if self.gzip && body.len() >= MIN_COMPRESSED {
-            let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
-            // Writing into memory cannot fail; if it did, the body goes as it is.
-            if encoder.write_all(&body).is_ok()
-                && let Ok(packed) = encoder.finish()
-            {
-                body = packed;
-                headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-            }
+        if let Some((packed, word)) = self.compression.pack(&body) {
+            body = packed;
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static(word));
         }
         for (name, value) in &self.headers {
             headers.insert(name.clone(), value.clone());
@@ -253,7 +274,7 @@ impl Client {
         self.warm.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    async fn dial(&self) -> Result<TcpStream, String> {
+    pub(super) async fn dial(&self) -> Result<TcpStream, String> {
         let stream = TcpStream::connect((self.url.host.as_str(), self.url.port)).await.map_err(|e| e.to_string())?;
         // Failure to set it costs only latency.
         let _ = stream.set_nodelay(true);
@@ -300,6 +321,43 @@ where
     Ok(sender)
 }
 
-fn with_source(error: &dyn std::error::Error) -> String {
+pub(super) fn with_source(error: &dyn std::error::Error) -> String {
     error.source().map_or_else(|| error.to_string(), |source| format!("{error}: {source}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn unpacked(packed: &[u8], word: &str) -> Vec<u8> {
+        let mut body = Vec::new();
+        match word {
+            "gzip" => flate2::read::GzDecoder::new(packed).read_to_end(&mut body).unwrap(),
+            _ => ruzstd::decoding::StreamingDecoder::new(packed).unwrap().read_to_end(&mut body).unwrap(),
+        };
+        body
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(40))]
+        /// Runs of pieces that repeat, as events do, up to a few blocks of zstd.
+        #[test]
+        fn what_is_packed_is_unpacked_to_the_same(
+            pieces in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..600), 1..8),
+            order in prop::collection::vec(any::<prop::sample::Index>(), 0..700),
+        ) {
+            let body: Vec<u8> = order.iter().flat_map(|at| at.get(&pieces).iter().copied()).collect();
+            for compression in [Compression::Gzip, Compression::Zstd] {
+                match compression.pack(&body) {
+                    Some((packed, word)) => prop_assert!(unpacked(&packed, word) == body, "{}", word),
+                    None => prop_assert!(body.len() < MIN_COMPRESSED),
+                }
+            }
+            prop_assert!(Compression::Off.pack(&body).is_none());
+        }
+    }
 }

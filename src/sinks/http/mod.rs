@@ -1,11 +1,14 @@
 //! What every sink over HTTP shares: its settings, its client, and what answers mean.
 //!
-//! Not a sink. A sink lists the fields it wants of those below in its own table, reads them with
+//! Not a sink. A sink joins the fields below to its own table ([`fields`], and [`TOKEN`] or
+//! [`BASIC`] or both if the receiver takes them), reads them with
 //! [`HttpPlan::check`], builds a [`client::Client`], and sends parts of a batch through a
 //! [`parts::Ledger`]. Nothing here knows what is in a body.
 
 pub mod answer;
 pub mod client;
+#[cfg(feature = "otlp-grpc")]
+pub mod grpc;
 pub mod parts;
 #[cfg(test)]
 pub(crate) mod receiver;
@@ -13,7 +16,7 @@ pub mod secret;
 pub mod url;
 
 #[cfg(test)]
-mod services;
+pub(crate) mod services;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -24,7 +27,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use http::{HeaderName, HeaderValue, header};
 
-use self::client::Client;
+use self::client::{Client, Compression};
 use self::parts::Limits;
 use self::secret::SecretSource;
 use self::url::Url;
@@ -34,58 +37,72 @@ use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
 use crate::tls::client::{ClientPlan, RECEIVER};
 
+/// What every receiver over HTTP has besides its `url`.
+pub const fn fields(usual: &Usual) -> [Field; 4] {
+    let compressions = usual.compressions;
+    [
+        Field::new(
+            "headers",
+            Kind::Dict(&Kind::Any(&[Kind::Str, SECRET_VALUE])),
+            "",
+            "further headers; a secret is named by its variable or file: { x-api-key: { env: NAME } }",
+        ),
+        Field::new("compression", Kind::Word(compressions.words), compressions.usual, "of request bodies"),
+        TIMEOUT,
+        TLS,
+    ]
+}
+
+/// A secret that is sent with every request in one header.
+pub const TOKEN: &[Field] = &[
+    Field::new("token_env", Kind::Str, "", "environment variable that holds the token sent with every request"),
+    Field::new("token_file", Kind::Str, "", "file that holds it instead, read at the start and at each reload"),
+];
+/// HTTP Basic authentication.
+pub const BASIC: &[Field] = &[
+    Field::new("user", Kind::Str, "", "name for HTTP Basic authentication"),
+    Field::new("password_env", Kind::Str, "", "environment variable that holds the password"),
+    Field::new("password_file", Kind::Str, "", "file that holds it instead, read at the start and at each reload"),
+];
+
 /// The time for one request.
 pub const TIMEOUT: Field =
     Field::new("timeout", Kind::Duration, "30s", "for one request, from connecting to the end of the answer");
-/// Compression of request bodies.
-pub const COMPRESSION: Field = Field::new("compression", Kind::Word(&["off", "gzip"]), "off", "of request bodies");
-/// The same where every receiver reads it.
-pub const COMPRESSION_ON: Field = Field::new("compression", Kind::Word(&["off", "gzip"]), "gzip", "of request bodies");
-/// Further headers.
-pub const HEADERS: Field = Field::new(
-    "headers",
-    Kind::Dict(&Kind::Any(&[Kind::Str, Kind::Map(HEADER)])),
-    "",
-    "further headers; a secret is named by its variable or file: { x-api-key: { env: NAME } }",
-);
 /// TLS.
 pub const TLS: Field = Field::new("tls", RECEIVER, "", "TLS to an https: receiver; without it the usual");
-/// The variable of the secret that is sent with every request.
-pub const TOKEN_ENV: Field =
-    Field::new("token_env", Kind::Str, "", "environment variable that holds the token sent with every request");
-/// The file of the same.
-pub const TOKEN_FILE: Field =
-    Field::new("token_file", Kind::Str, "", "file that holds it instead, read at the start and at each reload");
-/// The name for HTTP Basic authentication.
-pub const USER: Field = Field::new("user", Kind::Str, "", "name for HTTP Basic authentication");
-/// The variable of its password.
-pub const PASSWORD_ENV: Field =
-    Field::new("password_env", Kind::Str, "", "environment variable that holds the password");
-/// The file of the same.
-pub const PASSWORD_FILE: Field =
-    Field::new("password_file", Kind::Str, "", "file that holds it instead, read at the start and at each reload");
-/// The most bytes of a request.
-pub const BATCH_BYTES: Field =
-    Field::new("batch_bytes", Kind::Size, "1MB", "events in one request, by the size of their lines");
+
+/// How a receiver may be sent bodies, and how it is without `compression:`.
+#[derive(Clone, Copy, Debug)]
+pub struct Compressions {
+    usual: &'static str,
+    words: &'static [&'static str],
+}
+
+impl Compressions {
+    /// Every receiver of its kind reads gzip.
+    pub const GZIP: Compressions = Compressions { usual: "gzip", words: &["off", "gzip"] };
+    /// The same, and zstd.
+    pub const GZIP_OR_ZSTD: Compressions = Compressions { usual: "gzip", words: &["off", "gzip", "zstd"] };
+    /// Some read gzip.
+    pub const MAYBE_GZIP: Compressions = Compressions { usual: "off", words: &["off", "gzip"] };
+    /// Some read gzip or zstd.
+    pub const MAYBE_ANY: Compressions = Compressions { usual: "off", words: &["off", "gzip", "zstd"] };
+}
+
+const SECRET_VALUE: Kind = Kind::Named("secret_value", || &Kind::Map(HEADER));
 
 const HEADER: &[Field] = &[
     Field::new("env", Kind::Str, "", "environment variable that holds the value"),
     Field::new("file", Kind::Str, "", "file that holds the value"),
 ];
 
-/// The events of one request at most, with this default.
-pub const fn batch_events(default: &'static str) -> Field {
-    Field::new("batch_events", Kind::Int(1, 500), default, "events in one request at most")
-}
-
 /// The most headers of `headers:`.
 const MAX_HEADERS: usize = 32;
 /// The bounds of `timeout`.
 const TIMEOUTS: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(600);
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
-const DEFAULT_BYTES: u64 = 1_000_000;
-/// The bounds of `batch_bytes`.
-const BYTES: std::ops::RangeInclusive<u64> = 1_024..=64_000_000;
+/// What one request holds at most, unless `batch:` or the receiver says otherwise.
+pub const USUAL_LIMITS: Limits = Limits { events: 500, bytes: 1_000_000 };
 
 /// Headers that carry secrets; written out in the file they would be shown with it.
 const SECRETS: &[&str] = &["authorization", "proxy-authorization", "cookie", "x-api-key", "api-key", "dd-api-key"];
@@ -100,8 +117,8 @@ pub struct Usual {
     pub url: Option<&'static str>,
     /// The path of a URL that has none.
     pub path: &'static str,
-    /// Bodies are compressed unless told otherwise.
-    pub gzip: bool,
+    /// How bodies may be compressed.
+    pub compressions: Compressions,
     /// The header that carries the token, and what stands before it.
     pub token: (&'static str, &'static str),
     /// True if there must be a token.
@@ -110,8 +127,13 @@ pub struct Usual {
 
 impl Usual {
     /// A bearer token that may be missing, no compression, and a URL that must be given.
-    pub const BEARER: Usual =
-        Usual { url: None, path: "/", gzip: false, token: ("authorization", "Bearer "), token_required: false };
+    pub const BEARER: Usual = Usual {
+        url: None,
+        path: "/",
+        compressions: Compressions::MAYBE_GZIP,
+        token: ("authorization", "Bearer "),
+        token_required: false,
+    };
 }
 
 /// The checked settings of a sink over HTTP.
@@ -119,7 +141,7 @@ impl Usual {
 pub struct HttpPlan {
     url: Url,
     timeout: Duration,
-    gzip: bool,
+    compression: Compression,
     headers: Vec<(HeaderName, Content)>,
     token: Option<(HeaderName, &'static str, SecretSource)>,
     basic: Option<(String, Option<SecretSource>)>,
@@ -142,7 +164,12 @@ impl HttpPlan {
             None => usual.url.and_then(|url| Url::parse(url).ok()),
         };
         let timeout = check_timeout(map, problems);
-        let gzip = map.one_of("compression", &["off", "gzip"], problems).map_or(usual.gzip, |word| word == "gzip");
+        let Compressions { usual: compression, words } = usual.compressions;
+        let compression = match map.one_of("compression", words, problems).unwrap_or(compression) {
+            "gzip" => Compression::Gzip,
+            "zstd" => Compression::Zstd,
+            _ => Compression::Off,
+        };
         let headers = check_headers(map.get("headers"), problems);
         let token = SecretSource::check(map, "token_env", "token_file", problems);
         if usual.token_required && matches!(token, Some(None)) {
@@ -165,7 +192,7 @@ impl HttpPlan {
         }
         let name = HeaderName::from_static(usual.token.0);
         let token = token.map(|source| (name, usual.token.1, source));
-        Some(HttpPlan { url, timeout: timeout?, gzip, headers: headers?, token, basic, tls: tls? })
+        Some(HttpPlan { url, timeout: timeout?, compression, headers: headers?, token, basic, tls: tls? })
     }
 
     /// True if there is a secret of the sink's own: a token, or a user with a password.
@@ -214,36 +241,11 @@ impl HttpPlan {
             url: self.url.clone(),
             tls: tls.map(Arc::new),
             timeout: self.timeout,
-            gzip: self.gzip,
+            compression: self.compression,
             headers,
             warm: Mutex::new(None),
         })
     }
-}
-
-/// Reads `batch_events` (with this default) and `batch_bytes`.
-pub fn check_limits(map: &Map<'_>, events: usize, problems: &mut Problems) -> Option<Limits> {
-    check_limits_up_to(map, events, 500, problems)
-}
-
-/// The same where a request may have up to so many events.
-pub fn check_limits_up_to(map: &Map<'_>, events: usize, most: u64, problems: &mut Problems) -> Option<Limits> {
-    let events = match map.get("batch_events") {
-        Some(at) => at.int(1..=most, problems).and_then(|n| usize::try_from(n).ok())?,
-        None => events,
-    };
-    let bytes = match map.get("batch_bytes") {
-        Some(at) => {
-            let bytes = at.size(problems)?;
-            if !BYTES.contains(&bytes) {
-                problems.error_hint(at, format!("`batch_bytes` cannot be {}", at.describe()), "from 1KiB to 64MB");
-                return None;
-            }
-            bytes
-        }
-        None => DEFAULT_BYTES,
-    };
-    Some(Limits { events, bytes: usize::try_from(bytes).unwrap_or(usize::MAX) })
 }
 
 /// A short text of the configuration that goes into requests as it is; `Some(None)` if it is absent.

@@ -23,6 +23,13 @@ pub struct Limits {
     pub bytes: usize,
 }
 
+impl Limits {
+    /// The same with no more events than this, whatever was configured.
+    pub fn at_most(self, events: usize) -> Limits {
+        Limits { events: self.events.min(events), ..self }
+    }
+}
+
 /// Whoever brings one part to the receiver.
 pub trait Courier: Send + Sync {
     /// Sends one part (never empty) and says what became of it.

@@ -26,7 +26,10 @@ pub(crate) struct Got {
     pub method: Method,
     pub target: String,
     pub headers: HeaderMap,
+    /// As text, if it is one.
     pub body: String,
+    /// As it is.
+    pub bytes: Bytes,
 }
 
 impl Got {
@@ -138,16 +141,14 @@ where
         async move {
             let (head, body) = request.into_parts();
             let body = body.collect().await.map(|b| b.to_bytes()).unwrap_or_default();
-            let body = match head.headers.get("content-encoding").map(|v| v.as_bytes()) {
-                Some(b"gzip") => {
-                    let mut text = String::new();
-                    flate2::read::GzDecoder::new(&body[..]).read_to_string(&mut text).unwrap();
-                    text
-                }
-                _ => String::from_utf8(body.to_vec()).unwrap_or_else(|_| "(bytes)".into()),
+            let bytes = match head.headers.get("content-encoding").map(|v| v.as_bytes()) {
+                Some(b"gzip") => unpacked(flate2::read::GzDecoder::new(&body[..])),
+                Some(b"zstd") => unpacked(ruzstd::decoding::StreamingDecoder::new(&body[..]).unwrap()),
+                _ => body,
             };
+            let body = String::from_utf8(bytes.to_vec()).unwrap_or_else(|_| "(bytes)".into());
             let target = head.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
-            let got = Got { method: head.method, target, headers: head.headers, body };
+            let got = Got { method: head.method, target, headers: head.headers, body, bytes };
             let turn = {
                 let mut all = remember.lock().unwrap();
                 all.push(got.clone());
@@ -178,6 +179,12 @@ where
             let _ = connection.await;
         }
     }
+}
+
+fn unpacked(mut from: impl Read) -> Bytes {
+    let mut bytes = Vec::new();
+    from.read_to_end(&mut bytes).unwrap();
+    bytes.into()
 }
 
 /// One sink of the configuration, checked without a problem.

@@ -11,7 +11,7 @@ use crate::sinks::Verdict;
 use crate::spool::Stored;
 use crate::spool::sample::stored;
 
-fn wanted(variable: &str) -> bool {
+pub(crate) fn wanted(variable: &str) -> bool {
     let wanted = std::env::var_os(variable).is_some_and(|on| on == "1");
     if !wanted {
         eprintln!("not run: {variable}=1 switches it on");
@@ -20,14 +20,14 @@ fn wanted(variable: &str) -> bool {
 }
 
 /// A receiver in Python that prints its port first; ended with the test.
-struct Python {
+pub(crate) struct Python {
     child: Child,
     out: BufReader<ChildStdout>,
-    port: u16,
+    pub port: u16,
 }
 
 impl Python {
-    fn start(script: &str) -> Python {
+    pub fn start(script: &str) -> Python {
         let script = format!("{}/tests/services/{script}", env!("CARGO_MANIFEST_DIR"));
         let child = Command::new("python3").arg(&script).stdout(Stdio::piped()).stdin(Stdio::null()).spawn();
         let mut child = child.expect("python3 is there");
@@ -38,7 +38,7 @@ impl Python {
         Python { child, out, port }
     }
 
-    fn line(&mut self) -> serde_json::Value {
+    pub fn line(&mut self) -> serde_json::Value {
         let mut line = String::new();
         self.out.read_line(&mut line).unwrap();
         serde_json::from_str(&line).unwrap_or_else(|e| panic!("{e}: {line}"))
@@ -67,9 +67,12 @@ async fn the_official_messages_of_opentelemetry_read_what_is_sent() {
     let mut collector = Python::start("otlp.py");
     let folder = tempfile::tempdir().unwrap();
     let mut records = Vec::new();
-    for encoding in ["json", "protobuf"] {
+    for (encoding, compression) in [("json", "gzip"), ("protobuf", "zstd")] {
         // The script serves one connection at a time; it goes with the sink.
-        let yaml = format!("{{ type: otlp, url: 'http://127.0.0.1:{}', encoding: {encoding} }}", collector.port);
+        let yaml = format!(
+            "{{ type: otlp, url: 'http://127.0.0.1:{}', encoding: {encoding}, compression: {compression} }}",
+            collector.port
+        );
         let sink = built(&yaml, folder.path()).unwrap();
         sink.probe().await.unwrap();
         let batch = batch();
@@ -87,6 +90,36 @@ async fn the_official_messages_of_opentelemetry_read_what_is_sent() {
     }
     let (json, protobuf) = records.split_at(records.len() / 2);
     assert_eq!(json, protobuf, "both encodings say the same");
+}
+
+#[cfg(feature = "otlp-grpc")]
+#[tokio::test]
+async fn grpcio_takes_records_rejects_one_and_asks_to_wait() {
+    if !wanted("AUTHTAP_TEST_SERVICES") {
+        return;
+    }
+    let mut collector = Python::start("otlp_grpc.py");
+    let folder = tempfile::tempdir().unwrap();
+    for compression in ["off", "gzip"] {
+        let url = format!("http://127.0.0.1:{}", collector.port);
+        let yaml = format!("{{ type: otlp, url: '{url}', protocol: grpc, compression: {compression} }}");
+        let sink = built(&yaml, folder.path()).unwrap();
+        sink.probe().await.unwrap();
+        let all = batch();
+        let verdict = sink.send(&all).await;
+        assert!(matches!(verdict, Verdict::Delivered), "{compression}: {verdict:?}");
+        for one in &all {
+            let record = collector.line();
+            assert_eq!(record["eventName"], one.event.event_type.as_str());
+            assert_eq!(record["attributes"][0]["value"]["stringValue"], one.event.id.to_string());
+        }
+        let verdict = sink.send(&[stored(1, "alice"), stored(2, "mallory")]).await;
+        assert!(matches!(&verdict, Verdict::Refused { which, .. } if which == &[1]), "{verdict:?}");
+        assert!(collector.line()["eventName"].is_string(), "the other is delivered");
+        let verdict = sink.send(&[stored(1, "later")]).await;
+        let waits = Some(std::time::Duration::from_millis(500));
+        assert!(matches!(&verdict, Verdict::Retry { after, .. } if *after == waits), "{verdict:?}");
+    }
 }
 
 #[tokio::test]

@@ -8,25 +8,16 @@ use super::client::Outgoing;
 use super::receiver::{Receiver, Says, problems, says};
 use super::*;
 use crate::config::node::Node;
+use crate::config::shape::joined;
 use crate::tls::fixture::{Authority, replace};
 use crate::tls::provider::provider;
 
-const FIELDS: &[Field] = &[
-    Field::required("url", Kind::Str, ""),
-    HEADERS,
-    TOKEN_ENV,
-    TOKEN_FILE,
-    USER,
-    PASSWORD_FILE,
-    COMPRESSION,
-    TIMEOUT,
-    TLS,
-];
+const ALL: &[Field] = joined!(&[Field::required("url", Kind::Str, "")], TOKEN, BASIC, &fields(&Usual::BEARER));
 
 pub(super) fn client(yaml: &str, base: &std::path::Path) -> Result<Client, SinkError> {
     let mut problems = Problems::new("t.yaml", yaml);
     let node = Node::parse(yaml, &mut problems).unwrap();
-    let map = node.map(FIELDS, &mut problems).unwrap();
+    let map = node.map(ALL, &mut problems).unwrap();
     let plan = HttpPlan::check(&map, &Usual::BEARER, &mut problems);
     assert!(problems.is_empty(), "{problems}");
     plan.unwrap().build(&BuildCx::new(base.to_owned(), false))
@@ -162,7 +153,8 @@ fn settings_that_contradict_each_other_are_told() {
         ("url: https://a.test/\ntoken_env: A\nuser: b\npassword_env: C", "both a token and a user"),
         ("url: https://a.test/\npassword_env: C", "a password without a `user`"),
         ("url: https://a.test/\nuser: 'a:b'", "no user for HTTP Basic"),
-        ("url: https://a.test/\nbatch_bytes: 1B", "`batch_bytes` cannot be"),
+        ("url: https://a.test/\ncompression: br", "is not known here"),
+        ("url: https://a.test/\nbatch_events: 5", "unknown key `batch_events`"),
         ("url: https://a.test/\nheaders: { 'a b': c }", "no name of a header"),
         ("url: https://a.test/\ntls: { cert: x }", "`key` is missing"),
         ("url: ftp://a.test/", "begins with https://"),

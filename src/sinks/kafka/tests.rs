@@ -25,7 +25,17 @@ struct Broker {
 
 impl Broker {
     fn start() -> Broker {
-        let mut child = script("kafka.py").arg("1").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        Broker::of(script("kafka.py").arg("1"))
+    }
+
+    /// One with the topic `authtap.events` of one partition, which answers the first requests to store
+    /// records with these codes of the protocol.
+    fn failing(codes: &[i16]) -> Broker {
+        Broker::of(script("kafka_errors.py").args(codes.iter().map(ToString::to_string)))
+    }
+
+    fn of(command: &mut Command) -> Broker {
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let mut address = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut address).unwrap();
         let address = address.trim().to_owned();
@@ -147,6 +157,36 @@ async fn a_broker_away_or_without_the_topic_means_again_within_the_time_allowed(
     }
     broker.topic("a.user.login.failed");
     assert!(matches!(sink.send(&batch(2)).await, Verdict::Delivered), "the topic is found when it is there");
+}
+
+#[tokio::test]
+async fn a_record_that_the_broker_finds_too_large_is_found_and_the_others_are_stored() {
+    if !wanted() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    const TOO_LARGE: i16 = 10;
+    // All three at once, then each by itself.
+    let broker = Broker::failing(&[TOO_LARGE, 0, TOO_LARGE, 0]);
+    let yaml = format!("{{ type: kafka, brokers: '{}', timeout: 20s }}", broker.address);
+    let sink = built(&yaml, folder.path()).unwrap();
+    let all = batch(3);
+    match sink.send(&all).await {
+        Verdict::Refused { which, why } => {
+            assert_eq!(which, [1]);
+            assert!(why.to_string().contains("MessageTooLarge"), "{why}");
+        }
+        verdict => panic!("{verdict:?}"),
+    }
+    assert!(matches!(sink.send(&batch(2)).await, Verdict::Delivered), "the sink goes on");
+    let read = broker.read("authtap.events", 4);
+    assert_eq!([&read[0].3, &read[1].3], [&*all[0].line, &*all[2].line]);
+
+    // One alone is not tried twice.
+    let broker = Broker::failing(&[TOO_LARGE]);
+    let yaml = format!("{{ type: kafka, brokers: '{}', timeout: 20s }}", broker.address);
+    let sink = built(&yaml, folder.path()).unwrap();
+    assert!(matches!(sink.send(&all[..1]).await, Verdict::Refused { which, .. } if which == [0]));
 }
 
 #[test]

@@ -44,9 +44,7 @@ async fn an_event_that_is_not_accepted_is_found_and_no_success_is_no_delivery() 
 }
 
 #[test]
-fn more_than_a_hundred_events_and_another_format_are_refused() {
-    let told = problems("{ type: litesoc, token_env: KEY, batch_events: 101 }");
-    assert!(told.contains("at most 100 events"), "{told}");
+fn another_format_is_refused() {
     let told = problems("{ type: litesoc, token_env: KEY, format: cef }");
     assert!(told.contains("unknown key `format`"), "{told}");
 }

@@ -24,6 +24,8 @@ use crate::spool::Stored;
 
 /// What waits for acknowledgements at most.
 const LIMITS: Limits = Limits { events: 500, bytes: 4_000_000 };
+/// The length of the seed of an nkey, in its base32.
+const SEED: usize = 58;
 /// The server's answer to a message longer than the stream takes (`JSStreamMessageExceedsMaximumErr`).
 const TOO_LONG: u64 = 10_054;
 
@@ -32,6 +34,25 @@ pub(super) fn build(plan: &Plan, cx: &BuildCx) -> Result<Box<dyn Sink>, SinkErro
         SignIn::Not => Ready::Not,
         SignIn::Token(source) => Ready::Token(source.read(&cx.base)?),
         SignIn::User(user, source) => Ready::User(user.clone(), source.read(&cx.base)?),
+        SignIn::Creds(source) => {
+            let creds = source.read(&cx.base)?;
+            // What is wrong with it is not repeated: it may be the seed.
+            if ConnectOptions::new().credentials(&whole(&creds)).is_err() {
+                let what = "holds no NATS credentials: the JWT of a user and its seed, as `nsc` writes them";
+                return Err(SinkError::Other(format!("{} {what}", creds.place())));
+            }
+            Ready::Creds(creds)
+        }
+        SignIn::Nkey(source) => {
+            let seed = source.read(&cx.base)?;
+            let text = seed.reveal();
+            let base32 = |b: u8| b.is_ascii_uppercase() || matches!(b, b'2'..=b'7');
+            if text.len() != SEED || !text.starts_with("SU") || !text.bytes().all(base32) {
+                let what = "holds no seed of a user's nkey: 58 letters and digits that begin with SU";
+                return Err(SinkError::Other(format!("{} {what}", seed.place())));
+            }
+            Ready::Nkey(seed)
+        }
     };
     let mut servers = Vec::with_capacity(plan.servers.len());
     for address in &plan.servers {
@@ -89,10 +110,17 @@ impl Sink for Nats {
     }
 }
 
+/// Credentials with the line end behind their last line, which the library asks for and a secret has not.
+fn whole(creds: &Secret) -> String {
+    format!("{}\n", creds.reveal())
+}
+
 enum Ready {
     Not,
     Token(Secret),
     User(String, Secret),
+    Creds(Secret),
+    Nkey(Secret),
 }
 
 struct Broker {
@@ -124,6 +152,10 @@ impl Broker {
             Ready::Not => options,
             Ready::Token(token) => options.token(token.reveal().to_owned()),
             Ready::User(user, password) => options.user_and_password(user.clone(), password.reveal().to_owned()),
+            Ready::Creds(creds) => {
+                options.credentials(&whole(creds)).map_err(|_| self.told("the credentials cannot be used"))?
+            }
+            Ready::Nkey(seed) => options.nkey(seed.reveal().to_owned()),
         };
         let client = options.connect(self.servers.clone()).await;
         let client = client.map_err(|error| self.told(&format!("no connection: {error}")))?;

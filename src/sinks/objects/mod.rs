@@ -51,16 +51,7 @@ pub const ENCODING: Field = Field::new(
     "jsonl",
     "gzipped lines in the sink's `format`, or `parquet`: columns of the native event; needs the feature `parquet`",
 );
-/// The events of one object at most.
-pub const BATCH_EVENTS: Field = Field::new(
-    "batch_events",
-    Kind::Int(1, MAX_EVENTS),
-    "500",
-    "events in one object at most; more than 500 need a larger `batch: { max_events }`",
-);
-
 const ENCODINGS: &[&str] = &["jsonl", "parquet"];
-const MAX_EVENTS: u64 = 10_000;
 const USUAL_INTERVAL: Duration = Duration::from_secs(5);
 const MAX_INTERVAL: Duration = Duration::from_secs(3600);
 /// The longest prefix of objects' names, in bytes; a store takes 1024 for all of a name.
@@ -69,7 +60,6 @@ const MAX_PREFIX: usize = 512;
 /// The checked settings that all such sinks have.
 #[derive(Debug)]
 pub struct ObjectsPlan {
-    limits: Limits,
     interval: Duration,
     encoding: Encoding,
 }
@@ -81,9 +71,8 @@ enum Encoding {
 }
 
 impl ObjectsPlan {
-    /// Reads [`INTERVAL`], [`ENCODING`], [`BATCH_EVENTS`] and the usual `batch_bytes`.
+    /// Reads [`INTERVAL`] and [`ENCODING`].
     pub fn check(map: &Map<'_>, problems: &mut Problems) -> Option<ObjectsPlan> {
-        let limits = shared::check_limits_up_to(map, 500, MAX_EVENTS, problems);
         let interval = map.get("interval").map_or(Some(USUAL_INTERVAL), |at| {
             let interval = at.duration(problems)?;
             if interval > MAX_INTERVAL {
@@ -99,7 +88,7 @@ impl ObjectsPlan {
                 _ => Some(Encoding::Lines),
             }),
         };
-        Some(ObjectsPlan { limits: limits?, interval: interval?, encoding: encoding? })
+        Some(ObjectsPlan { interval: interval?, encoding: encoding? })
     }
 
     /// The sink that writes to this store.
@@ -111,7 +100,7 @@ impl ObjectsPlan {
         };
         Box::new(Objects {
             writer: Writer { store, packer },
-            limits: self.limits,
+            limits: cx.batch.sent(shared::USUAL_LIMITS),
             interval: self.interval,
             last: Mutex::default(),
             ledger: Ledger::default(),

@@ -3,6 +3,7 @@ use std::sync::Arc;
 use super::*;
 use crate::event::Text;
 use crate::event::sample::login;
+use crate::protobuf::Fields;
 use crate::sinks::http::receiver::{Receiver, built, says};
 use crate::spool::sample::stored;
 
@@ -53,4 +54,26 @@ async fn rejected_records_are_found_and_a_warning_alone_rejects_nothing() {
     let batch = [stored(1, "alice"), stored(2, "mallory"), stored(3, "bob")];
     assert!(matches!(sink.send(&batch).await, Verdict::Refused { which, .. } if which == [1]));
     assert!(matches!(sink.send(&[stored(4, "carol")]).await, Verdict::Delivered));
+}
+
+#[tokio::test]
+async fn records_in_protobuf_stand_in_one_request_with_their_resource() {
+    let folder = tempfile::tempdir().unwrap();
+    let receiver = Receiver::start(|_, _| says(200, "")).await;
+    let sink = built(&format!("{{ type: otlp, url: {}, encoding: protobuf }}", receiver.url()), folder.path()).unwrap();
+    assert!(matches!(sink.send(&[stored(1, "alice"), stored(2, "bob")]).await, Verdict::Delivered));
+    let got = &receiver.got()[0];
+    assert_eq!(got.header("content-type"), Some("application/x-protobuf"));
+    let logs = Fields::bytes_of(&got.bytes, 1);
+    let attribute = Fields::bytes_of(Fields::bytes_of(logs, 1), 1);
+    assert_eq!(Fields::bytes_of(attribute, 1), b"service.name");
+    let records = Fields(Fields::bytes_of(logs, 2)).filter(|(number, _)| *number == 2);
+    assert_eq!(records.count(), 2);
+}
+
+#[cfg(not(feature = "otlp-grpc"))]
+#[test]
+fn a_build_without_grpc_says_what_it_lacks() {
+    let told = crate::sinks::http::receiver::problems("{ type: otlp, protocol: grpc, url: 'http://a.test:4317' }");
+    assert!(told.contains("--features otlp-grpc"), "{told}");
 }

@@ -16,7 +16,7 @@ fn sink(yaml: &str) -> Box<dyn Sink> {
 #[tokio::test]
 async fn objects_are_named_by_day_and_content_and_a_part_sent_again_replaces_itself() {
     let receiver = Receiver::start(|_, turn| says(if turn == 2 { 503 } else { 200 }, "")).await;
-    let sink = sink(&format!("url: '{}/bucket/logs/', batch_events: 10", receiver.url()));
+    let sink = sink(&format!("url: '{}/bucket/logs/', batch: {{ max_events: 10 }}", receiver.url()));
     let all = batch(20);
     assert!(matches!(sink.send(&all).await, Verdict::Retry { .. }));
     assert!(matches!(sink.send(&all).await, Verdict::Delivered));
@@ -82,7 +82,7 @@ async fn no_answer_refuses_an_event_but_for_its_size_and_none_is_repeated() {
 #[tokio::test(start_paused = true)]
 async fn objects_are_at_least_the_interval_apart_unless_they_are_full() {
     let receiver = Receiver::start(|_, _| says(200, "")).await;
-    let yaml = format!("url: '{}/b', batch_events: 4", receiver.url());
+    let yaml = format!("url: '{}/b', batch: {{ max_events: 4 }}", receiver.url());
     let keys = "access_key_env: CARGO_PKG_NAME, secret_key_env: CARGO_PKG_NAME";
     let sink = objects::sink(&format!("{{ type: s3, {keys}, interval: 60s, {yaml} }}"), Path::new("."));
     let mut times = Vec::new();
@@ -122,7 +122,7 @@ async fn a_store_holds_every_event_in_objects_of_its_day() {
     let mut command = Command::new("moto_server");
     let _store = Service::at(port, command.args(["-H", "127.0.0.1", "-p", &port_text]), "PyPI: moto[s3,server]");
     let url = |path: &str| format!("http://127.0.0.1:{port}{path}");
-    let sink = sink(&format!("url: 'http://127.0.0.1:{port}/security/auth', batch_events: 100"));
+    let sink = sink(&format!("url: 'http://127.0.0.1:{port}/security/auth', batch: {{ max_events: 100 }}"));
     let all = batch(250);
     match sink.send(&all).await {
         Verdict::Retry { why, .. } => assert!(why.to_string().contains("NoSuchBucket"), "{why}"),
