@@ -9,6 +9,7 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
@@ -35,6 +36,7 @@ use crate::proxy::listener::{self, Entrance, Thread};
 use crate::proxy::unix::{self, SocketFile};
 use crate::proxy::upstream::{Address, Upstream};
 use crate::session::key;
+use crate::session::share::Shared;
 use crate::session::snapshot::Keeper;
 use crate::sinks::BuildCx;
 use crate::socket_activation::{self, Inherited, State, notify};
@@ -53,6 +55,9 @@ mod tests;
 
 pub use error::StartError;
 use reload::{Core, Seen, config_text, hangups, reload_handle, replay_handle, watch_over};
+
+/// How long the end waits for what is still to be told to other replicas.
+const SHARE_END: Duration = Duration::from_secs(2);
 
 /// What the command line says over the file.
 #[derive(Clone, Debug, Default)]
@@ -103,6 +108,7 @@ pub struct Bound {
     delivery_of: Vec<RunningSinkSpec>,
     key: [u8; 32],
     keeper: Keeper,
+    shared: Option<Shared>,
 }
 
 /// Binds the ports and builds the parts. `file` is watched and read again at a reload.
@@ -184,7 +190,9 @@ pub fn bind_with(
         _ => Arc::new(EventStore::open(&data_folder(&config, &overrides), config.spool, metrics.clone())?),
     };
     let parts = build(&config, &overrides, colour, None, &metrics)?;
-    let (key, keeper) = session_memory(&config, &overrides).map_err(StartError::System)?;
+    let plan = config.session.share.as_ref().filter(|_| remembers(&config, &overrides));
+    let shared = plan.map(|plan| plan.build(&config.base)).transpose().map_err(StartError::Share)?;
+    let (key, keeper) = session_memory(&config, &overrides, shared.as_ref()).map_err(StartError::System)?;
     let seen = Seen::now(file.as_deref(), Some(&config));
     descriptors::raise();
     if config.limits.connections > descriptors::connections() {
@@ -225,17 +233,25 @@ pub fn bind_with(
         delivery_of: parts.sinks,
         key,
         keeper,
+        shared,
     })
 }
 
-/// Under which key sessions are hashed, and where they are kept. Without routes there is nothing
-/// to remember, and no folder is made.
-fn session_memory(config: &Config, overrides: &Overrides) -> io::Result<([u8; 32], Keeper)> {
-    let auto = overrides.auto.unwrap_or(config.auto);
-    if overrides.ephemeral || (config.rules.routes().is_empty() && !auto) {
-        return Ok((key::fresh()?, Keeper::none()));
+/// Without routes there is nothing to remember.
+fn remembers(config: &Config, overrides: &Overrides) -> bool {
+    !config.rules.routes().is_empty() || overrides.auto.unwrap_or(config.auto)
+}
+
+/// Under which key sessions are hashed, and where they are kept. Where nothing is remembered, no
+/// folder is made.
+fn session_memory(config: &Config, overrides: &Overrides, shared: Option<&Shared>) -> io::Result<([u8; 32], Keeper)> {
+    let keeps = !overrides.ephemeral && remembers(config, overrides);
+    match (shared, keeps) {
+        (None, true) => Keeper::open(&data_folder(config, overrides)),
+        (None, false) => Ok((key::fresh()?, Keeper::none())),
+        (Some(shared), true) => Ok((shared.key, Keeper::of(&data_folder(config, overrides)))),
+        (Some(shared), false) => Ok((shared.key, Keeper::none())),
     }
-    Keeper::open(&data_folder(config, overrides))
 }
 
 /// Where what must outlive the process is kept.
@@ -392,7 +408,13 @@ impl Bound {
         let (queue, receiver) = self.queue;
 
         let pipeline = Pipeline::new(self.core.pipeline.clone(), self.key, self.spool.clone(), self.metrics.clone());
-        let pipeline = pipeline.kept_by(self.keeper);
+        let mut pipeline = pipeline.kept_by(self.keeper);
+        let mut sharing = None;
+        if let Some(shared) = self.shared {
+            let (share, task) = shared.start(self.metrics.clone());
+            pipeline = pipeline.shared_through(share);
+            sharing = Some(tokio::spawn(task.run()));
+        }
         let pipeline = pipeline.start(receiver).map_err(StartError::System)?;
         let mut threads = Vec::new();
         let (glimpses, answers) = Glimpses::new();
@@ -466,6 +488,11 @@ impl Bound {
         stopping.send_replace(true);
         let deadline = self.core.live.load().timeouts.drain;
         join(threads, pipeline).await;
+        if let Some(sharing) = sharing
+            && tokio::time::timeout(SHARE_END.min(deadline), sharing).await.is_err()
+        {
+            tracing::warn!("not every change of a session could be told to the other replicas before the end");
+        }
         let delivery = self.core.delivery.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(delivery) = delivery {
             let drained = delivery.drain(deadline).await;

@@ -29,6 +29,7 @@ use crate::identity::Identity;
 use crate::rules::facts::Facts;
 use crate::rules::sample::Sampler;
 use crate::served::ServedForms;
+use crate::session::share::Share;
 use crate::session::snapshot::Keeper;
 use crate::session::{SessionConfig, Sessions};
 use crate::spool::Spool;
@@ -117,6 +118,13 @@ impl Pipeline {
         self
     }
 
+    /// What is remembered of sessions is shared with other replicas.
+    #[must_use]
+    pub fn shared_through(mut self, share: Share) -> Pipeline {
+        self.sessions.share_through(share);
+        self
+    }
+
     /// Runs on a thread of its own until every sender of the queue is gone, then ends with
     /// everything appended.
     pub fn start(self, queue: mpsc::Receiver<Captured>) -> std::io::Result<JoinHandle<()>> {
@@ -133,7 +141,9 @@ impl Pipeline {
                 break;
             }
             self.follow_reload();
-            let mut events = Vec::with_capacity(batch.len());
+            let mut events = self.events_of_others(Timestamp::now());
+            self.ask_others(&batch);
+            events.reserve(batch.len());
             let mut awaited = Vec::new();
             for mut captured in batch.drain(..) {
                 let written = captured.written.take();
@@ -157,7 +167,7 @@ impl Pipeline {
         // No request will come any more: what waits for one is undecided now.
         let left = self.events_of_time(Timestamp::from_millis(i64::MAX));
         self.append(left, Vec::new());
-        let last = self.sessions.take_changed().then(|| self.sessions.to_snapshot());
+        let last = self.sessions.take_changed().then(|| self.sessions.to_snapshot()).flatten();
         self.keeper.end(last);
     }
 
@@ -195,8 +205,8 @@ impl Pipeline {
     fn keep(&mut self) {
         if self.keeper.keeps() && self.kept.elapsed() >= SNAPSHOT_EVERY && self.sessions.take_changed() {
             self.kept = Instant::now();
-            if !self.keeper.save(self.sessions.to_snapshot()) {
-                // The disk is slow: the next one holds all of it.
+            if !self.sessions.to_snapshot().is_some_and(|bytes| self.keeper.save(bytes)) {
+                // The disk is slow, say: the next one holds all of it.
                 self.sessions.keep_changed();
             }
         }

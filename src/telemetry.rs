@@ -194,6 +194,10 @@ pub struct Metrics {
     pub store_bytes: Gauge,
     sink_lag_bytes: Family<SinkLabel, Gauge>,
     sink_lag_seconds: Family<SinkLabel, Gauge>,
+    /// 1 while there is a connection through which sessions are shared.
+    pub share_up: Gauge,
+    share_lookups: Family<ResultLabel, Counter>,
+    share_writes: Family<ResultLabel, Counter>,
 }
 
 impl Default for Metrics {
@@ -229,6 +233,9 @@ impl Metrics {
             store_bytes: Gauge::default(),
             sink_lag_bytes: Family::default(),
             sink_lag_seconds: Family::default(),
+            share_up: Gauge::default(),
+            share_lookups: Family::default(),
+            share_writes: Family::default(),
             registry: Registry::default(),
         };
         registry.register("events", "events emitted, by type and outcome", metrics.events.clone());
@@ -285,6 +292,21 @@ impl Metrics {
             "sink_lag_seconds",
             "how long the oldest event waiting for a sink has waited",
             metrics.sink_lag_seconds.clone(),
+        );
+        registry.register(
+            "session_share_up",
+            "1 while there is a connection through which sessions are shared",
+            metrics.share_up.clone(),
+        );
+        registry.register(
+            "session_share_lookups",
+            "sessions that other replicas were asked for, by result",
+            metrics.share_lookups.clone(),
+        );
+        registry.register(
+            "session_share_writes",
+            "changes of sessions told to other replicas, by result",
+            metrics.share_writes.clone(),
         );
         // Every reason is shown from the start, so that an alert on it has a series to watch.
         for reason in
@@ -346,6 +368,22 @@ impl Metrics {
     /// decide it), `timeout`, `no_room`, `repeated` (the same form sent twice: one event).
     pub fn follow_up(&self, result: &'static str) {
         self.follow_ups.get_or_create(&ResultLabel { result: result.into() }).inc();
+    }
+
+    /// Counts sessions that other replicas were asked for: `found`, `absent`, `failed` (no answer in
+    /// time), `skipped` (not asked, as there is no connection or were no answers lately).
+    pub fn share_lookup(&self, result: &'static str, count: u64) {
+        if count > 0 {
+            self.share_lookups.get_or_create(&ResultLabel { result: result.into() }).inc_by(count);
+        }
+    }
+
+    /// Counts changes of sessions told to other replicas: `written`, `refused` by Redis, `dropped` (no
+    /// room to wait in, or the program ended).
+    pub fn share_write(&self, result: &'static str, count: u64) {
+        if count > 0 {
+            self.share_writes.get_or_create(&ResultLabel { result: result.into() }).inc_by(count);
+        }
     }
 
     /// Counts a reload.

@@ -250,7 +250,9 @@ impl Core {
             let before = self.live.load_full();
             let parts = build(&config, &self.overrides, self.colour, Some(&before), &self.metrics)?;
             if config.needs_restart_over(&self.started_with) {
-                tracing::warn!("listen, workers, admin and data changed in the file: that takes a restart");
+                tracing::warn!(
+                    "listen, workers, admin, data or session.share changed in the file: that takes a restart"
+                );
             }
             self.connections.follow(&config.limits);
             self.keep_access_log(parts.access_log);

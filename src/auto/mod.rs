@@ -40,6 +40,7 @@ use flow::Flows;
 use intent::{Intent, Known, Stage};
 use learn::Learned;
 use request::{Request, Shape};
+pub use seen::brought;
 use seen::{Seen, actor_of, agent, carried, resolved, shape};
 use verdict::{Outcome, Verdict};
 use waiting::{Next, Waiting, WaitingRoom};

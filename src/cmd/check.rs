@@ -127,6 +127,10 @@ fn connect(config: &Config) -> u8 {
         let tried = spec.build(&cx).and_then(|sink| runtime.block_on(sink.probe()));
         say(format!("sink {}", spec.name), tried.map_err(|e| e.to_string()));
     }
+    if let Some(share) = &config.session.share {
+        let tried = share.build(&config.base).and_then(|shared| runtime.block_on(shared.probe()));
+        say("session.share".into(), tried.map_err(|e| e.to_string()));
+    }
     code
 }
 

@@ -24,6 +24,7 @@ use crate::proxy::limits::{self, Limits};
 use crate::proxy::proxy_protocol;
 use crate::proxy::upstream::{self, Timeouts};
 use crate::rules::{RuleSet, declared, presets, route};
+use crate::session::share::SharePlan;
 use crate::session::{self, SessionConfig};
 use crate::sinks::{self, SinkSpec};
 use crate::spool::{self, settings::SpoolSettings};
@@ -269,6 +270,7 @@ pub struct Start {
     admin: Option<Admin>,
     data: PathBuf,
     spool: SpoolSettings,
+    share: Option<SharePlan>,
 }
 
 impl Config {
@@ -282,6 +284,7 @@ impl Config {
             admin: self.admin.clone(),
             data: self.data.clone(),
             spool: self.spool,
+            share: self.session.share.clone(),
         }
     }
 
@@ -314,6 +317,7 @@ fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
     let mut session = SessionConfig::check(map.get("session"), problems);
     let mut asked = presets::check(&map, problems);
     presets::merge_sessions(&mut asked, map.get("session"), &mut session);
+    session.check_shared(map.get("session"), problems);
     let shipped = asked.iter_mut().flat_map(|preset| preset.routes(&session, problems)).collect();
     let routes = map.list("routes", problems);
     let rules = RuleSet::check_with(routes, shipped, &session.cookies, problems);
@@ -547,6 +551,7 @@ impl std::fmt::Display for Config {
                 "bearer": self.session.bearer,
                 "headers": self.session.headers.iter().map(|h| h.as_str()).collect::<Vec<_>>(),
                 "ttl": millis(self.session.ttl),
+                "share": self.session.share.as_ref().map(|share| share.shown()),
             },
             "identity": self.identity.shown(),
             "hint": self.hint.as_ref().map(|h| h.header.as_str()),

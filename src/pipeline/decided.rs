@@ -31,6 +31,7 @@ impl Pipeline {
             presented.extend(token.map(|t| Carried { via: Via::Token, handle: self.sessions.handle(t.as_bytes()) }));
         }
         if known.is_none() && !route.carried.is_empty() {
+            self.sessions.fetch(presented.iter().map(|carried| carried.handle), now);
             known = self.sessions.recall(&presented, now);
         }
         let follow = decision.follow.filter(|_| facts.response.is_some());

@@ -5,6 +5,7 @@
 
 use super::decided::{also, changes_own_address};
 use super::{LOGIN, Pipeline};
+use crate::capture::queue::Captured;
 use crate::event::{
     Actor, Event, EventId, EventType, Metadata, Mode, Outcome, SCHEMA_VERSION, Source, Text, Timestamp,
 };
@@ -13,6 +14,28 @@ use crate::rules::facts::Facts;
 use crate::session::{Carried, Over, Remembered, Via};
 
 impl Pipeline {
+    /// Where sessions are shared: what other replicas said is taken in; the events of it.
+    pub(super) fn events_of_others(&mut self, now: Timestamp) -> Vec<Event> {
+        let over = self.sessions.hear().into_iter().filter(|_| self.sessions.config().revoked);
+        let events = over.map(|over| revoked(over, "expired", now)).collect();
+        self.identified(events)
+    }
+
+    /// Where sessions are shared: asks once for all that these exchanges carry and nobody here knows.
+    pub(super) fn ask_others(&mut self, batch: &[Captured]) {
+        let Some(last) = batch.last().filter(|_| self.sessions.is_shared()) else { return };
+        let mut wanted = Vec::new();
+        for Captured { exchange, auto, .. } in batch {
+            let headers = &exchange.request.headers;
+            wanted
+                .extend(self.sessions.presented(headers, &exchange.request.host).iter().map(|carried| carried.handle));
+            if *auto {
+                wanted.extend(crate::auto::brought(headers).map(|value| self.sessions.handle(value)));
+            }
+        }
+        self.sessions.fetch(wanted, last.exchange.answered);
+    }
+
     /// Sessions and tokens that the answer hands out.
     pub(super) fn handed_out(&self, decision: &Decision<'_>, facts: &Facts<'_>) -> Vec<Carried> {
         let Some((_, answer)) = facts.response else { return Vec::new() };
