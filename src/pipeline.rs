@@ -21,7 +21,6 @@ use crate::capture::queue::Captured;
 use crate::capture::watch::Watch;
 use crate::enrich::Enrichers;
 use crate::event::{Event, Timestamp};
-use crate::exchange::Exchange;
 use crate::flow::Flows;
 use crate::flow::follow_up::FollowUps;
 use crate::hint::Hint;
@@ -260,7 +259,7 @@ impl Pipeline {
         }
         if !decided {
             events.extend(match captured.auto {
-                true => self.without_a_route(&facts, exchange),
+                true => self.without_a_route(&facts, captured),
                 false => self.moved(&facts, &presented),
             });
         }
@@ -309,9 +308,10 @@ impl Pipeline {
     }
 
     /// The events of an exchange that no route took.
-    fn without_a_route(&mut self, facts: &Facts<'_>, exchange: &Exchange) -> Vec<Event> {
+    fn without_a_route(&mut self, facts: &Facts<'_>, Captured { exchange, rules, .. }: &Captured) -> Vec<Event> {
         let enrichers = &self.current.enrichers;
         let enrich = |event: &mut Event| enrichers.enrich(exchange, event);
-        self.auto.observe(facts, exchange, &mut Lent { sessions: &mut self.sessions, enrich: &enrich })
+        let mut lent = Lent { sessions: &mut self.sessions, enrich: &enrich, covered: rules.preset_is_about(facts) };
+        self.auto.observe(facts, exchange, &mut lent)
     }
 }

@@ -59,6 +59,8 @@ pub struct Lent<'a> {
     pub sessions: &'a mut Sessions,
     /// Adds what is known of address and client.
     pub enrich: &'a dyn Fn(&mut Event),
+    /// True where a preset is about the place and chose to say nothing: auto learns, and is silent.
+    pub covered: bool,
 }
 
 /// What an event needs that may be made later than its exchange.
@@ -116,6 +118,9 @@ impl Auto {
         };
         let intent = intent::of(seen.request, seen.facts.method, known);
         tracing::trace!(?intent, method = %seen.facts.method, status = seen.answer.status.as_u16(), "auto");
+        if lent.covered {
+            return (intent, Vec::new());
+        }
         let events = match intent {
             Intent::Login | Intent::LoginWithCode if seen.request.shape == Shape::XmlRpc => self.xml_rpc(seen, lent),
             Intent::Login | Intent::LoginWithCode => self.login(seen, intent, lent),

@@ -231,6 +231,17 @@ impl RuleSet {
         Some(Candidates { routes, wants_request_body })
     }
 
+    /// True if a preset is about the place and method of the request: where none of its routes took
+    /// it, the preset is silent on purpose.
+    pub fn preset_is_about(&self, facts: &Facts<'_>) -> bool {
+        let exact = self.exact.get(&*facts.path).into_iter().flatten().copied();
+        let hits = self.patterns.set.matches(&facts.path);
+        let patterned = hits.into_iter().filter_map(|p| self.patterns.routes.get(p).copied());
+        // Patterns that were too much for one set stand here too.
+        let mut routes = exact.chain(patterned).chain(self.anywhere.iter().copied()).filter_map(|i| self.route(i));
+        routes.any(|route| route.preset.is_some() && route.is_about(facts))
+    }
+
     /// True if the answer's body can still matter, now that its head is known.
     pub fn wants_answer(&self, candidates: &Candidates, facts: &Facts<'_>) -> bool {
         candidates.routes.iter().filter_map(|i| self.route(*i)).any(|route| {

@@ -446,6 +446,17 @@ impl Route {
             })
     }
 
+    /// True if it is about the place and method of the request, whatever else it demands.
+    pub fn is_about(&self, facts: &Facts<'_>) -> bool {
+        self.paths.iter().any(|path| path.names_a_place() && path.matches(&facts.path))
+            && self.demands.iter().all(|demand| match demand {
+                Condition::Method(_) | Condition::Overridden(_) | Condition::Host(_) => {
+                    demand.holds(facts) == Some(true)
+                }
+                _ => true,
+            })
+    }
+
     /// True if a GET may belong to it, or serve the page of its form.
     pub fn allows_get(&self) -> bool {
         self.compare.is_some()

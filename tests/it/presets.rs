@@ -37,6 +37,31 @@ fn a_preset_decides_where_its_application_is_mounted_and_is_named_by_the_event()
 }
 
 #[test]
+fn where_a_preset_is_silent_on_purpose_auto_is_too_and_elsewhere_it_speaks() {
+    let origin = Origin::answering(|request| match request.text().contains("=right") {
+        true => answer("302 Found", &["Location: /home", "Set-Cookie: other=q8v2n5xk0w3m7z1c; HttpOnly"], ""),
+        false => {
+            answer("401 Unauthorized", &["Content-Type: text/html"], "<form><input type=password name=password></form>")
+        }
+    });
+    let seen_with = |presets: &str| {
+        let proxy = Proxy::before(origin.address, &format!("auto: on\n{presets}"));
+        let mut client = Client::connect(proxy.address);
+        // The preset knows this place by the fields of its form; these are not among them.
+        client.send(form("/user/login", "username=alice&password=wrong")).answer("POST");
+        // It is about a POST there, and about nothing here.
+        client.send(form("/plugin/login", "username=bob&password=wrong")).answer("POST");
+        let events = proxy.stop();
+        let said = events.iter().map(|e| format!("{} {}", at(e, "/source/mode"), at(e, "/actor/login")));
+        said.collect::<Vec<_>>()
+    };
+    assert_eq!(seen_with("presets: [gitea]"), ["auto bob"]);
+    assert_eq!(seen_with(""), ["auto alice", "auto bob"]);
+    // Devise has a route for every path of one segment, which says nothing of each of them.
+    assert_eq!(seen_with("presets: [devise]"), ["auto alice", "auto bob"]);
+}
+
+#[test]
 fn what_is_changed_in_a_form_is_told_against_the_page_as_it_was_served() {
     let page = "<form method=post><input type=hidden name=user_id value=4><select name=role><option value=author selected>A</option>\
         <option value=editor>E</option></select><input name=email value=carol@example.test></form>";
