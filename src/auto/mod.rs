@@ -89,7 +89,7 @@ impl Auto {
         let decided = waited != self.waiting.len();
         let (intent, of_this) = self.of(&seen, lent);
         events.extend(of_this);
-        let signing_in = matches!(intent, Intent::Login | Intent::LoginWithCode | Intent::Code);
+        let signing_in = matches!(intent, Intent::Login | Intent::LoginWithCode | Intent::NewPassword | Intent::Code);
         self.take_in(&seen, lent.sessions, decided, signing_in);
         events
     }
@@ -123,7 +123,7 @@ impl Auto {
         }
         let events = match intent {
             Intent::Login | Intent::LoginWithCode if seen.request.shape == Shape::XmlRpc => self.xml_rpc(seen, lent),
-            Intent::Login | Intent::LoginWithCode => self.login(seen, intent, lent),
+            Intent::Login | Intent::LoginWithCode | Intent::NewPassword => self.login(seen, intent, lent),
             Intent::Code => self.code(seen, lent),
             Intent::Identify => {
                 let refused =
