@@ -25,7 +25,7 @@ use crate::descriptors;
 use crate::enrich::Enrichers;
 use crate::event::Outcome;
 use crate::event::notice::{STARTED, notice};
-use crate::glimpse::{self, Glimpses};
+use crate::glimpse::{self, Glimpses, Looks};
 use crate::pipeline::{Pipeline, PipelineConfig};
 use crate::proxy::access_log::AccessLog;
 use crate::proxy::balance::Upstreams;
@@ -104,7 +104,7 @@ pub struct Bound {
     admin_listener: Option<(StdListener, AdminAuth)>,
     core: Arc<Core>,
     queue: (Queue, mpsc::Receiver<queue::Captured>),
-    presets: Vec<&'static str>,
+    glimpses: (Glimpses, Looks),
     delivery_of: Vec<RunningSinkSpec>,
     key: [u8; 32],
     keeper: Keeper,
@@ -201,7 +201,9 @@ pub fn bind_with(
             "file descriptors are too few for limits.connections: raise them (LimitNOFILE, ulimit -n) to twice as many and 256"
         );
     }
+    let (glimpses, looks, in_use) = Glimpses::new(preset_names(&config));
     let core = Core {
+        in_use,
         file,
         overrides,
         live: Arc::new(ArcSwap::from_pointee(parts.live)),
@@ -229,12 +231,16 @@ pub fn bind_with(
         admin_listener,
         core: Arc::new(core),
         queue: Queue::new(queue::CAPACITY),
-        presets: config.presets.iter().map(|preset| preset.name).collect(),
+        glimpses: (glimpses, looks),
         delivery_of: parts.sinks,
         key,
         keeper,
         shared,
     })
+}
+
+fn preset_names(config: &Config) -> Vec<&'static str> {
+    config.presets.iter().map(|preset| preset.name).collect()
 }
 
 /// Without routes there is nothing to remember.
@@ -408,7 +414,9 @@ impl Bound {
         let (queue, receiver) = self.queue;
 
         let pipeline = Pipeline::new(self.core.pipeline.clone(), self.key, self.spool.clone(), self.metrics.clone());
-        let mut pipeline = pipeline.kept_by(self.keeper);
+        let (glimpses, looks) = self.glimpses;
+        tokio::spawn(glimpse::watch(looks, self.spool.clone()));
+        let mut pipeline = pipeline.kept_by(self.keeper).glimpsed_by(glimpses.clone());
         let mut sharing = None;
         if let Some(shared) = self.shared {
             let (share, task) = shared.start(self.metrics.clone());
@@ -417,8 +425,6 @@ impl Bound {
         }
         let pipeline = pipeline.start(receiver).map_err(StartError::System)?;
         let mut threads = Vec::new();
-        let (glimpses, answers) = Glimpses::new();
-        tokio::spawn(glimpse::watch(answers, self.presets, self.spool.clone()));
         for (i, listeners) in self.listeners.into_iter().enumerate() {
             let thread = Thread {
                 number: i,

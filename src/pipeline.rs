@@ -17,12 +17,14 @@ use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::auto::{Auto, Lent};
+use crate::body;
 use crate::capture::queue::Captured;
 use crate::capture::watch::Watch;
 use crate::enrich::Enrichers;
 use crate::event::{Event, Timestamp};
 use crate::flow::Flows;
 use crate::flow::follow_up::FollowUps;
+use crate::glimpse::Glimpses;
 use crate::hint::Hint;
 use crate::identity::Identity;
 use crate::rules::facts::Facts;
@@ -78,6 +80,8 @@ pub struct Pipeline {
     identity_key: [u8; 32],
     served: ServedForms,
     auto: Auto,
+    /// Where pages go by which an application may be recognised, and how many there were.
+    glimpses: Option<(Glimpses, u64)>,
     spool: Arc<dyn Spool>,
     metrics: Arc<Metrics>,
 }
@@ -103,6 +107,7 @@ impl Pipeline {
             sampler: Sampler::new(blake3::derive_key("authtap 2026 sampled keys", &key)),
             identity_key: blake3::derive_key("authtap 2026 hashed identifiers", &key),
             kept: Instant::now(),
+            glimpses: None,
             spool,
             metrics,
         }
@@ -121,6 +126,13 @@ impl Pipeline {
     #[must_use]
     pub fn shared_through(mut self, share: Share) -> Pipeline {
         self.sessions.share_through(share);
+        self
+    }
+
+    /// Pages that auto has read go here too.
+    #[must_use]
+    pub fn glimpsed_by(mut self, glimpses: Glimpses) -> Pipeline {
+        self.glimpses = Some((glimpses, 0));
         self
     }
 
@@ -312,6 +324,15 @@ impl Pipeline {
         let enrichers = &self.current.enrichers;
         let enrich = |event: &mut Event| enrichers.enrich(exchange, event);
         let mut lent = Lent { sessions: &mut self.sessions, enrich: &enrich, covered: rules.preset_is_about(facts) };
-        self.auto.observe(facts, exchange, &mut lent)
+        let events = self.auto.observe(facts, exchange, &mut lent);
+        if let Some((glimpses, seen)) = &mut self.glimpses
+            && let Some((_, headers)) = facts.response
+            && body::media_type(body::content_type(headers)).eq_ignore_ascii_case("text/html")
+            && let Some(page) = facts.response_body()
+        {
+            glimpses.offer_page(*seen, || page.text());
+            *seen = seen.wrapping_add(1);
+        }
+        events
     }
 }

@@ -71,6 +71,8 @@ pub struct Traffic {
     pub tunnels: AtomicI64,
     /// Answers that could have been looked at for signs of a known application.
     pub glimpsed: AtomicU64,
+    /// The round of suggestions in which these were counted.
+    pub glimpse_round: AtomicU64,
     /// Exchanges handed to the pipeline.
     pub captured: AtomicU64,
     /// Exchanges lost because the queue was full.

@@ -12,12 +12,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
-use super::{Overrides, build, load};
+use super::{Overrides, build, load, preset_names};
 use crate::admin::{self, Readiness};
 use crate::config::settings::{Config, Start};
 use crate::deliver::Delivery;
 use crate::event::Outcome;
 use crate::event::notice::{DROPPED, RELOADED, notice};
+use crate::glimpse::InUse;
 use crate::pipeline::PipelineConfig;
 use crate::proxy::handler::Live;
 use crate::proxy::limits::Connections;
@@ -52,6 +53,7 @@ pub(super) struct Core {
     /// The threads of the access log: of the one in force, and of those before it that still write.
     pub(super) access_logs: Mutex<Vec<JoinHandle<()>>>,
     pub(super) seen: Mutex<Seen>,
+    pub(super) in_use: InUse,
 }
 
 /// The files that a configuration was read from, as they were then.
@@ -262,6 +264,7 @@ impl Core {
             if let Some(delivery) = &mut *self.delivery.lock().unwrap_or_else(PoisonError::into_inner) {
                 delivery.replace(parts.sinks);
             }
+            self.in_use.follow(preset_names(&config));
             self.shown.store(Arc::new(config.to_string()));
             Ok((config.rules.routes().len(), config.sinks.len(), problems))
         });

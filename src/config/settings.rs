@@ -126,6 +126,12 @@ pub const FIELDS: &[Field] = &[
         "off",
         "a response header by which the application itself names events",
     ),
+    Field::new(
+        "method_override",
+        Kind::Bool,
+        "false",
+        "in every route of the file a POST counts as the method it names, as `match.method_override` says for one",
+    ),
     Field::new("capture", Kind::Map(capture::FIELDS), "", "how much of a body is copied for the rules"),
     enrich::geoip::FIELD,
     enrich::user_agent::FIELD,
@@ -320,7 +326,8 @@ fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
     session.check_shared(map.get("session"), problems);
     let shipped = asked.iter_mut().flat_map(|preset| preset.routes(&session, problems)).collect();
     let routes = map.list("routes", problems);
-    let rules = RuleSet::check_with(routes, shipped, &session.cookies, problems);
+    let overridden = map.bool("method_override", problems) == Some(true);
+    let rules = RuleSet::check_with(routes, shipped, &session.cookies, overridden, problems);
     for route in routes {
         declared::check(route, &session, false, problems);
     }

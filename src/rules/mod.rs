@@ -125,17 +125,27 @@ pub struct Decision<'r> {
 impl RuleSet {
     /// Reads `routes:`. `cookies` are the names of session cookies.
     pub fn check(nodes: &[Node], cookies: &[String], problems: &mut Problems) -> RuleSet {
-        RuleSet::check_with(nodes, Vec::new(), cookies, problems)
+        RuleSet::check_with(nodes, Vec::new(), cookies, false, problems)
     }
 
     /// The same with routes of presets, which come after: a route of the file is asked first, and
-    /// takes the place of one with its id.
-    pub fn check_with(nodes: &[Node], presets: Vec<Route>, cookies: &[String], problems: &mut Problems) -> RuleSet {
+    /// takes the place of one with its id. `overridden`: in the routes of the file a POST counts as the
+    /// method that it names, but for those that say otherwise.
+    pub fn check_with(
+        nodes: &[Node],
+        presets: Vec<Route>,
+        cookies: &[String],
+        overridden: bool,
+        problems: &mut Problems,
+    ) -> RuleSet {
         let mut routes: Vec<Route> = Vec::new();
         let mut places: Vec<&Node> = Vec::new();
         let mut ids: HashMap<Text, usize> = HashMap::new();
         for node in nodes.iter().take(MAX_ROUTES) {
-            let Some(route) = Route::check(node, cookies, problems) else { continue };
+            let Some(mut route) = Route::check(node, cookies, problems) else { continue };
+            if overridden && node.child("match").is_none_or(|at| at.child("method_override").is_none()) {
+                route.honour_overrides();
+            }
             match ids.entry(route.id.clone()) {
                 Entry::Vacant(free) => {
                     free.insert(node.span.start);

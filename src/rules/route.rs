@@ -436,6 +436,20 @@ impl Route {
         })
     }
 
+    /// A POST counts as the method that it names, where this route demands methods that one may name.
+    pub fn honour_overrides(&mut self) {
+        for demand in &mut self.demands {
+            // No framework takes a POST for a GET; such a route need not read forms.
+            if let Condition::Method(methods) = demand
+                && methods.iter().any(|m| ![Method::GET, Method::HEAD, Method::OPTIONS].contains(m))
+            {
+                *demand = Condition::Overridden(std::mem::take(methods));
+            }
+        }
+        self.demands.sort_by_key(|c| c.needs().request_body);
+        self.demand_needs = self.demands.iter().map(Condition::needs).fold(Needs::default(), Needs::or);
+    }
+
     /// True if the request is for the page whose form this route's requests send back.
     pub fn is_page(&self, facts: &Facts<'_>) -> bool {
         self.compare.is_some()

@@ -3,7 +3,7 @@
 
 use authtap::event::notice::SUGGESTED;
 
-use crate::harness::{Client, Origin, PATIENCE, Proxy, answer, at, form, post};
+use crate::harness::{Client, Origin, PATIENCE, Proxy, answer, ask, at, form, post};
 
 /// A blog that knows one password, and sets its test cookie on every page.
 fn blog() -> Origin {
@@ -120,4 +120,33 @@ fn an_application_that_shows_itself_is_named_once() {
         client.send(get).answer("GET");
     }
     assert_eq!(proposed(&proxy), ["wordpress"]);
+}
+
+#[test]
+fn an_application_is_recognised_by_its_pages_where_auto_reads_them_and_again_after_a_reload() {
+    let origin = Origin::answering(|_| {
+        let page = "<head><meta name=generator content=\"DokuWiki\"/></head><form><input type=password name=p></form>";
+        answer("200 OK", &["Content-Type: text/html"], page)
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("routes.yaml");
+    let write = |presets: &str| {
+        let yaml = format!(
+            "version: 1\nupstream: http://{}\nworkers: 1\nsinks: []\nauto: on\npresets: [{presets}]\n",
+            origin.address
+        );
+        std::fs::write(&file, yaml).expect("written");
+    };
+    write("dokuwiki");
+    let proxy = Proxy::with_file(file.clone());
+    let mut client = Client::connect(proxy.address);
+    let page = |n: u8| format!("GET /page/{n} HTTP/1.1\r\nHost: app.example.test\r\nAccept: text/html\r\n\r\n");
+    client.send(page(1)).answer("GET");
+    assert_eq!(proposed(&proxy), Vec::<String>::new(), "it is in use");
+    write("gitea");
+    let reload = ask(proxy.admin, "POST /reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(reload.status(), 200, "{}", reload.text());
+    client.send(page(2)).answer("GET");
+    await_proposal(&proxy);
+    assert_eq!(proposed(&proxy), ["dokuwiki"]);
 }
