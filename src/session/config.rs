@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use http::HeaderName;
 
-use super::share::{self, SharePlan};
 use crate::config::node::Node;
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
+use crate::replicas::{self, SharePlan};
 
 /// The most bound sessions remembered, unless `session.capacity` says otherwise; the least recently
 /// used go first.
@@ -34,7 +34,7 @@ pub const FIELDS: &[Field] = &[
     ),
     Field::new(
         "share",
-        Kind::Map(share::FIELDS),
+        Kind::Map(replicas::FIELDS),
         "",
         "share sessions with other replicas through Redis; needs the feature `redis`",
     ),

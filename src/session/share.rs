@@ -1,13 +1,13 @@
-//! Sessions shared between replicas: the pipeline's end of it, and its configuration.
+//! Sessions shared between replicas: the pipeline's end of it.
 //!
 //! A replica remembers what it sees, and tells the others through Redis: who a session belongs to,
 //! under its keyed hash, sealed. What it does not know it asks for, once for a whole batch of
-//! exchanges, and waits [`SharePlan::timeout`] at most; after [`PATIENT`] questions in vain it asks
+//! exchanges, and waits a few milliseconds at most; after [`PATIENT`] questions in vain it asks
 //! nothing for a while. What it says is put into a queue that never blocks. So Redis, slow or away,
 //! costs actors of sessions that began elsewhere, and nothing else.
 //!
 //! The invariant: a session of which another replica said something newer is not known here any
-//! more, until it is asked for again. `redis` is the other end, a task that owns the connection.
+//! more, until it is asked for again. The other end is a task that owns the connection ([`Ends`]).
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
@@ -18,21 +18,10 @@ use tokio::sync::mpsc;
 
 use super::Handle;
 use super::entry::Entry;
-use crate::sinks::SinkError;
 use crate::telemetry::Metrics;
 
-#[cfg(feature = "redis")]
-#[path = "share/redis.rs"]
-mod client;
-#[cfg(not(feature = "redis"))]
-#[path = "share/absent.rs"]
-mod client;
-mod plan;
 #[cfg(test)]
 mod tests;
-
-pub use client::Task;
-pub use plan::{FIELDS, SharePlan};
 
 /// What waits to be written or asked at most; what finds no room is counted and lost.
 pub const WAITING: usize = 10_000;
@@ -45,30 +34,6 @@ pub const PATIENT: u32 = 3;
 /// That while, doubled each time up to [`LONGEST_PAUSE`].
 const PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
-
-/// Ready to be shared: the common key, and where to.
-pub struct Shared {
-    /// The key under which every replica hashes sessions.
-    pub key: [u8; 32],
-    timeout: Duration,
-    server: client::Server,
-}
-
-impl Shared {
-    /// The pipeline's end, and the task of the other, which ends with it.
-    pub fn start(self, metrics: Arc<Metrics>) -> (Share, Task) {
-        let (share, ends) = Share::new(self.timeout, metrics);
-        (share, Task::new(self.server, ends))
-    }
-
-    /// Asks Redis whether it is there.
-    ///
-    /// # Errors
-    /// It is not, or lets nobody in.
-    pub async fn probe(&self) -> Result<(), SinkError> {
-        self.server.probe().await
-    }
-}
 
 /// Which room of the memory a shared value stands in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

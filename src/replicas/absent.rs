@@ -2,7 +2,8 @@
 
 use std::path::Path;
 
-use super::{Ends, SharePlan};
+use super::SharePlan;
+use crate::session::share::Ends;
 use crate::sinks::SinkError;
 use crate::sinks::net::link::LinkPlan;
 

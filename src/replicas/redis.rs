@@ -16,10 +16,12 @@ use std::time::{Duration, Instant};
 use redis::{Pipeline, RedisError, Value};
 use tokio::time::{MissedTickBehavior, interval, sleep, timeout};
 
-use super::{Ends, Entry, Found, News, Op, Room, SharePlan};
+use super::SharePlan;
 use crate::event::Timestamp;
 use crate::session::Handle;
+use crate::session::entry::Entry;
 use crate::session::sealed::Seal;
+use crate::session::share::{Ends, Found, News, Op, Room};
 use crate::sinks::SinkError;
 use crate::sinks::net::link::LinkPlan;
 use crate::sinks::net::redis::{Connected, Host};
@@ -299,7 +301,10 @@ impl Task {
             let replies = self.send(connected, &pipeline).await?;
             let entries = match replies.into_iter().next() {
                 Some(Ok(reply)) => entries(reply),
-                Some(Err(error)) => return Ok(self.told(&error)),
+                Some(Err(error)) => {
+                    self.told(&error);
+                    return Ok(());
+                }
                 None => Vec::new(),
             };
             let count = entries.len();
@@ -329,7 +334,10 @@ impl Task {
         let replies = self.send(connected, &pipeline).await?;
         let found = match replies.into_iter().next() {
             Some(Ok(Value::Array(found))) => found,
-            Some(Err(error)) => return Ok(self.told(&error)),
+            Some(Err(error)) => {
+                self.told(&error);
+                return Ok(());
+            }
             _ => Vec::new(),
         };
         for pair in found.chunks_exact(2) {
