@@ -213,7 +213,10 @@ impl Task {
         let mut ops = Vec::with_capacity(TOGETHER);
         loop {
             tokio::select! {
+                // However much there is to do: these come seldom.
                 biased;
+                _ = listen.tick() => self.listen(connected).await?,
+                _ = expire.tick() => self.expire(connected).await?,
                 count = self.ends.ops.recv_many(&mut ops, TOGETHER) => {
                     if count == 0 {
                         return Ok(());
@@ -221,8 +224,6 @@ impl Task {
                     self.under_way.extend(ops.drain(..));
                     self.work(connected).await?;
                 }
-                _ = listen.tick() => self.listen(connected).await?,
-                _ = expire.tick() => self.expire(connected).await?,
             }
         }
     }

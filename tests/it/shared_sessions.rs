@@ -4,6 +4,7 @@
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -27,11 +28,13 @@ struct Redis {
 }
 
 impl Redis {
+    /// On a port of its own: below those that the system gives out by itself, and another for each test.
     fn start(folder: &Path) -> Redis {
-        // Free a moment ago; below the ports that the system gives out to others by itself.
+        static NEXT: AtomicU16 = AtomicU16::new(0);
         let begin = std::process::id() as u16;
-        let ports = (0..20_000).map(|i| 12_000 + begin.wrapping_mul(41).wrapping_add(i) % 20_000);
-        let port = ports.into_iter().find(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok()).expect("a free port");
+        let ports = || 12_000 + begin.wrapping_mul(41).wrapping_add(NEXT.fetch_add(1, Relaxed)) % 20_000;
+        let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+        let port = std::iter::repeat_with(ports).take(20_000).find(free).expect("a free port");
         Redis::at(port, folder)
     }
 
@@ -44,6 +47,8 @@ impl Redis {
             assert!(matches!(redis.child.try_wait(), Ok(None)), "redis-server ended at once");
             TcpStream::connect(("127.0.0.1", port)).is_ok()
         });
+        let itself = format!("process_id:{}\r", redis.child.id());
+        assert!(redis.ask(&["INFO", "server"]).contains(&itself), "another Redis has this port");
         redis
     }
 
@@ -232,7 +237,7 @@ fn a_session_that_expires_is_told_by_one_replica_once() {
     let b = Replica::start(&origin, redis.port, "ttl: 1s, events: [revoked],");
     a.login("alice");
     let login = a.await_events(1);
-    b.await_actor("alice", true);
+    b.post("/password", "alice");
     let expired = |replica: &Replica| replica.events().iter().filter(|e| at(e, "/reason") == "expired").count();
     eventually("the end of the session", || {
         // A pipeline with nothing to do looks at the clock every ten seconds only.
