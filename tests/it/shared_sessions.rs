@@ -11,12 +11,12 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::harness::binary::{Running, authtap};
-use crate::harness::{Client, Origin, answer, at, eventually, form, get};
+use crate::harness::{Client, Origin, answer, at, eventually, form, get, tell};
 
 fn wanted() -> bool {
     let wanted = std::env::var_os("AUTHTAP_TEST_SERVICES").is_some_and(|on| on == "1");
     if !wanted {
-        eprintln!("not run: AUTHTAP_TEST_SERVICES=1 switches it on");
+        tell("not run: AUTHTAP_TEST_SERVICES=1 switches it on\n");
     }
     wanted
 }
