@@ -9,6 +9,7 @@ use std::net::{SocketAddr, TcpListener as StdListener};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::{mpsc, watch};
@@ -24,7 +25,7 @@ use crate::descriptors;
 use crate::enrich::Enrichers;
 use crate::event::Outcome;
 use crate::event::notice::{STARTED, notice};
-use crate::glimpse::{self, Glimpses};
+use crate::glimpse::{self, Glimpses, Looks};
 use crate::pipeline::{Pipeline, PipelineConfig};
 use crate::proxy::access_log::AccessLog;
 use crate::proxy::balance::Upstreams;
@@ -34,6 +35,7 @@ use crate::proxy::limits::Connections;
 use crate::proxy::listener::{self, Entrance, Thread};
 use crate::proxy::unix::{self, SocketFile};
 use crate::proxy::upstream::{Address, Upstream};
+use crate::replicas::Shared;
 use crate::session::key;
 use crate::session::snapshot::Keeper;
 use crate::sinks::BuildCx;
@@ -54,6 +56,9 @@ mod tests;
 
 pub use error::StartError;
 use reload::{Core, Seen, config_text, hangups, reload_handle, replay_handle, watch_over};
+
+/// How long the end waits for what is still to be told to other replicas.
+const SHARE_END: Duration = Duration::from_secs(2);
 
 /// What the command line says over the file.
 #[derive(Clone, Debug, Default)]
@@ -100,10 +105,11 @@ pub struct Bound {
     admin_listener: Option<(StdListener, AdminAuth)>,
     core: Arc<Core>,
     queue: (Queue, mpsc::Receiver<queue::Captured>),
-    presets: Vec<&'static str>,
+    glimpses: (Glimpses, Looks),
     delivery_of: Vec<RunningSinkSpec>,
     key: [u8; 32],
     keeper: Keeper,
+    shared: Option<Shared>,
 }
 
 /// Binds the ports and builds the parts. `file` is watched and read again at a reload.
@@ -185,7 +191,9 @@ pub fn bind_with(
         _ => Arc::new(EventStore::open(&data_folder(&config, &overrides), config.spool, metrics.clone())?),
     };
     let parts = build(&config, &overrides, colour, None, &metrics)?;
-    let (key, keeper) = session_memory(&config, &overrides).map_err(StartError::System)?;
+    let plan = config.session.share.as_ref().filter(|_| remembers(&config, &overrides));
+    let shared = plan.map(|plan| plan.build(&config.base)).transpose().map_err(StartError::Share)?;
+    let (key, keeper) = session_memory(&config, &overrides, shared.as_ref()).map_err(StartError::System)?;
     let seen = Seen::now(file.as_deref(), Some(&config));
     descriptors::raise();
     if config.limits.connections > descriptors::connections() {
@@ -194,7 +202,9 @@ pub fn bind_with(
             "file descriptors are too few for limits.connections: raise them (LimitNOFILE, ulimit -n) to twice as many and 256"
         );
     }
+    let (glimpses, looks, in_use) = Glimpses::new(preset_names(&config));
     let core = Core {
+        in_use,
         file,
         overrides,
         live: Arc::new(ArcSwap::from_pointee(parts.live)),
@@ -223,21 +233,33 @@ pub fn bind_with(
         admin_listener,
         core: Arc::new(core),
         queue: Queue::new(queue::CAPACITY),
-        presets: config.presets.iter().map(|preset| preset.name).collect(),
+        glimpses: (glimpses, looks),
         delivery_of: parts.sinks,
         key,
         keeper,
+        shared,
     })
 }
 
-/// Under which key sessions are hashed, and where they are kept. Without routes there is nothing
-/// to remember, and no folder is made.
-fn session_memory(config: &Config, overrides: &Overrides) -> io::Result<([u8; 32], Keeper)> {
-    let auto = overrides.auto.unwrap_or(config.auto);
-    if overrides.ephemeral || (config.rules.routes().is_empty() && !auto) {
-        return Ok((key::fresh()?, Keeper::none()));
+fn preset_names(config: &Config) -> Vec<&'static str> {
+    config.presets.iter().map(|preset| preset.name).collect()
+}
+
+/// Without routes there is nothing to remember.
+fn remembers(config: &Config, overrides: &Overrides) -> bool {
+    !config.rules.routes().is_empty() || overrides.auto.unwrap_or(config.auto)
+}
+
+/// Under which key sessions are hashed, and where they are kept. Where nothing is remembered, no
+/// folder is made.
+fn session_memory(config: &Config, overrides: &Overrides, shared: Option<&Shared>) -> io::Result<([u8; 32], Keeper)> {
+    let keeps = !overrides.ephemeral && remembers(config, overrides);
+    match (shared, keeps) {
+        (None, true) => Keeper::open(&data_folder(config, overrides)),
+        (None, false) => Ok((key::fresh()?, Keeper::none())),
+        (Some(shared), true) => Ok((shared.key, Keeper::of(&data_folder(config, overrides)))),
+        (Some(shared), false) => Ok((shared.key, Keeper::none())),
     }
-    Keeper::open(&data_folder(config, overrides))
 }
 
 /// Where what must outlive the process is kept.
@@ -401,11 +423,17 @@ impl Bound {
         let (queue, receiver) = self.queue;
 
         let pipeline = Pipeline::new(self.core.pipeline.clone(), self.key, self.spool.clone(), self.metrics.clone());
-        let pipeline = pipeline.kept_by(self.keeper);
+        let (glimpses, looks) = self.glimpses;
+        tokio::spawn(glimpse::watch(looks, self.spool.clone()));
+        let mut pipeline = pipeline.kept_by(self.keeper).glimpsed_by(glimpses.clone());
+        let mut sharing = None;
+        if let Some(shared) = self.shared {
+            let (share, task) = shared.start(self.metrics.clone());
+            pipeline = pipeline.shared_through(share);
+            sharing = Some(tokio::spawn(task.run()));
+        }
         let pipeline = pipeline.start(receiver).map_err(StartError::System)?;
         let mut threads = Vec::new();
-        let (glimpses, answers) = Glimpses::new();
-        tokio::spawn(glimpse::watch(answers, self.presets, self.spool.clone()));
         for (i, listeners) in self.listeners.into_iter().enumerate() {
             let thread = Thread {
                 number: i,
@@ -475,6 +503,11 @@ impl Bound {
         stopping.send_replace(true);
         let deadline = self.core.live.load().timeouts.drain;
         join(threads, pipeline).await;
+        if let Some(sharing) = sharing
+            && tokio::time::timeout(SHARE_END.min(deadline), sharing).await.is_err()
+        {
+            tracing::warn!("not every change of a session could be told to the other replicas before the end");
+        }
         let delivery = self.core.delivery.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(delivery) = delivery {
             let drained = delivery.drain(deadline).await;

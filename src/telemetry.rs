@@ -71,6 +71,8 @@ pub struct Traffic {
     pub tunnels: AtomicI64,
     /// Answers that could have been looked at for signs of a known application.
     pub glimpsed: AtomicU64,
+    /// The round of suggestions in which these were counted.
+    pub glimpse_round: AtomicU64,
     /// Exchanges handed to the pipeline.
     pub captured: AtomicU64,
     /// Exchanges lost because the queue was full.
@@ -203,6 +205,10 @@ pub struct Metrics {
     sink_lag_bytes: Family<SinkLabel, Gauge>,
     sink_lag_seconds: Family<SinkLabel, Gauge>,
     trace_spans: Family<ResultLabel, Counter>,
+    /// 1 while there is a connection through which sessions are shared.
+    pub share_up: Gauge,
+    share_lookups: Family<ResultLabel, Counter>,
+    share_writes: Family<ResultLabel, Counter>,
 }
 
 impl Default for Metrics {
@@ -239,6 +245,9 @@ impl Metrics {
             sink_lag_bytes: Family::default(),
             sink_lag_seconds: Family::default(),
             trace_spans: Family::default(),
+            share_up: Gauge::default(),
+            share_lookups: Family::default(),
+            share_writes: Family::default(),
             registry: Registry::default(),
         };
         registry.register("events", "events emitted, by type and outcome", metrics.events.clone());
@@ -300,6 +309,21 @@ impl Metrics {
         for result in ["exported", "refused", "lost", "queue_full"] {
             let _ = metrics.trace_spans(result);
         }
+        registry.register(
+            "session_share_up",
+            "1 while there is a connection through which sessions are shared",
+            metrics.share_up.clone(),
+        );
+        registry.register(
+            "session_share_lookups",
+            "sessions that other replicas were asked for, by result",
+            metrics.share_lookups.clone(),
+        );
+        registry.register(
+            "session_share_writes",
+            "changes of sessions told to other replicas, by result",
+            metrics.share_writes.clone(),
+        );
         // Every reason is shown from the start, so that an alert on it has a series to watch.
         for reason in
             [Drop::Panic, Drop::Batch, Drop::Hint, Drop::SpoolFull, Drop::Refused, Drop::Shutdown, Drop::StoreFull]
@@ -366,6 +390,22 @@ impl Metrics {
     /// them), `lost` (it was away too long), `queue_full` (requests, each with its spans).
     pub fn trace_spans(&self, result: &'static str) -> Counter {
         self.trace_spans.get_or_create(&ResultLabel { result: result.into() }).clone()
+    }
+
+    /// Counts sessions that other replicas were asked for: `found`, `absent`, `failed` (no answer in
+    /// time), `skipped` (not asked, as there is no connection or were no answers lately).
+    pub fn share_lookup(&self, result: &'static str, count: u64) {
+        if count > 0 {
+            self.share_lookups.get_or_create(&ResultLabel { result: result.into() }).inc_by(count);
+        }
+    }
+
+    /// Counts changes of sessions told to other replicas: `written`, `refused` by Redis, `dropped` (no
+    /// room to wait in, or the program ended).
+    pub fn share_write(&self, result: &'static str, count: u64) {
+        if count > 0 {
+            self.share_writes.get_or_create(&ResultLabel { result: result.into() }).inc_by(count);
+        }
     }
 
     /// Counts a reload.

@@ -56,6 +56,9 @@ pub enum StartError {
     /// The event store belongs to another process.
     #[error("{0}")]
     Store(#[from] crate::spool::store::StoreError),
+    /// Sessions cannot be shared.
+    #[error("session.share: {0}")]
+    Share(crate::sinks::SinkError),
     /// A sink cannot be built.
     #[error("sink `{name}`: {source}")]
     Sink {

@@ -12,12 +12,13 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
-use super::{Overrides, build, load};
+use super::{Overrides, build, load, preset_names};
 use crate::admin::{self, Readiness};
 use crate::config::settings::{Config, Start};
 use crate::deliver::Delivery;
 use crate::event::Outcome;
 use crate::event::notice::{DROPPED, RELOADED, notice};
+use crate::glimpse::InUse;
 use crate::pipeline::PipelineConfig;
 use crate::proxy::handler::Live;
 use crate::proxy::limits::Connections;
@@ -55,6 +56,7 @@ pub(super) struct Core {
     /// The exporters of traces: the one in force, and those before it that still export.
     pub(super) traces: Mutex<Vec<traces::Running>>,
     pub(super) seen: Mutex<Seen>,
+    pub(super) in_use: InUse,
 }
 
 /// The files that a configuration was read from, as they were then.
@@ -275,7 +277,9 @@ impl Core {
             let before = self.live.load_full();
             let parts = build(&config, &self.overrides, self.colour, Some(&before), &self.metrics)?;
             if config.needs_restart_over(&self.started_with) {
-                tracing::warn!("listen, workers, admin and data changed in the file: that takes a restart");
+                tracing::warn!(
+                    "listen, workers, admin, data or session.share changed in the file: that takes a restart"
+                );
             }
             self.connections.follow(&config.limits);
             self.keep_access_log(parts.access_log);
@@ -286,6 +290,7 @@ impl Core {
             if let Some(delivery) = &mut *self.delivery.lock().unwrap_or_else(PoisonError::into_inner) {
                 delivery.replace(parts.sinks);
             }
+            self.in_use.follow(preset_names(&config));
             self.shown.store(Arc::new(config.to_string()));
             Ok((config.rules.routes().len(), config.sinks.len(), problems))
         });

@@ -19,6 +19,8 @@ pub enum Stage {
     Identified,
     /// Its password was right; a second factor is awaited.
     SecondFactor,
+    /// Its password was right; a new one is awaited.
+    NewPassword,
     /// It asked for a reset, or opened the link of one.
     Reset,
     /// Inside a session it gave a new address, which waits to be confirmed.
@@ -32,6 +34,8 @@ pub enum Intent {
     Login,
     /// The same, with the code of a second factor in the same request.
     LoginWithCode,
+    /// Somebody whose password was right gives the new one that was demanded.
+    NewPassword,
     /// Somebody says who they are; the proof follows.
     Identify,
     /// A code is given.
@@ -206,6 +210,9 @@ fn with_password(request: &Request<'_>, method: &Method, known: Known) -> Intent
             () if known.login_path => login(code),
             () => Intent::Nothing,
         };
+    }
+    if known.stage == Some(Stage::NewPassword) && fresh {
+        return Intent::NewPassword;
     }
     if makes && request.has_token() && !request.says(&RESET) && !who {
         return Intent::SignUp;

@@ -40,6 +40,7 @@ use flow::Flows;
 use intent::{Intent, Known, Stage};
 use learn::Learned;
 use request::{Request, Shape};
+pub use seen::brought;
 use seen::{Seen, actor_of, agent, carried, resolved, shape};
 use verdict::{Outcome, Verdict};
 use waiting::{Next, Waiting, WaitingRoom};
@@ -58,6 +59,8 @@ pub struct Lent<'a> {
     pub sessions: &'a mut Sessions,
     /// Adds what is known of address and client.
     pub enrich: &'a dyn Fn(&mut Event),
+    /// True where a preset is about the place and chose to say nothing: auto learns, and is silent.
+    pub covered: bool,
 }
 
 /// What an event needs that may be made later than its exchange.
@@ -86,7 +89,7 @@ impl Auto {
         let decided = waited != self.waiting.len();
         let (intent, of_this) = self.of(&seen, lent);
         events.extend(of_this);
-        let signing_in = matches!(intent, Intent::Login | Intent::LoginWithCode | Intent::Code);
+        let signing_in = matches!(intent, Intent::Login | Intent::LoginWithCode | Intent::NewPassword | Intent::Code);
         self.take_in(&seen, lent.sessions, decided, signing_in);
         events
     }
@@ -115,9 +118,12 @@ impl Auto {
         };
         let intent = intent::of(seen.request, seen.facts.method, known);
         tracing::trace!(?intent, method = %seen.facts.method, status = seen.answer.status.as_u16(), "auto");
+        if lent.covered {
+            return (intent, Vec::new());
+        }
         let events = match intent {
             Intent::Login | Intent::LoginWithCode if seen.request.shape == Shape::XmlRpc => self.xml_rpc(seen, lent),
-            Intent::Login | Intent::LoginWithCode => self.login(seen, intent, lent),
+            Intent::Login | Intent::LoginWithCode | Intent::NewPassword => self.login(seen, intent, lent),
             Intent::Code => self.code(seen, lent),
             Intent::Identify => {
                 let refused =

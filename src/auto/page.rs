@@ -5,7 +5,7 @@
 //! The invariant: work is linear in the input, and what is kept is bounded by [`MAX_FORMS`] and
 //! [`MAX_FIELDS`].
 
-use super::words::{AGAIN_IN_SESSION, CODE, IDENTIFIER, LOGOUT, Words};
+use super::words::{AGAIN, AGAIN_IN_SESSION, CODE, IDENTIFIER, LOGOUT, NEW, OLD, Words};
 
 /// The most forms of a page that are kept.
 pub const MAX_FORMS: usize = 32;
@@ -49,6 +49,8 @@ pub struct Form {
     pub fields: Vec<Input>,
     /// True if its action names the end of a session.
     logout: bool,
+    /// How many of its texts and identifiers a person can write into.
+    typed: usize,
 }
 
 impl Form {
@@ -61,6 +63,14 @@ impl Form {
         let mut passwords = self.passwords();
         let one = passwords.next().is_some_and(|p| p.asks == Asks::Password) && passwords.next().is_none();
         one && self.fields.iter().filter(|f| matches!(f.asks, Asks::Text | Asks::Identifier)).count() <= 4
+    }
+
+    /// True for a form that asks for a new password, twice, and for nothing else: no old one, no name.
+    pub fn is_new_password(&self) -> bool {
+        let named = |p: &Input, meaning| Words::of(&p.name).say(meaning);
+        let old = |p: &Input| p.asks == Asks::Password && named(p, &OLD);
+        let new = |p: &Input| p.asks == Asks::NewPassword || named(p, &NEW) || named(p, &AGAIN);
+        self.typed == 0 && self.passwords().count() == 2 && self.passwords().any(new) && !self.passwords().any(old)
     }
 
     /// True for a form that asks for nothing but a code.
@@ -120,8 +130,10 @@ impl Page {
                     page.offers_logout |= leads_out || (asks == Asks::Switch && Words::of(name).say(&LOGOUT));
                     if kept < MAX_FIELDS {
                         kept += 1;
-                        let input = Input { name: name.to_owned(), asks };
-                        open.as_mut().unwrap_or(&mut loose).fields.push(input);
+                        let form = open.as_mut().unwrap_or(&mut loose);
+                        let writable = tag.attribute("readonly").or(tag.attribute("disabled")).is_none();
+                        form.typed += usize::from(writable && matches!(asks, Asks::Text | Asks::Identifier));
+                        form.fields.push(Input { name: name.to_owned(), asks });
                     }
                 }
                 "a" if ["href", "data-url", "data-href"].iter().any(|a| tag.attribute(a).is_some_and(names_logout)) => {
@@ -156,6 +168,12 @@ impl Page {
     /// True if it shows a form that signs somebody in.
     pub fn shows_login(&self) -> bool {
         self.forms.iter().any(Form::is_login)
+    }
+
+    /// True if all that it asks for a password is a new one: nobody can sign in here again.
+    pub fn demands_new_password(&self) -> bool {
+        let mut forms = self.forms.iter().filter(|f| f.passwords().next().is_some()).peekable();
+        forms.peek().is_some() && forms.all(Form::is_new_password)
     }
 
     /// True if it shows any field for a password.

@@ -5,7 +5,7 @@
 
 use std::hash::{Hash, Hasher};
 
-use http::header;
+use http::{HeaderMap, header};
 
 use super::answer::{self, Answer};
 use super::flow::Flow;
@@ -106,6 +106,29 @@ pub(super) fn carried(handles: &[Handle]) -> Vec<Carried> {
     handles.iter().map(|handle| Carried { via: Via::Token, handle: *handle }).collect()
 }
 
+/// The values by which a request may bring a session, whatever else is known of its application.
+pub fn brought(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    tokens_of(headers).chain(cookies_of(headers).map(|(_, value)| value))
+}
+
+fn tokens_of(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    let named = headers.iter().take(100).filter(|(name, value)| {
+        let name = name.as_str();
+        (name.contains("token") || name.contains("session") || name.contains("api-key"))
+            && !name.contains("csrf")
+            && !name.contains("xsrf")
+            && answer::looks_like_a_secret(value.as_bytes())
+    });
+    credentials::bearer(headers).map(str::as_bytes).into_iter().chain(named.map(|(_, value)| value.as_bytes()))
+}
+
+fn cookies_of(headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
+    cookie::request_cookies(headers)
+        .filter_map(|(name, value)| Some((std::str::from_utf8(name).ok()?, value)))
+        .filter(|(name, value)| answer::looks_like_a_session(name, value))
+        .take(32)
+}
+
 /// Sessions that a request brings: tokens, then cookies, those that the application hides from
 /// scripts before others.
 pub(super) fn presented(
@@ -114,23 +137,8 @@ pub(super) fn presented(
     host: &learn::Host,
     sessions: &Sessions,
 ) -> Vec<Handle> {
-    let mut found: Vec<Handle> = Vec::new();
-    found.extend(credentials::bearer(facts.headers).map(|t| sessions.handle(t.as_bytes())));
-    for (name, value) in facts.headers.iter().take(100) {
-        let name = name.as_str();
-        if (name.contains("token") || name.contains("session") || name.contains("api-key"))
-            && !name.contains("csrf")
-            && !name.contains("xsrf")
-            && answer::looks_like_a_secret(value.as_bytes())
-        {
-            found.push(sessions.handle(value.as_bytes()));
-        }
-    }
-    let cookies: Vec<(&str, &[u8])> = cookie::request_cookies(facts.headers)
-        .filter_map(|(name, value)| Some((std::str::from_utf8(name).ok()?, value)))
-        .filter(|(name, value)| answer::looks_like_a_session(name, value))
-        .take(32)
-        .collect();
+    let mut found: Vec<Handle> = tokens_of(facts.headers).map(|t| sessions.handle(t)).collect();
+    let cookies: Vec<(&str, &[u8])> = cookies_of(facts.headers).collect();
     let hidden = cookies.iter().any(|(name, _)| host.is_hidden(name));
     let telling = cookies.iter().filter(|(name, _)| !hidden || host.is_hidden(name));
     found.extend(telling.map(|(_, value)| sessions.handle(value)));

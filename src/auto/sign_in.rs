@@ -22,7 +22,11 @@ const USE_AGAIN_AFTER_MS: i64 = 600_000;
 
 impl Auto {
     pub(super) fn login(&mut self, seen: &Seen<'_, '_>, intent: Intent, lent: &mut Lent<'_>) -> Vec<Event> {
-        let draft = self.draft(seen, lent);
+        let mut draft = self.draft(seen, lent);
+        if let Some(flow) = seen.flow.as_ref().filter(|_| intent == Intent::NewPassword) {
+            // Who it is was said with the password that was right.
+            (draft.event.actor, draft.stage) = (flow.actor.clone(), Some(Stage::NewPassword));
+        }
         let host = self.learned.host(seen.facts.host);
         // Signed in already: the application looks at nothing and sends the person on.
         let passed = seen.answer.status.is_success() || seen.answer.redirects();
@@ -90,6 +94,11 @@ impl Auto {
         let now = draft.event.timestamp;
         let host = self.learned.host(&draft.host);
         let named = !draft.event.actor.is_empty();
+        // A new password that was not taken: it is asked for again, and nobody signed in or failed to.
+        if draft.stage == Some(Stage::NewPassword) && verdict.outcome != Outcome::Accepted {
+            self.flows.bind(&draft.all, Stage::NewPassword, draft.event.actor, now);
+            return Vec::new();
+        }
         match verdict.outcome {
             Outcome::Accepted => {
                 host.login_at(&draft.place);
@@ -109,7 +118,9 @@ impl Auto {
                 }
                 let shown = bound.first().copied();
                 let both = draft.with_code || draft.stage == Some(Stage::SecondFactor);
-                let types: &[(&'static str, Went)] = if both {
+                let types: &[(&'static str, Went)] = if draft.stage == Some(Stage::NewPassword) {
+                    &[("user.password.changed", Went::Success), ("user.login.success", Went::Success)]
+                } else if both {
                     &[("user.mfa.challenge.success", Went::Success), ("user.login.success", Went::Success)]
                 } else {
                     &[("user.login.success", Went::Success)]
@@ -139,8 +150,14 @@ impl Auto {
                 self.emit(draft, &[("user.login.rejected", Went::Rejected)], None, verdict, sessions)
             }
             Outcome::SecondFactor => {
+                let mut draft = draft;
+                let demanded = verdict.rule == verdict::NEW_PASSWORD_DEMANDED;
+                if demanded {
+                    draft.event.reason = Some(Text::fixed("required_action"));
+                }
                 if named {
-                    self.flows.bind(&draft.all, Stage::SecondFactor, draft.event.actor.clone(), now);
+                    let stage = if demanded { Stage::NewPassword } else { Stage::SecondFactor };
+                    self.flows.bind(&draft.all, stage, draft.event.actor.clone(), now);
                 }
                 self.emit(draft, &[("user.mfa.challenge.requested", Went::Challenge)], None, verdict, sessions)
             }

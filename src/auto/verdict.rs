@@ -12,6 +12,9 @@ use super::request::{Request, Role};
 /// The least confidence with which an outcome is claimed.
 pub const SURE: f64 = 0.7;
 
+/// The rule of a page that lets somebody go on only with a new password.
+pub const NEW_PASSWORD_DEMANDED: &str = "new-password-demanded";
+
 /// How something went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Outcome {
@@ -21,7 +24,7 @@ pub enum Outcome {
     Refused,
     /// It was refused before it was looked at, for this reason.
     Rejected(&'static str),
-    /// The password was right, a second factor is awaited.
+    /// The password was right, a second factor is awaited, or a new password.
     SecondFactor,
     /// The signs do not decide.
     Open,
@@ -164,7 +167,13 @@ pub fn login(request: &Request<'_>, answer: &Answer<'_>, cx: &Context<'_>) -> Re
         if page.asks_code() && status.is_success() {
             return Ok(surely(Outcome::SecondFactor, 0.85, "page-asks-for-code"));
         }
-        if again || page.shows_login() {
+        // Whoever is to choose a new password gave the right one, which may well be asked for under the
+        // same name.
+        let demanded = status.is_success() && sent_one_password(request) && page.demands_new_password();
+        if demanded && !page.offers_logout && !cx.session_by_name {
+            return Ok(surely(Outcome::SecondFactor, 0.8, NEW_PASSWORD_DEMANDED));
+        }
+        if (again && !demanded) || page.shows_login() {
             scale.add(-4.5, "form-again");
         } else if status.is_success() {
             scale.add(1.0, "no-form-again");
@@ -218,6 +227,11 @@ fn before_the_merits(request: &Request<'_>, answer: &Answer<'_>) -> Option<Verdi
         s if s.is_server_error() => rejected("server_error", "status-5xx"),
         _ => None,
     }
+}
+
+fn sent_one_password(request: &Request<'_>) -> bool {
+    request.with(Role::Password).count() == 1
+        && [Role::Old, Role::New, Role::Again].into_iter().all(|role| request.with(role).next().is_none())
 }
 
 /// True if the page asks again for the password that was just sent.

@@ -131,6 +131,10 @@ fn connect(config: &Config) -> u8 {
     if let Some(traces) = &config.traces {
         say("traces".into(), runtime.block_on(traces.probe(&config.base)).map_err(|e| e.to_string()));
     }
+    if let Some(share) = &config.session.share {
+        let tried = share.build(&config.base).and_then(|shared| runtime.block_on(shared.probe()));
+        say("session.share".into(), tried.map_err(|e| e.to_string()));
+    }
     code
 }
 

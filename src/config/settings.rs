@@ -23,6 +23,7 @@ use crate::proxy::forwarded::{self, Policy};
 use crate::proxy::limits::{self, Limits};
 use crate::proxy::proxy_protocol;
 use crate::proxy::upstream::{self, Timeouts};
+use crate::replicas::SharePlan;
 use crate::rules::{RuleSet, declared, presets, route};
 use crate::session::{self, SessionConfig};
 use crate::sinks::{self, SinkSpec};
@@ -125,6 +126,12 @@ pub const FIELDS: &[Field] = &[
         Kind::Map(hint::FIELDS),
         "off",
         "a response header by which the application itself names events",
+    ),
+    Field::new(
+        "method_override",
+        Kind::Bool,
+        "false",
+        "in every route of the file a POST counts as the method it names, as `match.method_override` says for one",
     ),
     Field::new("capture", Kind::Map(capture::FIELDS), "", "how much of a body is copied for the rules"),
     enrich::geoip::FIELD,
@@ -273,6 +280,7 @@ pub struct Start {
     admin: Option<Admin>,
     data: PathBuf,
     spool: SpoolSettings,
+    share: Option<SharePlan>,
 }
 
 impl Config {
@@ -286,6 +294,7 @@ impl Config {
             admin: self.admin.clone(),
             data: self.data.clone(),
             spool: self.spool,
+            share: self.session.share.clone(),
         }
     }
 
@@ -318,9 +327,11 @@ fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
     let mut session = SessionConfig::check(map.get("session"), problems);
     let mut asked = presets::check(&map, problems);
     presets::merge_sessions(&mut asked, map.get("session"), &mut session);
+    session.check_shared(map.get("session"), problems);
     let shipped = asked.iter_mut().flat_map(|preset| preset.routes(&session, problems)).collect();
     let routes = map.list("routes", problems);
-    let rules = RuleSet::check_with(routes, shipped, &session.cookies, problems);
+    let overridden = map.bool("method_override", problems) == Some(true);
+    let rules = RuleSet::check_with(routes, shipped, &session.cookies, overridden, problems);
     for route in routes {
         declared::check(route, &session, false, problems);
     }
@@ -552,6 +563,7 @@ impl std::fmt::Display for Config {
                 "bearer": self.session.bearer,
                 "headers": self.session.headers.iter().map(|h| h.as_str()).collect::<Vec<_>>(),
                 "ttl": millis(self.session.ttl),
+                "share": self.session.share.as_ref().map(|share| share.shown()),
             },
             "identity": self.identity.shown(),
             "hint": self.hint.as_ref().map(|h| h.header.as_str()),

@@ -1,10 +1,12 @@
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
 
 use super::*;
 use crate::capture::queue::Held;
 use crate::config::settings;
+use crate::event::Text;
 use crate::exchange::{Ended, Exchange, Kept, Request, Response};
+use crate::rules::RuleSet;
 use crate::spool::memory::MemorySpool;
 
 /// A pipeline under a configuration, and its rules.

@@ -7,6 +7,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,7 +24,7 @@ use crate::config::node::{Map, Node, Value, clip};
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
 use crate::event::{Actor, Event, EventType, Outcome, Text, Timestamp};
-use crate::exchange::{Ended, Exchange, Kept, Request, Response};
+use crate::exchange::{ClientTls, Ended, Exchange, Kept, Request, Response};
 use crate::served::ServedForm;
 
 /// When every test's answer is given (2026-01-15T09:32:17Z): what a cookie's expiry is held against.
@@ -38,6 +39,18 @@ const SESSION: &[Field] = &[
     Field::new("id", Kind::Str, "", "the actor's id"),
     Field::new("login", Kind::Str, "", "what the actor typed to sign in"),
     Field::new("email", Kind::Str, "", "the actor's address"),
+];
+
+const TLS_CLIENT: &[Field] = &[
+    Field::new("subject", Kind::Str, "", "the whole subject, as in CN=alice,O=Acme"),
+    Field::new("cn", Kind::Str, "", "the common name in it"),
+    Field::new("email", Kind::Str, "", "its first e-mail address"),
+];
+
+const TLS: &[Field] = &[
+    Field::new("sni", Kind::Str, "", "the name the client asked for"),
+    Field::new("ja4", Kind::Str, "", "the fingerprint of its hello"),
+    Field::new("client", Kind::Map(TLS_CLIENT), "none", "the certificate it showed, verified"),
 ];
 
 const REQUEST: &[Field] = &[
@@ -56,6 +69,12 @@ const REQUEST: &[Field] = &[
         Kind::Map(SESSION),
         "that of nobody",
         "whose session it carries, as an earlier login bound it",
+    ),
+    Field::new(
+        "tls",
+        Kind::Map(TLS),
+        "nothing known",
+        "what is known of the client's TLS, for sources like `tls.client.cn`",
     ),
 ];
 
@@ -134,6 +153,7 @@ pub struct Case {
     body: Bytes,
     session: Option<Actor>,
     served: Option<ServedForm>,
+    tls: Option<Arc<ClientTls>>,
     response: Option<(StatusCode, HeaderMap, Bytes)>,
     /// The next exchange of the client; what it expects is its own business.
     next: Option<Box<Case>>,
@@ -185,6 +205,7 @@ impl Case {
         let body = request_body(&request, at, &mut headers, problems);
         let session = request.get("session").and_then(|at| session(at, problems));
         let served = request.get("served").map(|at| served(at, problems));
+        let tls = request.get("tls").and_then(|at| tls(at, problems));
         let response = response(map.get("response")?, problems);
         let expect = expect(map.get("expect")?, problems);
         let (uri, response) = (uri?, response?);
@@ -196,7 +217,7 @@ impl Case {
             None => None,
         };
         let (name, method, expect) = (name?, method?, expect?);
-        Some(Case { name, method, uri, host, headers, body, session, served, response, next, expect })
+        Some(Case { name, method, uri, host, headers, body, session, served, tls, response, next, expect })
     }
 
     /// Reads the next exchange. What its request leaves out is what a browser would ask for.
@@ -220,6 +241,7 @@ impl Case {
             body,
             session: request.get("session").and_then(|at| session(at, problems)),
             served: None,
+            tls: request.get("tls").and_then(|at| tls(at, problems)),
             response: response(map.get("response")?, problems)?,
             next: None,
             expect: Expect::Nothing,
@@ -307,7 +329,7 @@ impl Case {
             body: kept(body),
         });
         Exchange {
-            tls: None,
+            tls: self.tls.clone(),
             began: ANSWERED,
             answered: ANSWERED,
             duration: Duration::ZERO,
@@ -521,6 +543,19 @@ fn session(at: &Node, problems: &mut Problems) -> Option<Actor> {
     Some(actor)
 }
 
+/// What is known of the client's TLS.
+fn tls(at: &Node, problems: &mut Problems) -> Option<Arc<ClientTls>> {
+    let map = at.map(TLS, problems)?;
+    let mut tls = ClientTls { version: Some("1.3"), ..ClientTls::default() };
+    tls.sni = map.str("sni", problems).map(str::to_ascii_lowercase);
+    tls.ja4 = map.str("ja4", problems).map(str::to_owned);
+    if let Some(client) = map.get("client").and_then(|at| at.map(TLS_CLIENT, problems)) {
+        let mut text = |key| client.str(key, problems).map(str::to_owned);
+        (tls.subject, tls.name, tls.email) = (text("subject"), text("cn"), text("email"));
+    }
+    Some(Arc::new(tls))
+}
+
 /// The form as it was served.
 fn served(at: &Node, problems: &mut Problems) -> ServedForm {
     let fields = at.entries(problems).iter();
@@ -623,4 +658,43 @@ fn wanted(name: &str, pointer: &str, at: &Node, problems: &mut Problems) -> Opti
         _ => Some(at.str(problems)?.to_owned()),
     };
     Some(Wanted { name: name.to_owned(), pointer: pointer.to_owned(), text })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::settings;
+
+    #[test]
+    fn a_test_says_what_the_clients_certificate_says() {
+        let yaml = r#"
+version: 1
+upstream: http://127.0.0.1:1
+routes:
+  - id: device
+    match: { method: POST, path: /enrol }
+    actor: { login: tls.client.cn, email: tls.client.email }
+    fields: { subject: tls.client.subject, name: tls.sni, hello: tls.ja4 }
+    when: { status: 204 }
+    emit: acme.device.enrolled
+    tests:
+      - name: by its certificate
+        request:
+          tls: { sni: App.example.test, ja4: t13d, client: { subject: "CN=alice,O=Acme", cn: alice, email: a@example.test } }
+        response: { status: 204 }
+        expect:
+          actor: { login: alice, email: a@example.test }
+          fields: { subject: "CN=alice,O=Acme", name: app.example.test, hello: t13d }
+      - name: without one
+        request: { tls: { sni: app.example.test } }
+        response: { status: 204 }
+        expect: { actor: { login: absent }, fields: { name: app.example.test } }
+"#;
+        let (config, problems) = settings::check("t.yaml", yaml);
+        let rules = config.unwrap_or_else(|| panic!("{problems}")).rules;
+        let route = &rules.routes()[0];
+        assert_eq!(route.cases.len(), 2, "{problems}");
+        for case in &route.cases {
+            assert_eq!(case.run(&rules, route).differences, Vec::<String>::new(), "{}", case.name);
+        }
+    }
 }

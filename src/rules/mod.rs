@@ -125,17 +125,27 @@ pub struct Decision<'r> {
 impl RuleSet {
     /// Reads `routes:`. `cookies` are the names of session cookies.
     pub fn check(nodes: &[Node], cookies: &[String], problems: &mut Problems) -> RuleSet {
-        RuleSet::check_with(nodes, Vec::new(), cookies, problems)
+        RuleSet::check_with(nodes, Vec::new(), cookies, false, problems)
     }
 
     /// The same with routes of presets, which come after: a route of the file is asked first, and
-    /// takes the place of one with its id.
-    pub fn check_with(nodes: &[Node], presets: Vec<Route>, cookies: &[String], problems: &mut Problems) -> RuleSet {
+    /// takes the place of one with its id. `overridden`: in the routes of the file a POST counts as the
+    /// method that it names, but for those that say otherwise.
+    pub fn check_with(
+        nodes: &[Node],
+        presets: Vec<Route>,
+        cookies: &[String],
+        overridden: bool,
+        problems: &mut Problems,
+    ) -> RuleSet {
         let mut routes: Vec<Route> = Vec::new();
         let mut places: Vec<&Node> = Vec::new();
         let mut ids: HashMap<Text, usize> = HashMap::new();
         for node in nodes.iter().take(MAX_ROUTES) {
-            let Some(route) = Route::check(node, cookies, problems) else { continue };
+            let Some(mut route) = Route::check(node, cookies, problems) else { continue };
+            if overridden && node.child("match").is_none_or(|at| at.child("method_override").is_none()) {
+                route.honour_overrides();
+            }
             match ids.entry(route.id.clone()) {
                 Entry::Vacant(free) => {
                     free.insert(node.span.start);
@@ -229,6 +239,17 @@ impl RuleSet {
             .filter_map(|i| self.route(*i))
             .any(|r| r.demand_needs.request_body || r.source_needs.request_body || r.rule_needs.request_body);
         Some(Candidates { routes, wants_request_body })
+    }
+
+    /// True if a preset is about the place and method of the request: where none of its routes took
+    /// it, the preset is silent on purpose.
+    pub fn preset_is_about(&self, facts: &Facts<'_>) -> bool {
+        let exact = self.exact.get(&*facts.path).into_iter().flatten().copied();
+        let hits = self.patterns.set.matches(&facts.path);
+        let patterned = hits.into_iter().filter_map(|p| self.patterns.routes.get(p).copied());
+        // Patterns that were too much for one set stand here too.
+        let mut routes = exact.chain(patterned).chain(self.anywhere.iter().copied()).filter_map(|i| self.route(i));
+        routes.any(|route| route.preset.is_some() && route.is_about(facts))
     }
 
     /// True if the answer's body can still matter, now that its head is known.

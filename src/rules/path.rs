@@ -103,6 +103,21 @@ impl PathPattern {
         }
     }
 
+    /// True if it says of single places what they are: an exact path, or a pattern with a word of its
+    /// own. A whole folder says nothing of each place in it.
+    pub fn names_a_place(&self) -> bool {
+        match self {
+            PathPattern::Exact(_) => true,
+            PathPattern::Prefix(_) => false,
+            PathPattern::Regex { written, .. } => match written.split_once(':') {
+                Some(("template" | "glob", path)) => {
+                    path.split('/').any(|segment| !segment.is_empty() && !segment.contains(['{', '*', '?', '[']))
+                }
+                _ => true,
+            },
+        }
+    }
+
     /// The value of a parameter (`{id}` of a template, a named group of a regex).
     pub fn parameter<'p>(&self, path: &'p str, name: &str) -> Option<&'p str> {
         match self {

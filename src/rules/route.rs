@@ -436,12 +436,37 @@ impl Route {
         })
     }
 
+    /// A POST counts as the method that it names, where this route demands methods that one may name.
+    pub fn honour_overrides(&mut self) {
+        for demand in &mut self.demands {
+            // No framework takes a POST for a GET; such a route need not read forms.
+            if let Condition::Method(methods) = demand
+                && methods.iter().any(|m| ![Method::GET, Method::HEAD, Method::OPTIONS].contains(m))
+            {
+                *demand = Condition::Overridden(std::mem::take(methods));
+            }
+        }
+        self.demands.sort_by_key(|c| c.needs().request_body);
+        self.demand_needs = self.demands.iter().map(Condition::needs).fold(Needs::default(), Needs::or);
+    }
+
     /// True if the request is for the page whose form this route's requests send back.
     pub fn is_page(&self, facts: &Facts<'_>) -> bool {
         self.compare.is_some()
             && *facts.method == Method::GET
             && self.demands.iter().all(|demand| match demand {
                 Condition::Path(_) | Condition::Host(_) => demand.holds(facts) == Some(true),
+                _ => true,
+            })
+    }
+
+    /// True if it is about the place and method of the request, whatever else it demands.
+    pub fn is_about(&self, facts: &Facts<'_>) -> bool {
+        self.paths.iter().any(|path| path.names_a_place() && path.matches(&facts.path))
+            && self.demands.iter().all(|demand| match demand {
+                Condition::Method(_) | Condition::Overridden(_) | Condition::Host(_) => {
+                    demand.holds(facts) == Some(true)
+                }
                 _ => true,
             })
     }

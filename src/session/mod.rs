@@ -9,126 +9,42 @@
 //! Three rooms, each bounded for itself, so that nothing in one can push out what stands in another:
 //! bound sessions, pending ones, and values that an answer replaced, which live on for a short time
 //! because requests that were under way still carry them.
+//!
+//! Where replicas share sessions ([`share`]), this memory is what one of them knows at the moment:
+//! every change is said to the others, and what is not known is asked for before it is needed.
 
+pub mod config;
+pub mod entry;
 pub mod key;
 pub mod lru;
 pub mod packed;
 pub mod recognise;
+pub mod sealed;
+pub mod share;
+mod shared;
 pub mod snapshot;
 
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderName};
+use http::HeaderMap;
 
 use crate::body::{cookie, credentials};
-use crate::config::node::Node;
-use crate::config::problem::Problems;
-use crate::config::shape::{Field, Kind};
 use crate::event::{Actor, Text, Timestamp};
+pub use config::{CAPACITY, FIELDS, SessionConfig};
+use entry::Entry;
 use lru::Lru;
 use packed::Packed;
 use recognise::Learnt;
+use share::{Op, Room, Share};
+use shared::{lag, tell};
 
-/// The most bound sessions remembered, unless `session.capacity` says otherwise; the least recently
-/// used go first.
-pub const CAPACITY: usize = 200_000;
 /// The most accounts whose names are remembered by id.
 pub const ACCOUNTS: usize = 50_000;
 /// How long a value that an answer replaced is still known: requests under way carry it.
 pub const GRACE: Duration = Duration::from_secs(30);
 /// The most sessions that one look at the clock ends.
 const EXPIRED_AT_ONCE: usize = 10_000;
-
-const EVENTS: &[&str] = &["created", "revoked"];
-
-/// The keys of `session:`.
-pub const FIELDS: &[Field] = &[
-    Field::new(
-        "cookies",
-        Kind::OneOrList(&Kind::Str),
-        "recognised at logins",
-        "names of session cookies; a name may end in `*`",
-    ),
-    Field::new("bearer", Kind::Bool, "true", "take the token of `Authorization` as a session"),
-    Field::new("headers", Kind::OneOrList(&Kind::Str), "[]", "headers that carry a session token"),
-    Field::new("ttl", Kind::Duration, "12h", "forget a session that was not used for so long"),
-    Field::new("capacity", Kind::Int(100, 10_000_000), "200000", "how many sessions are remembered at most"),
-    Field::new(
-        "events",
-        Kind::OneOrList(&Kind::Word(EVENTS)),
-        "[]",
-        "created: `session.created` when a login binds a session; revoked: `session.revoked` when one ends, with the reason user, deleted or expired",
-    ),
-];
-
-/// Where sessions are carried, and for how long they are remembered.
-#[derive(Clone, Debug)]
-pub struct SessionConfig {
-    /// Names of session cookies; if there is none, they are recognised at logins.
-    pub cookies: Vec<String>,
-    /// Whether `Authorization` carries sessions.
-    pub bearer: bool,
-    /// Headers that carry them.
-    pub headers: Vec<HeaderName>,
-    /// How long an unused one is remembered.
-    pub ttl: Duration,
-    /// How many are remembered.
-    pub capacity: usize,
-    /// Whether `session.created` is emitted.
-    pub created: bool,
-    /// Whether `session.revoked` is emitted.
-    pub revoked: bool,
-}
-
-impl Default for SessionConfig {
-    fn default() -> Self {
-        SessionConfig {
-            cookies: Vec::new(),
-            bearer: true,
-            headers: Vec::new(),
-            ttl: Duration::from_secs(12 * 3600),
-            capacity: CAPACITY,
-            created: false,
-            revoked: false,
-        }
-    }
-}
-
-impl SessionConfig {
-    /// Reads `session:`.
-    pub fn check(node: Option<&Node>, problems: &mut Problems) -> SessionConfig {
-        let mut config = SessionConfig::default();
-        let Some(map) = node.and_then(|n| n.map(FIELDS, problems)) else { return config };
-        config.cookies = map.items("cookies").iter().filter_map(|i| i.str(problems).map(str::to_owned)).collect();
-        for item in map.items("headers") {
-            match item.str(problems).map(|t| HeaderName::from_bytes(t.as_bytes())) {
-                Some(Ok(name)) => config.headers.push(name),
-                Some(Err(_)) => problems.error_hint(
-                    item,
-                    format!("{} is not a header name", item.describe()),
-                    "a header name is letters, digits and `-`, like x-auth-token",
-                ),
-                None => {}
-            }
-        }
-        config.bearer = map.bool("bearer", problems).unwrap_or(config.bearer);
-        config.ttl = map.duration("ttl", problems).unwrap_or(config.ttl);
-        if let Some(at) = map.get("ttl").filter(|_| config.ttl.is_zero()) {
-            problems.error_hint(at, "every session would be forgotten at once".into(), "write a time like 12h");
-        }
-        let capacity = map.int("capacity", 100..=10_000_000, problems).and_then(|n| usize::try_from(n).ok());
-        config.capacity = capacity.unwrap_or(config.capacity);
-        for item in map.items("events") {
-            match item.one_of(EVENTS, problems) {
-                Some("created") => config.created = true,
-                Some(_) => config.revoked = true,
-                None => {}
-            }
-        }
-        config
-    }
-}
 
 /// Keyed hash of a session; the only form in which one is ever held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -202,23 +118,6 @@ pub struct Over {
     pub shown: Shown,
 }
 
-/// One remembered value: about 30 bytes beside the actor's own.
-#[derive(Clone)]
-struct Entry {
-    actor: Packed,
-    shown: Shown,
-    /// Seconds since the Unix epoch.
-    used: u32,
-    /// A further value of a session that has another: its end is no session's end.
-    further: bool,
-}
-
-impl Entry {
-    fn over(&self) -> Over {
-        Over { actor: self.actor.actor(), shown: self.shown }
-    }
-}
-
 /// The memory itself.
 pub struct Sessions {
     key: [u8; 32],
@@ -229,6 +128,7 @@ pub struct Sessions {
     accounts: Lru<Packed>,
     learnt: Learnt,
     changed: bool,
+    share: Option<Share>,
 }
 
 /// Of pending and replaced values, each: a tenth of the bound ones.
@@ -249,7 +149,18 @@ impl Sessions {
             accounts: Lru::new(ACCOUNTS),
             learnt: Learnt::default(),
             changed: false,
+            share: None,
         }
+    }
+
+    /// What is remembered is shared with other replicas from now on.
+    pub fn share_through(&mut self, share: Share) {
+        self.share = Some(share);
+    }
+
+    /// True if other replicas may know more.
+    pub fn is_shared(&self) -> bool {
+        self.share.is_some()
     }
 
     /// Takes a new configuration over; what is remembered stays, as far as there is room.
@@ -351,7 +262,7 @@ impl Sessions {
     /// What is remembered of the first of these that is known; counts as a use.
     pub fn recall(&mut self, carried: &[Carried], now: Timestamp) -> Option<Remembered> {
         let at = seconds(now);
-        let ttl = u32::try_from(self.config.ttl.as_secs()).unwrap_or(u32::MAX);
+        let ttl = self.config.ttl_seconds();
         for Carried { handle, .. } in carried {
             for (room, ttl, pending, used) in [
                 (&mut self.bound, ttl, false, true),
@@ -366,8 +277,13 @@ impl Sessions {
                 let Some(entry) = entry else { continue };
                 let found = Remembered { actor: entry.actor.actor(), pending, shown: entry.shown };
                 if used && let Some(entry) = room.touch(handle) {
-                    entry.used = entry.used.max(at);
+                    let before = entry.used;
+                    entry.used = before.max(at);
                     self.changed = true;
+                    // The others are told of a use now and then, not of each.
+                    if !pending && before / lag(ttl) != at / lag(ttl) {
+                        tell(self.share.as_ref(), &self.config, handle, Room::Bound, entry, false);
+                    }
                 }
                 return Some(found);
             }
@@ -385,7 +301,11 @@ impl Sessions {
             self.pending.remove(handle);
             self.replaced.remove(handle);
             let shown = first.handle.shown();
-            self.bound.insert(*handle, Entry { actor: packed.clone(), shown, used: seconds(now), further: i > 0 });
+            let entry = Entry { actor: packed.clone(), shown, used: seconds(now), further: i > 0 };
+            if self.bound.get(handle).is_none_or(|known| Entry { used: entry.used, ..known.clone() } != entry) {
+                self.say(handle, Room::Bound, &entry, true);
+            }
+            self.bound.insert(*handle, entry);
         }
         self.changed = true;
         new
@@ -396,8 +316,9 @@ impl Sessions {
         for (i, Carried { handle, .. }) in carried.iter().enumerate() {
             if self.bound.get(handle).is_none() {
                 let actor = Packed::new(actor);
-                self.pending
-                    .insert(*handle, Entry { actor, shown: handle.shown(), used: seconds(now), further: i > 0 });
+                let entry = Entry { actor, shown: handle.shown(), used: seconds(now), further: i > 0 };
+                self.say(handle, Room::Pending, &entry, false);
+                self.pending.insert(*handle, entry);
                 self.changed = true;
             }
         }
@@ -409,6 +330,8 @@ impl Sessions {
             if let Some(entry) = self.bound.touch(handle) {
                 entry.actor = Packed::new(actor);
                 self.changed = true;
+                let entry = entry.clone();
+                self.say(handle, Room::Bound, &entry, true);
             }
         }
     }
@@ -426,6 +349,10 @@ impl Sessions {
             // Removed a moment ago, but for requests under way: not a session of its own.
             let known = self.pending.remove(handle).is_some() | self.replaced.remove(handle).is_some();
             self.changed |= known || bound.is_some();
+            // Another may know it where this replica could not ask.
+            if let Some(share) = self.share.as_ref().filter(|share| known || bound.is_some() || share.is_unsure()) {
+                share.say(Op::Remove(*handle));
+            }
             over = over.or(bound);
         }
         over
@@ -460,10 +387,12 @@ impl Sessions {
             entry.used = entry.used.max(seconds(now));
             // A fork of a value replaced a moment ago, or a further value beside one that stays.
             entry.further |= room == Room::Replaced || old.via != new.via;
-            match room {
-                Room::Pending => self.pending.insert(new.handle, entry),
-                Room::Bound | Room::Replaced => self.bound.insert(new.handle, entry),
+            let (room, into) = match room {
+                Room::Pending => (Room::Pending, &mut self.pending),
+                Room::Bound | Room::Replaced => (Room::Bound, &mut self.bound),
             };
+            into.insert(new.handle, entry.clone());
+            self.say(&new.handle, room, &entry, false);
             self.changed = true;
             let stays = old.via != new.via;
             if !stays {
@@ -483,17 +412,23 @@ impl Sessions {
 
     fn retire(&mut self, handle: &Handle, now: Timestamp) {
         let entry = self.bound.remove(handle);
-        self.pending.remove(handle);
+        if self.pending.remove(handle).is_some()
+            && let Some(share) = &self.share
+        {
+            share.say(Op::Remove(*handle));
+        }
         if let Some(mut entry) = entry {
             (entry.used, entry.further) = (seconds(now), true);
+            self.say(handle, Room::Replaced, &entry, false);
             self.replaced.insert(*handle, entry);
         }
     }
 
-    /// Forgets what was unused for too long; answers the bound sessions among it.
+    /// Forgets what was unused for too long; answers the bound sessions among it. Of shared ones none:
+    /// another replica may have seen them used, and only one is to tell ([`Sessions::hear`]).
     pub fn expire(&mut self, now: Timestamp) -> Vec<Over> {
         let at = seconds(now);
-        let ttl = u32::try_from(self.config.ttl.as_secs()).unwrap_or(u32::MAX);
+        let ttl = self.config.ttl_seconds();
         let mut over = Vec::new();
         while over.len() < EXPIRED_AT_ONCE
             && let Some(entry) = pop_expired(&mut self.bound, at, ttl)
@@ -504,7 +439,7 @@ impl Sessions {
         for (room, ttl) in [(&mut self.pending, ttl), (&mut self.replaced, GRACE.as_secs() as u32)] {
             while pop_expired(room, at, ttl).is_some() {}
         }
-        over.iter().filter(|entry| !entry.further).map(Entry::over).collect()
+        over.iter().filter(|entry| !entry.further && self.share.is_none()).map(Entry::over).collect()
     }
 
     /// Remembers the names of an account by the application's own id, as a login showed them.
@@ -542,13 +477,6 @@ impl Sessions {
     pub fn take_changed(&mut self) -> bool {
         std::mem::take(&mut self.changed)
     }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Room {
-    Bound,
-    Pending,
-    Replaced,
 }
 
 fn pop_expired(room: &mut Lru<Entry>, at: u32, ttl: u32) -> Option<Entry> {

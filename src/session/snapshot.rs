@@ -1,11 +1,12 @@
 //! The session memory as bytes, and the file in which they outlive the process.
 //!
 //! [`Sessions::to_snapshot`] and [`Sessions::load_snapshot`] know the format, [`Keeper`] knows the
-//! file; between them there are only bytes. The bytes carry a version and a keyed checksum: what
+//! file; between them there are only bytes. The bytes carry a version and are sealed as a whole: what
 //! was damaged, or made under another key, is refused whole and set aside, never half believed. The
 //! file is replaced by renaming, on a thread of its own, so that the pipeline waits for no disk.
 //!
-//! Hashes of sessions stand in it, never sessions; names of people do, so only its owner reads it.
+//! Hashes of sessions stand in it, never sessions. Names of people do, whole even where `identity:`
+//! hides them from events: without the key, which stands in another file, nobody reads them.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
@@ -14,13 +15,14 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
+use super::entry::Entry;
 use super::lru::Lru;
 use super::packed::Packed;
-use super::{Entry, Handle, Sessions, Shown, key};
+use super::sealed::Seal;
+use super::{Handle, Sessions, key};
 
 /// The first bytes; the last of them is the version of the format.
-const MAGIC: &[u8; 8] = b"AUTHTAP\x01";
-const CHECKSUM: usize = 32;
+const MAGIC: &[u8; 8] = b"AUTHTAP\x02";
 /// The largest file that is read: more than ten million sessions with names of the usual length.
 const MAX_BYTES: u64 = 1 << 30;
 
@@ -36,15 +38,24 @@ pub enum Damage {
     #[error("it is no snapshot of this version")]
     Format,
     /// It was cut or changed, or made under another key.
-    #[error("its checksum does not fit: it was damaged, or made under another key")]
-    Checksum,
+    #[error("its seal does not fit: it was damaged, or made under another key")]
+    Seal,
 }
 
 impl Sessions {
-    /// Everything that is to outlive the process, the longest unused first.
-    pub fn to_snapshot(&self) -> Vec<u8> {
+    /// Everything that is to outlive the process, the longest unused first. `None` if it cannot be
+    /// sealed: without random numbers, or in a build without a cryptographic library.
+    pub fn to_snapshot(&self) -> Option<Vec<u8>> {
+        let sealed = self.seal()?.seal(MAGIC, self.records())?;
+        Some([&MAGIC[..], &sealed].concat())
+    }
+
+    fn seal(&self) -> Option<Seal> {
+        Seal::new("authtap 2026 sealed snapshot of the session memory", &self.key)
+    }
+
+    fn records(&self) -> Vec<u8> {
         let mut out = Vec::with_capacity(64 + 72 * (self.len() + self.accounts.len()));
-        out.extend_from_slice(MAGIC);
         for (host, names) in self.learnt.iter() {
             for name in names {
                 record(&mut out, LEARNT, &[host.as_bytes(), b"\0", name.as_bytes()]);
@@ -55,13 +66,9 @@ impl Sessions {
         }
         for (kind, room) in [(PENDING, &self.pending), (BOUND, &self.bound)] {
             for (handle, entry) in room.iter() {
-                let used = entry.used.to_le_bytes();
-                let fixed: [&[u8]; 4] = [&handle.0, &entry.shown.0, &used, &[u8::from(entry.further)]];
-                record(&mut out, kind, &[fixed[0], fixed[1], fixed[2], fixed[3], entry.actor.as_bytes()]);
+                record(&mut out, kind, &[&handle.0, &entry.to_bytes()]);
             }
         }
-        let checksum = self.checksum(&out);
-        out.extend_from_slice(&checksum);
         out
     }
 
@@ -71,11 +78,13 @@ impl Sessions {
     /// # Errors
     /// If the bytes are not to be believed; then nothing is taken over.
     pub fn load_snapshot(&mut self, bytes: &[u8]) -> Result<usize, Damage> {
-        let (body, checksum) = bytes.split_last_chunk::<CHECKSUM>().ok_or(Damage::Format)?;
-        let mut rest = body.strip_prefix(MAGIC).ok_or(Damage::Format)?;
-        if self.checksum(body) != *checksum {
-            return Err(Damage::Checksum);
-        }
+        let sealed = bytes.strip_prefix(MAGIC).ok_or(Damage::Format)?;
+        let records = self.seal().and_then(|seal| seal.open(MAGIC, sealed)).ok_or(Damage::Seal)?;
+        Ok(self.take_records(&records))
+    }
+
+    /// Takes over what stands behind the seal, as far as it makes sense.
+    pub fn take_records(&mut self, mut rest: &[u8]) -> usize {
         let mut sessions = 0;
         while let Some((kind, payload, after)) = next_record(rest) {
             rest = after;
@@ -99,12 +108,7 @@ impl Sessions {
                 _ => {}
             }
         }
-        Ok(sessions)
-    }
-
-    fn checksum(&self, body: &[u8]) -> [u8; CHECKSUM] {
-        let key = blake3::derive_key("authtap 2026 snapshot of the session memory", &self.key);
-        *blake3::keyed_hash(&key, body).as_bytes()
+        sessions
     }
 }
 
@@ -125,21 +129,9 @@ fn next_record(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
 }
 
 fn take_entry(room: &mut Lru<Entry>, payload: &[u8]) -> bool {
-    let taken = (|| {
-        let (handle, rest) = payload.split_first_chunk::<16>()?;
-        let (shown, rest) = rest.split_first_chunk::<8>()?;
-        let (used, rest) = rest.split_first_chunk::<4>()?;
-        let ([further], rest) = rest.split_first_chunk::<1>()?;
-        let entry = Entry {
-            actor: Packed::from_bytes(rest)?,
-            shown: Shown(*shown),
-            used: u32::from_le_bytes(*used),
-            further: *further != 0,
-        };
-        Some((Handle(*handle), entry))
-    })();
+    let taken = payload.split_first_chunk::<16>().and_then(|(handle, rest)| Some((*handle, Entry::from_bytes(rest)?)));
     taken.is_some_and(|(handle, entry)| {
-        room.insert(handle, entry);
+        room.insert(Handle(handle), entry);
         true
     })
 }
@@ -157,6 +149,18 @@ impl Keeper {
         Keeper { file: None, writer: None }
     }
 
+    /// A keeper of the snapshot in the data directory, whatever key it is sealed under. In a build that
+    /// cannot seal, a keeper of nothing, with one warning.
+    pub fn of(data: &Path) -> Keeper {
+        if !crate::tls::provider::COMPILED_IN {
+            tracing::warn!(
+                "remembered sessions are lost at the end: this build has no cryptographic library to seal them with"
+            );
+            return Keeper::none();
+        }
+        Keeper { file: Some(data.join("sessions.snapshot")), writer: None }
+    }
+
     /// The key of the data directory and a keeper of its snapshot. Where the directory cannot be
     /// used, a key for this process and a keeper of nothing, with one warning.
     ///
@@ -164,7 +168,7 @@ impl Keeper {
     /// If the system has no random numbers.
     pub fn open(data: &Path) -> io::Result<([u8; 32], Keeper)> {
         match key::load_or_create(data) {
-            Ok(key) => Ok((key, Keeper { file: Some(data.join("sessions.snapshot")), writer: None })),
+            Ok(key) => Ok((key, Keeper::of(data))),
             Err(error) => {
                 tracing::warn!(data = %data.display(), "the data directory cannot be used ({error}): remembered sessions are lost at the end; make it writable, or name another with --data");
                 Ok((key::fresh()?, Keeper::none()))

@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::config::node::Node;
+use crate::config::problem::Problems;
 
 const HOST: &str = "app.example.test";
 
@@ -251,7 +253,7 @@ fn a_session_takes_about_a_hundred_bytes() {
     }
     let each = (resident() - before) / CAPACITY;
     assert_eq!(sessions.len(), CAPACITY);
-    let snapshot = sessions.to_snapshot().len() / CAPACITY;
+    let snapshot = sessions.to_snapshot().expect("sealed").len() / CAPACITY;
     use std::io::Write;
     writeln!(std::io::stderr(), "{each} bytes a session in memory, {snapshot} in the snapshot").expect("said");
     assert!((40..=140).contains(&each), "{each} bytes a session");

@@ -5,6 +5,10 @@
 
 use std::sync::{Arc, OnceLock};
 
+#[cfg(feature = "tls-aws-lc")]
+pub use aws_lc_rs::aead;
+#[cfg(all(feature = "tls-ring", not(feature = "tls-aws-lc")))]
+pub use ring::aead;
 use rustls::crypto::CryptoProvider;
 use rustls::server::ProducesTickets;
 

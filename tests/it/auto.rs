@@ -733,3 +733,50 @@ fn a_name_that_one_page_declares_new_is_a_password_where_one_signs_in() {
     visitor.form("/x?title=Special:UserLogin", "n=alice&p=right");
     assert_eq!(told(&proxy.stop()), ["user.login.failed alice", "user.login.success alice"]);
 }
+
+#[test]
+fn a_page_that_demands_a_new_password_is_no_refusal_of_the_one_that_was_right() {
+    let sign_in = "<form method=post><input name=n><input type=password name=p></form>";
+    // The same name again, declared new, beside whom it is for: nobody can write into that.
+    let demand = "<form method=post><input name=n readonly><input type=password name=p autocomplete=new-password>\
+                  <input type=password name=retype autocomplete=new-password></form>";
+    // A site whose login declares its password new, beside its sign-up.
+    let both = "<form method=post><input name=username><input type=password name=p autocomplete=new-password></form>\
+                <form action=/join><input name=username><input type=password name=p autocomplete=new-password>\
+                <input type=password name=p2 autocomplete=new-password></form>";
+    let secrets = AtomicU64::new(0);
+    let origin = Origin::answering(move |request| {
+        let (text, sent) = (request.text(), request.start().starts_with("POST"));
+        match request.target().as_str() {
+            "/signin" if sent && text.contains("retype=long-enough") => {
+                to("302 Found", "/home", &[&format!("Set-Cookie: sid={}; HttpOnly", fresh(&secrets))])
+            }
+            "/signin" if sent && (text.contains("p=mailed") || text.contains("retype=")) => page("200 OK", &[], demand),
+            "/signin" => page("200 OK", &[&format!("Set-Cookie: visit={}; HttpOnly", fresh(&secrets))], sign_in),
+            "/account/login" => page("200 OK", &[], both),
+            _ => page("200 OK", &[], HOME),
+        }
+    });
+    let proxy = before(&origin);
+    let mut visitor = Visitor::of(&proxy);
+    visitor.get("/signin");
+    visitor.form("/signin", "n=alice&p=wrong");
+    visitor.form("/signin", "n=alice&p=mailed");
+    visitor.form("/signin", "n=alice&p=short&retype=short");
+    visitor.form("/signin", "n=alice&p=long-enough&retype=long-enough");
+    let mut other = Visitor::of(&proxy);
+    other.get("/account/login");
+    other.form("/account/login", "username=bob&p=wrong");
+    let events = proxy.stop();
+    assert_eq!(
+        told(&events),
+        [
+            "user.login.failed alice",
+            "user.mfa.challenge.requested alice",
+            "user.password.changed alice",
+            "user.login.success alice",
+            "user.login.failed bob",
+        ]
+    );
+    assert_eq!(at(&events[1], "/reason"), "required_action");
+}

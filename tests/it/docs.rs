@@ -68,6 +68,8 @@ fn every_metric_is_in_the_operations_page_and_no_other() {
     metrics.reload(true);
     metrics.flows_ended("finished", 1);
     metrics.follow_up("decided");
+    metrics.share_lookup("found", 1);
+    metrics.share_write("written", 1);
     metrics.sink("stdout", "delivered", 1);
     metrics.sink_lag("stdout", 0, 0, std::time::Duration::ZERO);
     let rendered = metrics.render();

@@ -475,6 +475,32 @@ routes:
 }
 
 #[test]
+fn an_override_of_the_whole_file_counts_for_every_route_but_those_that_say_otherwise() {
+    let yaml = r#"
+method_override: true
+routes:
+  - { id: gone, match: { method: DELETE, path: "template:/users/{id}" }, target: { id: path.id }, emit: user.deleted }
+  - { id: made, match: { method: POST, path: "prefix:/users/" }, emit: user.created }
+  - { id: as-sent, match: { method: POST, path: "prefix:/raw/", method_override: false }, emit: user.invited }
+  - { id: seen, match: { method: GET, path: "prefix:/users/" }, emit: data.viewed }
+"#;
+    let origin = Origin::answering(|_| answer("302 Found", &["Location: /"], ""));
+    let proxy = Proxy::before(origin.address, yaml);
+    for request in [
+        form("/users/1", "_method=delete"),
+        form("/users/2", "x=1"),
+        form("/raw/3", "_method=delete"),
+        form("/users/4", "_method=patch"),
+        b"GET /users/5 HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
+    ] {
+        ask(proxy.address, request);
+    }
+    let events = proxy.stop();
+    let said: Vec<_> = events.iter().map(|e| at(e, "/event_type")).collect();
+    assert_eq!(said, ["user.deleted", "user.created", "user.invited", "data.viewed"]);
+}
+
+#[test]
 fn a_webdav_verb_is_a_method_like_any_other() {
     let origin = Origin::answering(|_| answer("207 Multi-Status", &[], ""));
     let yaml = "routes: [{ id: dav, match: { method: [PROPFIND, SEARCH], path: /dav }, emit: data.viewed }]";

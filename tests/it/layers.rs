@@ -31,6 +31,7 @@ const NEVER: &[(&str, &[&str], &[&str])] = &[
         &["flow", "proxy", "capture", "rules", "sinks", "spool", "deliver", "pipeline", "admin", "enrich"],
         &[],
     ),
+    ("replicas", &["flow", "proxy", "capture", "rules", "spool", "deliver", "pipeline", "admin", "enrich"], &[]),
     ("enrich", &["proxy", "capture", "rules", "sinks", "spool", "deliver", "pipeline", "admin", "session"], &[]),
     ("sinks", &["capture", "rules", "exchange", "proxy", "deliver", "pipeline", "admin", "enrich", "session"], &[]),
     ("spool", &["rules", "capture", "proxy", "sinks", "deliver", "pipeline", "admin", "enrich", "exchange"], &[]),

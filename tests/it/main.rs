@@ -30,6 +30,8 @@ mod recorded;
 mod reload;
 mod secrets;
 mod sessions;
+#[cfg(feature = "redis")]
+mod shared_sessions;
 mod sinks;
 mod spool;
 mod streaming;

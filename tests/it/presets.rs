@@ -3,7 +3,7 @@
 
 use authtap::event::notice::SUGGESTED;
 
-use crate::harness::{Client, Origin, PATIENCE, Proxy, answer, at, form, post};
+use crate::harness::{Client, Origin, PATIENCE, Proxy, answer, ask, at, form, post};
 
 /// A blog that knows one password, and sets its test cookie on every page.
 fn blog() -> Origin {
@@ -34,6 +34,31 @@ fn a_preset_decides_where_its_application_is_mounted_and_is_named_by_the_event()
     assert_eq!(at(&events[0], "/source/route"), "wordpress.login");
     assert_eq!(at(&events[0], "/source/preset"), "wordpress");
     assert_eq!(at(&events[0], "/source/mode"), "preset");
+}
+
+#[test]
+fn where_a_preset_is_silent_on_purpose_auto_is_too_and_elsewhere_it_speaks() {
+    let origin = Origin::answering(|request| match request.text().contains("=right") {
+        true => answer("302 Found", &["Location: /home", "Set-Cookie: other=q8v2n5xk0w3m7z1c; HttpOnly"], ""),
+        false => {
+            answer("401 Unauthorized", &["Content-Type: text/html"], "<form><input type=password name=password></form>")
+        }
+    });
+    let seen_with = |presets: &str| {
+        let proxy = Proxy::before(origin.address, &format!("auto: on\n{presets}"));
+        let mut client = Client::connect(proxy.address);
+        // The preset knows this place by the fields of its form; these are not among them.
+        client.send(form("/user/login", "username=alice&password=wrong")).answer("POST");
+        // It is about a POST there, and about nothing here.
+        client.send(form("/plugin/login", "username=bob&password=wrong")).answer("POST");
+        let events = proxy.stop();
+        let said = events.iter().map(|e| format!("{} {}", at(e, "/source/mode"), at(e, "/actor/login")));
+        said.collect::<Vec<_>>()
+    };
+    assert_eq!(seen_with("presets: [gitea]"), ["auto bob"]);
+    assert_eq!(seen_with(""), ["auto alice", "auto bob"]);
+    // Devise has a route for every path of one segment, which says nothing of each of them.
+    assert_eq!(seen_with("presets: [devise]"), ["auto alice", "auto bob"]);
 }
 
 #[test]
@@ -95,4 +120,33 @@ fn an_application_that_shows_itself_is_named_once() {
         client.send(get).answer("GET");
     }
     assert_eq!(proposed(&proxy), ["wordpress"]);
+}
+
+#[test]
+fn an_application_is_recognised_by_its_pages_where_auto_reads_them_and_again_after_a_reload() {
+    let origin = Origin::answering(|_| {
+        let page = "<head><meta name=generator content=\"DokuWiki\"/></head><form><input type=password name=p></form>";
+        answer("200 OK", &["Content-Type: text/html"], page)
+    });
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("routes.yaml");
+    let write = |presets: &str| {
+        let yaml = format!(
+            "version: 1\nupstream: http://{}\nworkers: 1\nsinks: []\nauto: on\npresets: [{presets}]\n",
+            origin.address
+        );
+        std::fs::write(&file, yaml).expect("written");
+    };
+    write("dokuwiki");
+    let proxy = Proxy::with_file(file.clone());
+    let mut client = Client::connect(proxy.address);
+    let page = |n: u8| format!("GET /page/{n} HTTP/1.1\r\nHost: app.example.test\r\nAccept: text/html\r\n\r\n");
+    client.send(page(1)).answer("GET");
+    assert_eq!(proposed(&proxy), Vec::<String>::new(), "it is in use");
+    write("gitea");
+    let reload = ask(proxy.admin, "POST /reload HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\n\r\n");
+    assert_eq!(reload.status(), 200, "{}", reload.text());
+    client.send(page(2)).answer("GET");
+    await_proposal(&proxy);
+    assert_eq!(proposed(&proxy), ["dokuwiki"]);
 }

@@ -90,6 +90,7 @@ impl Sign {
 struct Suspect {
     name: &'static str,
     signs: Vec<Sign>,
+    in_use: bool,
     proposed: bool,
 }
 
@@ -113,10 +114,22 @@ impl Recogniser {
     pub fn new(in_use: &[&str]) -> Recogniser {
         let mut suspects: Vec<Suspect> = PRESETS
             .iter()
-            .map(|preset| Suspect { name: preset.name, signs: signs(preset), proposed: in_use.contains(&preset.name) })
+            .map(|preset| Suspect {
+                name: preset.name,
+                signs: signs(preset),
+                in_use: in_use.contains(&preset.name),
+                proposed: false,
+            })
             .collect();
         shared_are_weak(&mut suspects);
         Recogniser { suspects }
+    }
+
+    /// Others are in use from now on. What was proposed once is not proposed again.
+    pub fn follow(&mut self, in_use: &[&str]) {
+        for suspect in &mut self.suspects {
+            suspect.in_use = in_use.contains(&suspect.name);
+        }
     }
 
     /// Looks at the head of an answer; answers what is recognised by now for the first time.
@@ -149,7 +162,7 @@ impl Recogniser {
 
     fn note(&mut self, shows: impl Fn(&What) -> bool) -> Vec<Recognised> {
         let mut found = Vec::new();
-        for suspect in self.suspects.iter_mut().filter(|suspect| !suspect.proposed) {
+        for suspect in self.suspects.iter_mut().filter(|suspect| !suspect.proposed && !suspect.in_use) {
             let mut more = false;
             for sign in suspect.signs.iter_mut().filter(|sign| !sign.seen) {
                 sign.seen = shows(&sign.what);
@@ -270,6 +283,16 @@ mod tests {
         let mut recogniser = Recogniser::new(&["wordpress"]);
         let login = answer("/wp-login.php", 200, &[("set-cookie", "wordpress_test_cookie=x; path=/")]);
         assert!(recogniser.see(&login).is_empty());
+    }
+
+    #[test]
+    fn what_is_no_longer_in_use_is_proposed_and_what_is_now_no_more() {
+        let mut recogniser = Recogniser::new(&["wordpress"]);
+        let page = "<link href='/wp-content/x.css'><body data-drupal-selector='y'>";
+        assert_eq!(names(&recogniser.read("data-drupal-selector=z")), ["drupal"]);
+        recogniser.follow(&["gitea"]);
+        assert_eq!(names(&recogniser.read(page)), ["wordpress"], "and drupal was named before");
+        assert!(recogniser.read("<meta content=\"Gitea\">").is_empty());
     }
 
     #[test]

@@ -38,7 +38,7 @@ fn filled() -> Sessions {
 
 #[test]
 fn what_was_remembered_is_known_after_a_restart() {
-    let bytes = filled().to_snapshot();
+    let bytes = filled().to_snapshot().expect("sealed");
     let mut back = memory(7);
     assert_eq!(back.load_snapshot(&bytes), Ok(3));
     for (name, pending) in [("alice", false), ("bob", false), ("carol", true)] {
@@ -51,22 +51,23 @@ fn what_was_remembered_is_known_after_a_restart() {
     back.name_account("app.example.test", &mut dave);
     assert_eq!(dave.label(), Some("dave@example.test"));
     assert_eq!(back.learnt_names(), ["sid"]);
-    assert_eq!(back.to_snapshot().len(), bytes.len());
+    assert_eq!(back.to_snapshot().expect("sealed").len(), bytes.len());
 }
 
 #[test]
-fn a_snapshot_holds_no_session_in_the_clear() {
+fn a_snapshot_holds_no_name_in_the_clear_and_no_session_at_all() {
     let mut sessions = memory(7);
     let handle = carried(&sessions, "s3cr3t-s3ss10n-v4lu3");
     sessions.bind(&handle, &actor("alice"), at(100));
-    let bytes = sessions.to_snapshot();
-    assert!(bytes.windows(5).any(|w| w == b"alice"), "names are there");
-    assert!(!bytes.windows(6).any(|w| w == b"s3cr3t"));
+    let bytes = sessions.to_snapshot().expect("sealed");
+    assert!(sessions.records().windows(5).any(|w| w == b"alice"), "names are there, sealed");
+    assert!(!bytes.windows(5).any(|w| w == b"alice"));
+    assert!(!sessions.records().windows(6).any(|w| w == b"s3cr3t"));
 }
 
 #[test]
 fn every_damage_is_seen_and_nothing_of_it_believed() {
-    let bytes = filled().to_snapshot();
+    let bytes = filled().to_snapshot().expect("sealed");
     for cut in [0, 1, 7, 8, 39, bytes.len() / 2, bytes.len() - 1] {
         assert!(memory(7).load_snapshot(&bytes[..cut]).is_err(), "cut at {cut}");
     }
@@ -76,7 +77,7 @@ fn every_damage_is_seen_and_nothing_of_it_believed() {
         let mut back = memory(7);
         assert!(back.load_snapshot(&bytes).is_err() && back.is_empty(), "changed at {flipped}");
     }
-    assert_eq!(memory(8).load_snapshot(&bytes), Err(Damage::Checksum), "another key");
+    assert_eq!(memory(8).load_snapshot(&bytes), Err(Damage::Seal), "another key");
 }
 
 #[test]
@@ -87,7 +88,7 @@ fn a_larger_snapshot_is_taken_over_as_far_as_there_is_room_the_newest_first() {
         large.bind(&handle, &actor("x"), at(i));
     }
     let mut small = Sessions::new(SessionConfig { capacity: 100, ..SessionConfig::default() }, [7; 32]);
-    assert_eq!(small.load_snapshot(&large.to_snapshot()), Ok(300));
+    assert_eq!(small.load_snapshot(&large.to_snapshot().expect("sealed")), Ok(300));
     assert_eq!(small.len(), 100);
     let (oldest, newest) = (carried(&small, "199"), carried(&small, "200"));
     assert!(small.recall(&oldest, at(300)).is_none() && small.recall(&newest, at(300)).is_some());
@@ -100,8 +101,8 @@ fn the_file_is_replaced_whole_for_its_owner_alone_and_a_damaged_one_is_set_aside
     let mut sessions = Sessions::new(SessionConfig::default(), key);
     let handle = carried(&sessions, "alice");
     sessions.bind(&handle, &actor("alice"), at(100));
-    assert!(keeper.save(sessions.to_snapshot()));
-    keeper.end(Some(sessions.to_snapshot()));
+    assert!(keeper.save(sessions.to_snapshot().expect("sealed")));
+    keeper.end(sessions.to_snapshot());
     let path = folder.path().join("sessions.snapshot");
     assert_eq!(fs::metadata(&path).expect("written").permissions().mode() & 0o777, 0o600);
     assert!(!path.with_extension("snapshot.new").exists());
@@ -130,14 +131,11 @@ fn without_a_usable_folder_the_memory_lives_as_long_as_the_process() {
 }
 
 proptest! {
-    /// The checksum is made over the strange bytes, as one who has the key could.
+    /// Under a right seal, as one who has the key could make it.
     #[test]
-    fn strange_records_under_a_right_checksum_never_panic(body in prop::collection::vec(any::<u8>(), 0..400)) {
+    fn strange_records_under_a_right_seal_never_panic(body in prop::collection::vec(any::<u8>(), 0..400)) {
         let mut sessions = memory(7);
-        let mut bytes = MAGIC.to_vec();
-        bytes.extend_from_slice(&body);
-        let checksum = sessions.checksum(&bytes);
-        bytes.extend_from_slice(&checksum);
-        prop_assert!(sessions.load_snapshot(&bytes).is_ok());
+        let sealed = sessions.seal().and_then(|seal| seal.seal(MAGIC, body)).expect("sealed");
+        prop_assert!(sessions.load_snapshot(&[&MAGIC[..], &sealed].concat()).is_ok());
     }
 }

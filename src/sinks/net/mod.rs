@@ -1,11 +1,13 @@
 //! What sinks that do not speak HTTP share: where the receiver is, TLS to it, a stream of bytes.
 //!
 //! Not a sink. [`address`] reads `HOST:PORT`, [`link`] connects (with TLS where it is configured),
-//! and [`stream`] keeps one connection on which nothing comes back. Nothing here knows what is in
+//! [`stream`] keeps one connection on which nothing comes back, and `redis` signs in to Redis. Nothing here knows what is in
 //! an event.
 
 pub mod address;
 pub mod link;
+#[cfg(feature = "redis")]
+pub mod redis;
 #[cfg(test)]
 pub(crate) mod service;
 pub mod stream;
