@@ -15,8 +15,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::admin::{self, AdminAuth, AdminState, Readiness};
+use crate::auto::gate::Gate;
 use crate::capture::CaptureConfig;
-use crate::capture::queue::{self, Queue};
+use crate::capture::queue::{self, Captured, Queue};
 use crate::config::problem::Problems;
 use crate::config::settings::{self, Config, Listen, ListenAt};
 use crate::deliver::{Delivery, RunningSinkSpec};
@@ -71,6 +72,8 @@ pub struct Overrides {
     pub ephemeral: bool,
     /// Capture without routes.
     pub auto: Option<bool>,
+    /// With it: every exchange that may matter is kept, and both its bodies.
+    pub everything: bool,
 }
 
 /// Reads and checks a configuration file.
@@ -98,7 +101,7 @@ pub struct Bound {
     listeners: Vec<Vec<(Entrance, Door)>>,
     admin_listener: Option<(StdListener, AdminAuth)>,
     core: Arc<Core>,
-    queue: (Queue, mpsc::Receiver<queue::Captured>),
+    queue: (Queue, mpsc::Receiver<Captured>),
     presets: Vec<&'static str>,
     delivery_of: Vec<RunningSinkSpec>,
     key: [u8; 32],
@@ -330,7 +333,8 @@ fn build(
     let auto = overrides.auto.unwrap_or(config.auto);
     // What it knows of pages and clients goes on over a reload.
     let known = before.and_then(|live| live.capture.auto.clone());
-    let auto = auto.then(|| known.unwrap_or_default());
+    let gate = || if overrides.everything { Arc::new(Gate::of_everything()) } else { Arc::default() };
+    let auto = auto.then(|| known.unwrap_or_else(gate));
     // Last, so that no file is made by a configuration that is refused.
     let (access_log, thread) = access_log(config, before.and_then(|live| live.access_log.as_ref()), metrics)?;
     Ok(Parts {
@@ -385,15 +389,25 @@ fn access_log(
 impl Bound {
     /// Runs until `stop` is ready, then drains: readiness turns red, requests in flight end, what
     /// was captured becomes events, and the sinks take what they can before the deadline.
-    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), StartError> {
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), StartError> {
+        let pipeline = Pipeline::new(self.core.pipeline.clone(), self.key, self.spool.clone(), self.metrics.clone());
+        let pipeline = pipeline.kept_by(std::mem::replace(&mut self.keeper, Keeper::none()));
+        self.run_into(|queue| pipeline.start(queue), stop).await
+    }
+
+    /// The same with something else in the pipeline's place: it starts a thread that takes what is
+    /// captured, and ends when every sender of the queue is gone.
+    pub async fn run_into(
+        self,
+        taker: impl FnOnce(mpsc::Receiver<Captured>) -> io::Result<JoinHandle<()>>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), StartError> {
         let readiness = self.core.readiness.clone();
         let starting = readiness.guard("traffic threads");
         let (stopping, stopped) = watch::channel(false);
         let (queue, receiver) = self.queue;
 
-        let pipeline = Pipeline::new(self.core.pipeline.clone(), self.key, self.spool.clone(), self.metrics.clone());
-        let pipeline = pipeline.kept_by(self.keeper);
-        let pipeline = pipeline.start(receiver).map_err(StartError::System)?;
+        let pipeline = taker(receiver).map_err(StartError::System)?;
         let mut threads = Vec::new();
         let (glimpses, answers) = Glimpses::new();
         tokio::spawn(glimpse::watch(answers, self.presets, self.spool.clone()));

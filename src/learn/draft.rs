@@ -37,17 +37,31 @@ enum Went {
     Said(usize),
 }
 
+/// What the draft says beside its routes.
+#[derive(Clone, Copy, Debug)]
+pub struct Head<'a> {
+    /// The application.
+    pub upstream: &'a str,
+    /// Where clients came in, if the traffic was live.
+    pub listen: Option<&'a str>,
+    /// What it was learnt from, in a few words.
+    pub from: &'a str,
+    /// False if routes are wanted even where there is a preset.
+    pub presets: bool,
+}
+
 /// Writes the draft of a configuration.
-pub fn draft(observed: &Observed, upstream: &str, from: &str) -> String {
+pub fn draft(observed: &Observed, head: &Head<'_>) -> String {
     let mut out = format!(
         "# A draft, written by `authtap learn` from {}. Read it before you use it; then:\n\
          #   authtap check routes.yaml && authtap test routes.yaml\n\
-         version: 1\nupstream: {}\n",
-        comment(from),
-        quoted(upstream)
+         version: 1\n",
+        comment(head.from)
     );
-    // What no route takes is still recognised by itself.
-    if let Some(found) = observed.presets.first() {
+    // Writing to a text cannot fail.
+    let _ = head.listen.map(|listen| writeln!(out, "listen: {}", quoted(listen)));
+    let _ = writeln!(out, "upstream: {}", quoted(head.upstream));
+    if let Some(found) = observed.presets.first().filter(|_| head.presets) {
         let _ = writeln!(
             out,
             "\n# This is an application that there is a preset for, by: {}.",
@@ -59,6 +73,7 @@ pub fn draft(observed: &Observed, upstream: &str, from: &str) -> String {
         out.push_str("\n# A preset is silent on purpose where auto would guess.\nauto: off\n");
         return out;
     }
+    // What no route takes is still recognised by itself.
     out.push_str("\n# What no route below takes is recognised by what it looks like.\nauto: on\n");
     let mut routes = String::new();
     let mut left = Vec::new();

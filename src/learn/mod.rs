@@ -6,10 +6,11 @@
 //! whose outcomes no sign tells apart is left to auto, and the draft says so.
 
 mod draft;
+pub mod live;
 mod observe;
 
-pub use draft::draft;
-pub use observe::{Observed, observe};
+pub use draft::{Head, draft};
+pub use observe::{Observed, Observer, observe};
 
 /// A sign that an answer gives, by how well it tells outcomes apart in other traffic too.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -2,6 +2,8 @@
 //!
 //! Values are held only to find out where an actor's name came from; they end with the observation.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde_json::Value as Json;
 
 use super::Sign;
@@ -26,6 +28,14 @@ const MAX_PLACES: usize = 200;
 const MAX_DEPTH: usize = 4;
 /// The most signs of an answer.
 const MAX_SIGNS: usize = 60;
+/// How many exchanges of traffic are held.
+const MAX_SEEN: usize = 10_000;
+/// How many of the newest may still get an event: more than are under way while one waits for its next page.
+const YOUNG: usize = 2_000;
+/// How many exchanges of one kind teach something.
+const ALIKE: usize = 20;
+/// The longest value that may name somebody, in bytes.
+const MAX_VALUE: usize = 254;
 /// The longest name of a field, cookie or key that may stand in a draft, in bytes.
 const MAX_NAME: usize = 64;
 
@@ -73,29 +83,120 @@ impl Seen {
 
 /// Plays a recording through capture without routes.
 pub fn observe(offline: &mut Offline, exchanges: Vec<Exchange>) -> Observed {
-    let mut observed = Observed::default();
-    let mut recogniser = Recogniser::new(&[]);
-    let mut events = Vec::new();
-    for (number, mut exchange) in exchanges.into_iter().enumerate() {
-        // Whatever id it had may be a stranger's, and not its own alone.
-        exchange.request_id = format!("{ID}{number}");
-        observed.presets.extend(recognise(&mut recogniser, &exchange));
-        let captured = offline.captured(exchange);
-        events.extend(offline.before(&captured));
-        let facts = offline.facts(&captured);
-        observed.seen.push(seen(&facts));
-        drop(facts);
-        events.extend(offline.events_of(&captured));
+    let mut observer = Observer::of_all();
+    for exchange in exchanges {
+        observer.see(offline, exchange);
     }
-    events.extend(offline.end());
-    for event in events {
-        let id = event.metadata.request.as_ref().and_then(|request| request.id.as_str().strip_prefix(ID));
-        let number = id.and_then(|number| number.parse::<usize>().ok());
-        if let Some(seen) = number.and_then(|number| observed.seen.get_mut(number)) {
-            seen.events.push(event);
+    observer.end(offline).0
+}
+
+/// Learns exchange by exchange.
+pub struct Observer {
+    recogniser: Recogniser,
+    presets: Vec<Recognised>,
+    /// What was seen, by its number.
+    seen: BTreeMap<usize, Seen>,
+    numbered: usize,
+    /// How many may be held; beyond, what teaches nothing new is let go.
+    room: usize,
+}
+
+impl Observer {
+    /// Holds everything: for recordings, which are bounded themselves.
+    pub fn of_all() -> Observer {
+        Observer::with_room(usize::MAX)
+    }
+
+    /// Holds as much as a draft needs: for traffic, which does not end.
+    pub fn of_traffic() -> Observer {
+        Observer::with_room(MAX_SEEN)
+    }
+
+    fn with_room(room: usize) -> Observer {
+        Observer {
+            recogniser: Recogniser::new(&[]),
+            presets: Vec::new(),
+            seen: BTreeMap::new(),
+            numbered: 0,
+            room,
         }
     }
-    observed
+
+    /// How many exchanges it was shown.
+    pub fn count(&self) -> usize {
+        self.numbered
+    }
+
+    /// Applications that were recognised so far.
+    pub fn presets(&self) -> &[Recognised] {
+        &self.presets
+    }
+
+    /// Learns from an exchange; answers the events that it decided, its own and earlier ones.
+    pub fn see(&mut self, offline: &mut Offline, mut exchange: Exchange) -> Vec<Event> {
+        // Whatever id it had may be a stranger's, and not its own alone.
+        exchange.request_id = format!("{ID}{}", self.numbered);
+        self.presets.extend(recognise(&mut self.recogniser, &exchange));
+        let captured = offline.captured(exchange);
+        let mut events = offline.before(&captured);
+        let facts = offline.facts(&captured);
+        self.seen.insert(self.numbered, seen(&facts));
+        drop(facts);
+        self.numbered += 1;
+        events.extend(offline.events_of(&captured));
+        self.note(&events);
+        if self.seen.len() > self.room {
+            self.thin();
+        }
+        events
+    }
+
+    /// What was observed, and the events that waited until now.
+    pub fn end(mut self, offline: &mut Offline) -> (Observed, Vec<Event>) {
+        let events = offline.end();
+        self.note(&events);
+        (Observed { seen: self.seen.into_values().collect(), presets: self.presets }, events)
+    }
+
+    /// Puts each event beside the exchange that it tells of.
+    fn note(&mut self, events: &[Event]) {
+        for event in events {
+            let id = event.metadata.request.as_ref().and_then(|request| request.id.as_str().strip_prefix(ID));
+            let number = id.and_then(|number| number.parse::<usize>().ok());
+            if let Some(seen) = number.and_then(|number| self.seen.get_mut(&number)) {
+                seen.events.push(event.clone());
+            }
+        }
+    }
+
+    /// Lets go of what a draft would not look at: exchanges of places where nothing happened, then of
+    /// each kind of exchange all but the newest. What is young stays, since its event may be to come.
+    fn thin(&mut self) {
+        let young = self.numbered.saturating_sub(YOUNG);
+        let at = |seen: &Seen| (seen.method.clone(), seen.path.clone());
+        let happened: BTreeSet<_> = self.seen.values().filter(|seen| !seen.events.is_empty()).map(at).collect();
+        self.seen.retain(|number, seen| *number >= young || happened.contains(&at(seen)));
+        let mut alike: BTreeMap<_, usize> = BTreeMap::new();
+        let mut surplus = Vec::new();
+        for (number, seen) in self.seen.iter().rev() {
+            let types: Vec<String> = seen.events.iter().map(|event| event.event_type.to_string()).collect();
+            let count = alike.entry((at(seen), seen.signs.clone(), types)).or_default();
+            *count += 1;
+            if *count > ALIKE && *number < young {
+                surplus.push(*number);
+            }
+        }
+        surplus.iter().for_each(|number| {
+            self.seen.remove(number);
+        });
+        // Still too many different ones: the oldest go.
+        while self.seen.len() > self.room / 2 {
+            self.seen.pop_first();
+        }
+        for seen in self.seen.range_mut(..young).map(|(_, seen)| seen).filter(|seen| seen.events.is_empty()) {
+            seen.sources = Vec::new();
+        }
+    }
 }
 
 fn recognise(recogniser: &mut Recogniser, exchange: &Exchange) -> Vec<Recognised> {
@@ -170,6 +271,7 @@ fn seen(facts: &Facts<'_>) -> Seen {
         signs.push(Sign::AsksPassword);
     }
     signs.extend(facts.session_known.map(Sign::SessionKnown));
+    sources.retain(|(_, value): &(String, String)| !value.is_empty() && value.len() <= MAX_VALUE);
     signs.sort();
     signs.dedup();
     signs.truncate(MAX_SIGNS);

@@ -14,12 +14,14 @@ fn entry(number: usize, path: &str, body: (&str, &str), cookie: &str, answer: (u
     )
 }
 
+const HEAD: Head<'_> = Head { upstream: "http://127.0.0.1:8000", listen: None, from: "t.har", presets: true };
+
 fn draft_of(entries: &[String]) -> String {
     let har = format!(r#"{{"log":{{"entries":[{}]}}}}"#, entries.join(","));
     let (config, _) = settings::check("t", "version: 1\nauto: on\n");
     let mut offline = Offline::new(&config.expect("defaults")).expect("offline");
     let recorded = har::read(har.as_bytes(), offline.limits()).expect("HAR");
-    draft(&observe(&mut offline, recorded.exchanges), "http://127.0.0.1:8000", "t.har")
+    draft(&observe(&mut offline, recorded.exchanges), &HEAD)
 }
 
 const FORM: &str = "application/x-www-form-urlencoded";
