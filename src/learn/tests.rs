@@ -48,7 +48,7 @@ fn a_draft_tells_the_outcomes_of_a_login_apart_and_its_own_tests_hold() {
     let report = crate::cmd::test::report("t", &config, false);
     assert_eq!((report.ran, report.failed), (2, 0), "{}\n{text}", report.text);
     assert!(text.contains("actor: { login: \"form.who\" }"), "{text}");
-    assert!(text.contains("emit: { failure: user.login.failed, success: user.login.success }"), "{text}");
+    assert!(text.contains("emit: { success: user.login.success, failure: user.login.failed }"), "{text}");
 }
 
 #[test]
