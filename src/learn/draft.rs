@@ -48,13 +48,6 @@ pub fn draft(observed: &Observed, head: &Head<'_>) -> String {
         out.push_str("\n# A preset is silent on purpose where auto would guess.\nauto: off\n");
         return out;
     }
-    let session = session(observed);
-    if !session.is_empty() {
-        let _ =
-            writeln!(out, "\n# What changed when somebody signed in, and where tokens came back.\nsession: {session}");
-    }
-    // What no route takes is still recognised by itself.
-    out.push_str("\n# What no route below takes is recognised by what it looks like.\nauto: on\n");
     let mut left = Vec::new();
     let mut routes = Vec::new();
     for place in place::places(observed) {
@@ -67,8 +60,15 @@ pub fn draft(observed: &Observed, head: &Head<'_>) -> String {
     }
     route::connect(&mut routes, observed);
     // Narrow ones first: the first route that matches decides.
-    routes.sort_by_key(|route| (route.place.clone(), std::cmp::Reverse(route.narrowed())));
+    routes.sort_by_key(Route::order);
     route::name(&mut routes);
+    let session = session(observed, &routes);
+    if !session.is_empty() {
+        let _ =
+            writeln!(out, "\n# What changed when somebody signed in, and where tokens came back.\nsession: {session}");
+    }
+    // What no route takes is still recognised by itself.
+    out.push_str("\n# What no route below takes is recognised by what it looks like.\nauto: on\n");
     if !left.is_empty() {
         out.push_str("#\n# Left to that, as no rule could be written:\n");
         left.iter().for_each(|line| out.push_str(line));
@@ -88,7 +88,10 @@ fn name_of(topic: &Topic) -> &str {
 }
 
 /// Cookies that changed at logins that succeeded, and headers in which tokens came back.
-fn session(observed: &Observed) -> Yaml {
+///
+/// A cookie that says whose it is in its first part may be read by a route, or be declared a session, but
+/// not both: then the cookies are left to be recognised at the first login.
+fn session(observed: &Observed, routes: &[Route<'_>]) -> Yaml {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for seen in &observed.seen {
         let signed_in = seen.events.iter().any(|event| event.event_type.as_str() == "user.login.success");
@@ -104,6 +107,7 @@ fn session(observed: &Observed) -> Yaml {
     let cookies = list(&mut names.iter().map(|(name, _)| *name).take(MAX_COOKIES));
     let headers: BTreeSet<&str> = observed.token_headers.iter().map(String::as_str).collect();
     let headers = list(&mut headers.into_iter().take(MAX_COOKIES));
+    let cookies = if routes.iter().any(Route::reads_a_cookie) { Yaml::List(Vec::new()) } else { cookies };
     let mut session = Yaml::map();
     for (key, value) in [("cookies", cookies), ("headers", headers)] {
         if !value.is_empty() {

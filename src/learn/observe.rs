@@ -2,7 +2,7 @@
 //!
 //! Values are held only to find out where an actor's name came from; they end with the observation.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
 
@@ -11,7 +11,7 @@ use serde_json::Value as Json;
 
 use super::sign::Sign;
 use crate::app::offline::Offline;
-use crate::auto::answer::looks_like_a_session;
+use crate::auto::answer::{looks_like_a_secret, looks_like_a_session};
 use crate::auto::page::Page;
 use crate::auto::request::Request;
 use crate::auto::words::{ACTION, Words};
@@ -50,6 +50,8 @@ const ALIKE: usize = 20;
 const MAX_AWAITED: usize = 256;
 /// How many tokens are followed.
 const MAX_TOKENS: usize = 20_000;
+/// The source of a name at the beginning of a cookie of several parts.
+const FIRST_PART: &str = "^(.+?)(?:%7C|[|]|%3A|:)";
 /// The longest value that may name somebody, in bytes.
 const MAX_VALUE: usize = 254;
 /// The longest name of a field, cookie or key that may stand in a draft, in bytes.
@@ -110,6 +112,12 @@ impl Seen {
         self.sources.iter().filter(move |(_, value)| value == name).map(|(source, _)| source.as_str())
     }
 
+    /// What these sources name, the first that has something.
+    pub fn first_of(&self, sources: &[&String]) -> Option<&str> {
+        let value = |source: &&String| self.sources.iter().find(|(name, _)| name == *source);
+        sources.iter().find_map(value).map(|(_, value)| value.as_str())
+    }
+
     /// The cookies that both exchanges have with one value.
     pub fn shared_cookies<'s>(&'s self, later: &'s Seen) -> impl Iterator<Item = &'s str> {
         self.cookies.iter().filter(|cookie| later.cookies.contains(cookie)).map(|(name, _)| name.as_str())
@@ -137,6 +145,9 @@ pub struct Observer {
     /// Hashes of tokens that answers handed out.
     handed_out: HashSet<u64>,
     token_headers: BTreeSet<String>,
+    cookie_names: BTreeSet<String>,
+    /// How often a cookie's value was given to somebody who did not have it, by hashes.
+    given: HashMap<u64, u32>,
     hasher: RandomState,
     /// How many may be held; beyond, what teaches nothing new is let go.
     room: usize,
@@ -162,6 +173,8 @@ impl Observer {
             awaited: VecDeque::new(),
             handed_out: HashSet::new(),
             token_headers: BTreeSet::new(),
+            cookie_names: BTreeSet::new(),
+            given: HashMap::new(),
             hasher: RandomState::new(),
             room,
         }
@@ -186,6 +199,7 @@ impl Observer {
         let mut events = offline.before(&captured);
         let facts = offline.facts(&captured);
         let mut seen = seen(&facts, &self.hasher);
+        self.note_cookies(&facts);
         self.follow_tokens(&facts, &mut seen);
         self.follow_redirect(&facts, captured.exchange.client_ip, &seen);
         drop(facts);
@@ -203,8 +217,38 @@ impl Observer {
     pub fn end(mut self, offline: &mut Offline) -> (Observed, Vec<Event>) {
         let events = offline.end();
         self.note(&events);
+        self.keep_telling_cookies();
         let seen = self.seen.into_values().collect();
         (Observed { seen, presets: self.presets, token_headers: self.token_headers }, events)
+    }
+
+    /// A name with `*` that other cookies fit too tells nothing of one of them; and what is given to
+    /// everybody alike holds nobody's steps together.
+    fn keep_telling_cookies(&mut self) {
+        let loose = |pattern: &str| {
+            let others = self.cookie_names.iter().filter(|name| cookie_name(name).as_deref() != Some(pattern));
+            pattern.ends_with('*') && others.into_iter().any(|name| cookie::fits(pattern, name.as_bytes()))
+        };
+        for seen in self.seen.values_mut() {
+            seen.signs.retain(|sign| !matches!(sign, Sign::Cookie(name) | Sign::CookieGone(name) if loose(name)));
+            seen.cookies.retain(|(_, hash)| self.given.get(hash).is_none_or(|times| *times < 2));
+        }
+    }
+
+    /// Names of cookies, and how often a value was given to somebody who did not have it.
+    fn note_cookies(&mut self, facts: &Facts<'_>) {
+        let Some((_, headers)) = facts.response else { return };
+        for line in headers.get_all(header::SET_COOKIE).iter().take(cookie::MAX_SET_COOKIES) {
+            let Some(set) = SetCookie::parse(line.as_bytes(), facts.at) else { continue };
+            let Ok(name) = std::str::from_utf8(set.name) else { continue };
+            if self.cookie_names.len() < MAX_PLACES && name.len() <= MAX_NAME * 2 {
+                self.cookie_names.insert(name.to_owned());
+            }
+            let brought = cookie::request_cookies(facts.headers).any(|pair| pair == (set.name, set.value));
+            if !brought && self.given.len() < MAX_TOKENS {
+                *self.given.entry(self.hasher.hash_one((name, set.value))).or_default() += 1;
+            }
+        }
     }
 
     /// Where tokens come back that an answer handed out.
@@ -218,6 +262,10 @@ impl Observer {
         }
         let held = secrets(facts).filter(|(_, value)| self.handed_out.contains(&hash(value)));
         seen.carried = held.map(|(source, _)| source).collect();
+        // Whose session it is that such a source names is not known yet when rules are asked.
+        if !seen.carried.is_empty() {
+            seen.signs.retain(|sign| !matches!(sign, Sign::SessionKnown(_)));
+        }
         for pointer in &seen.tokens {
             let token = facts.response_json().and_then(|json| json.pointer(pointer)?.as_str());
             if let Some(token) = token.filter(|_| self.handed_out.len() < MAX_TOKENS) {
@@ -450,7 +498,7 @@ fn answered(facts: &Facts<'_>, seen: &mut Seen) {
                     seen.signs.insert(Sign::Code(pointer.to_owned(), text.clone()));
                 }
                 if is_secret_name(last(pointer), false) {
-                    if text.len() >= 16 && !pointer.contains('*') {
+                    if text.len() >= 16 && !pointer.contains('*') && carries_a_session(last(pointer)) {
                         seen.tokens.push(pointer.to_owned());
                         jwts.push((pointer.to_owned(), text));
                     }
@@ -470,32 +518,54 @@ fn answered(facts: &Facts<'_>, seen: &mut Seen) {
     }
 }
 
-/// Cookies that change or go, and what may hold steps together.
+/// Cookies that change or go, what they begin with, and what may hold steps together.
 fn cookies(facts: &Facts<'_>, hasher: &RandomState, seen: &mut Seen) {
     let mut note = |name: &str, value: &[u8]| {
-        if value.len() >= 16 && is_name(name) && seen.cookies.len() < MAX_PLACES {
-            seen.cookies.push((name.to_owned(), hasher.hash_one(value)));
+        if looks_like_a_secret(value) && is_name(name) && seen.cookies.len() < MAX_PLACES {
+            seen.cookies.push((name.to_owned(), hasher.hash_one((name, value))));
         }
     };
+    let mut parts = Vec::new();
     for (name, value) in cookie::request_cookies(facts.headers).take(MAX_PLACES) {
-        let _ = std::str::from_utf8(name).map(|name| note(name, value));
+        let Ok(name) = std::str::from_utf8(name) else { continue };
+        note(name, value);
+        parts.extend(cookie_name(name).zip(first_part(value)).map(|(name, part)| (format!("cookie.{name}"), part)));
     }
-    let Some((_, headers)) = facts.response else { return };
-    for line in headers.get_all(header::SET_COOKIE).iter().take(cookie::MAX_SET_COOKIES) {
-        let Some(set) = SetCookie::parse(line.as_bytes(), facts.at) else { continue };
-        let Ok(name) = std::str::from_utf8(set.name) else { continue };
-        let Some(shown) = cookie_name(name) else { continue };
-        match cookie::change(facts.headers, headers, name, facts.at) {
-            CookieChange::Changed if looks_like_a_session(name, set.value) => {
-                note(name, set.value);
-                seen.signs.insert(Sign::Cookie(shown));
+    if let Some((_, headers)) = facts.response {
+        for line in headers.get_all(header::SET_COOKIE).iter().take(cookie::MAX_SET_COOKIES) {
+            let Some(set) = SetCookie::parse(line.as_bytes(), facts.at) else { continue };
+            let Ok(name) = std::str::from_utf8(set.name) else { continue };
+            let Some(shown) = cookie_name(name) else { continue };
+            let brought = cookie::request_cookies(facts.headers).any(|(brought, _)| cookie::fits(&shown, brought));
+            // Asked as a rule would ask it.
+            match cookie::change(facts.headers, headers, &shown, facts.at) {
+                CookieChange::Changed if looks_like_a_session(name, set.value) => {
+                    note(name, set.value);
+                    let part = first_part(set.value).map(|part| (format!("response.cookie.{shown}"), part));
+                    parts.extend(part);
+                    seen.signs.insert(Sign::Cookie(shown));
+                }
+                CookieChange::Deleted if brought => {
+                    seen.signs.insert(Sign::CookieGone(shown));
+                }
+                _ => {}
             }
-            CookieChange::Deleted if cookie::request_cookie(facts.headers, name).is_some() => {
-                seen.signs.insert(Sign::CookieGone(shown));
-            }
-            _ => {}
         }
     }
+    for (source, part) in parts {
+        let name = source.rsplit("cookie.").next().unwrap_or_default();
+        if !is_secret_name(name, true) {
+            seen.sources.push((format!("{source}:{FIRST_PART}"), part));
+        }
+    }
+}
+
+/// What a cookie of several parts begins with, as [`FIRST_PART`] reads it.
+fn first_part(value: &[u8]) -> Option<String> {
+    let text = std::str::from_utf8(value).ok()?;
+    let ends = ["%7C", "|", "%3A", ":"];
+    let at = ends.iter().filter_map(|end| text.find(end)).min()?;
+    text.get(..at).filter(|part| (2..=MAX_VALUE).contains(&part.len())).map(str::to_owned)
 }
 
 /// A cookie's name as a configuration has it; with `*` for a part that is made anew for each installation.
@@ -536,6 +606,14 @@ fn claims(token: &str, mut found: impl FnMut(String, String)) {
             found(format!("/{name}"), text.into_owned());
         }
     }
+}
+
+/// A key under which answers hand out what later requests carry.
+fn carries_a_session(name: &str) -> bool {
+    let name = name.to_ascii_lowercase();
+    ["token", "session", "jwt"].iter().any(|word| name.contains(word))
+        && !name.contains("csrf")
+        && !name.contains("xsrf")
 }
 
 /// A word as programs choose them: no name of a person, no number, nothing typed at length.

@@ -133,6 +133,18 @@ impl<'s> Place<'s> {
         fits.map(|(seen, signs)| (*seen, Example { class: went(seen), signs: signs.clone() })).collect()
     }
 
+    /// Words that say what is done, where all of a topic have them and others have not.
+    pub fn says(&self, wanted: Topic) -> Vec<Sign> {
+        let (mine, others): (Vec<_>, Vec<_>) = self.seen.iter().partition(|(seen, _)| topic(seen) == Some(wanted));
+        let Some((_, first)) = mine.first() else { return Vec::new() };
+        let says = |sign: &&Sign| matches!(sign, Sign::Does(..) | Sign::QueryDoes(..) | Sign::Says(..));
+        let telling = |sign: &&Sign| {
+            mine.iter().all(|(_, signs)| signs.contains(*sign))
+                && others.iter().any(|(_, signs)| !signs.contains(*sign))
+        };
+        first.iter().filter(says).filter(telling).cloned().collect()
+    }
+
     /// Signs of the request that a topic has and no other topic; also no exchange in which nothing
     /// happened, if `alone`. `None` if there are none; empty if none are needed.
     pub fn narrow(&self, wanted: Topic, alone: bool) -> Option<Vec<Sign>> {

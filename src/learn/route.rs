@@ -51,9 +51,14 @@ impl<'s> Route<'s> {
         }
         let several = place.topics().len() > 1;
         let narrowed = if several { place.narrow(*topic, false) } else { Some(Vec::new()) };
-        let Some(narrowed) = narrowed.or_else(|| place.narrow(*topic, true)) else {
+        let Some(mut narrowed) = narrowed.or_else(|| place.narrow(*topic, true)) else {
             return Err("no sign of the request tells it from other things that are done there");
         };
+        for sign in place.says(*topic) {
+            if !narrowed.contains(&sign) {
+                narrowed.push(sign);
+            }
+        }
         let tried = Route::of(place, *topic, narrowed);
         match (tried, place.narrow(*topic, true).filter(|signs| !signs.is_empty())) {
             (Some(route), _) => Ok(route),
@@ -75,6 +80,7 @@ impl<'s> Route<'s> {
                 left.is_empty().then(|| plain(rules))
             })?,
         };
+        let rules = shown(rules, &all, topic);
         if rules.is_empty() {
             return None;
         }
@@ -102,9 +108,16 @@ impl<'s> Route<'s> {
         })
     }
 
-    /// How many signs of the request it asks for.
-    pub fn narrowed(&self) -> usize {
-        self.narrowed.len()
+    /// Narrow ones first: plain paths before patterns, and those that ask for more of the request.
+    pub fn order(&self) -> (String, bool, At, std::cmp::Reverse<usize>) {
+        let (pattern, one) = pattern(&self.place.path);
+        (self.place.method.clone(), pattern != one, self.place.clone(), std::cmp::Reverse(self.narrowed.len()))
+    }
+
+    /// True if a name stands in a cookie.
+    pub fn reads_a_cookie(&self) -> bool {
+        let mut sources = self.actor.iter().flat_map(|(_, sources)| sources);
+        sources.any(|source| source.starts_with("cookie.") || source.starts_with("response.cookie."))
     }
 
     /// The exchanges whose actor it could not name by itself.
@@ -117,9 +130,10 @@ impl<'s> Route<'s> {
             self.actor.iter().any(found)
         };
         self.examples.iter().filter_map(move |(seen, _)| {
-            let event = seen.events.first().filter(|event| !event.actor.is_empty() && !named(seen, event))?;
-            // Of a session its memory knows the actor.
-            (!seen.signs.contains(&Sign::SessionKnown(true)) && !event.actor.is_empty()).then_some(*seen)
+            seen.events.first().filter(|event| !event.actor.is_empty() && !named(seen, event))?;
+            // Of a session its memory knows the actor; but not the address that a link confirms.
+            let known = seen.signs.contains(&Sign::SessionKnown(true));
+            (!known || self.topic.name == "address-change").then_some(*seen)
         })
     }
 
@@ -327,6 +341,24 @@ fn plain(rules: Vec<Telling<Went>>) -> Vec<(Vec<Sign>, Then)> {
     rules.into_iter().map(|rule| (rule.signs, Then::Decides(rule.class))).collect()
 }
 
+/// The same without rules for nothing that the default says too, and with an answer's status beside what
+/// was only asked for: that it was asked for does not show that it was done.
+fn shown(mut rules: Vec<(Vec<Sign>, Then)>, all: &[Example<Went>], topic: Topic) -> Vec<(Vec<Sign>, Then)> {
+    let nothing = |rule: Option<&(Vec<Sign>, Then)>| matches!(rule, Some((_, Then::Decides(Went::Nothing))));
+    while topic.name != "login" && nothing(rules.last()) {
+        rules.pop();
+    }
+    for (signs, then) in &mut rules {
+        let Then::Decides(went) = then else { continue };
+        if *went != Went::Nothing && signs.iter().all(|sign| sign.is_asked() || matches!(sign, Sign::SessionKnown(_))) {
+            let mine = || all.iter().filter(|example| example.class == *went);
+            let status = mine().next().and_then(|example| example.signs.iter().find(|s| matches!(s, Sign::Status(_))));
+            signs.extend(status.filter(|status| mine().all(|example| example.signs.contains(*status))).cloned());
+        }
+    }
+    rules
+}
+
 /// Rules where the page behind a redirect tells what the redirect does not.
 fn follow(
     examples: &[(&Seen, Example<Went>)],
@@ -419,15 +451,38 @@ fn actor(events: &[(&Seen, &Event)]) -> Vec<(&'static str, Vec<String>)> {
             sources.push(best);
         }
         if !sources.is_empty() {
-            found.push((key, sources));
+            found.push((key, in_order(sources, key, events)));
         }
     }
     found
 }
 
+/// The order in which the first source that has something is most often right.
+fn in_order(sources: Vec<String>, key: &str, events: &[(&Seen, &Event)]) -> Vec<String> {
+    let right = |order: &[&String]| {
+        let named = events.iter().filter(|(seen, event)| {
+            let name = names_of(&event.actor).into_iter().find(|(k, _)| *k == key).and_then(|(_, name)| name);
+            name.is_some() && seen.first_of(order) == name
+        });
+        named.count()
+    };
+    let mut best: Vec<&String> = sources.iter().collect();
+    let mut count = right(&best);
+    // Each to the front in turn: a few sources need no better search.
+    for source in &sources {
+        let mut order = vec![source];
+        order.extend(best.iter().filter(|other| **other != source));
+        let now = right(&order);
+        if now > count {
+            (best, count) = (order, now);
+        }
+    }
+    best.into_iter().cloned().collect()
+}
+
 /// What was typed comes before what was answered.
 fn rank(source: &str) -> usize {
-    let order = ["form.", "json:", "graphql:", "xmlrpc.", "basic.", "query.", "jwt:", "response."];
+    let order = ["form.", "json:", "graphql:", "xmlrpc.", "basic.", "query.", "jwt:", "response.", "cookie."];
     order.iter().position(|kind| source.starts_with(kind)).unwrap_or(order.len())
 }
 

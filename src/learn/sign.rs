@@ -79,15 +79,21 @@ impl Sign {
         match self {
             Cookie(_) | CookieGone(_) | Fault(true) | Errors(true) | ErrorCode(_) => 1,
             AsksPassword | Does(..) | QueryDoes(..) | Says(..) => 2,
-            Json(..) | SessionKnown(_) | Location(_) | LocationQuery(_) | At(_) => 3,
-            Code(..) | Status(_) | Fault(false) | Errors(false) => 4,
+            Json(..) | Location(_) | LocationQuery(_) | At(_) => 3,
+            Code(..) | Status(_) | Fault(false) | Errors(false) | SessionKnown(true) => 4,
             Filled(_) | Query(_) | Has(_) => 5,
-            Blank(_) | NoQuery(_) | Lacks(_) => 6,
+            Blank(_) | NoQuery(_) | Lacks(_) | SessionKnown(false) => 6,
         }
     }
 
     /// Adds it to a condition; false if the condition says something else in its place.
     pub fn put(&self, part: Part, into: &mut Yaml) -> bool {
+        // Some applications take cookies away that nobody brought.
+        if let Sign::CookieGone(name) = self
+            && !into.put(&["cookie", name], Yaml::word("present"))
+        {
+            return false;
+        }
         let (keys, value) = self.condition(part);
         let keys: Vec<&str> = keys.iter().map(String::as_str).collect();
         into.put(&keys, value)
