@@ -26,6 +26,7 @@ pub mod identity;
 pub mod learn;
 pub mod pipeline;
 pub mod proxy;
+pub mod record;
 pub mod rules;
 pub mod served;
 pub mod session;

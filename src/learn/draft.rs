@@ -59,6 +59,7 @@ pub fn draft(observed: &Observed, head: &Head<'_>) -> String {
         }
     }
     route::connect(&mut routes, observed);
+    route::renewals(&mut routes, observed);
     // Narrow ones first: the first route that matches decides.
     routes.sort_by_key(Route::order);
     route::name(&mut routes);

@@ -14,6 +14,7 @@ use super::{Observed, Observer};
 use crate::app::offline::Offline;
 use crate::capture::queue::Captured;
 use crate::event::Event;
+use crate::record::{Recorder, Written};
 
 /// What was seen so far.
 #[derive(Clone, Debug, Default)]
@@ -26,6 +27,16 @@ pub struct Progress {
     pub presets: Vec<&'static str>,
     /// Exchanges that were lost by a panic.
     pub lost: usize,
+}
+
+/// What came of it.
+pub struct Learnt {
+    /// For the draft.
+    pub observed: Observed,
+    /// What was seen.
+    pub progress: Progress,
+    /// What was recorded, if that was wanted.
+    pub recorded: Option<std::io::Result<Written>>,
 }
 
 impl Progress {
@@ -46,7 +57,8 @@ pub fn start(
     mut queue: mpsc::Receiver<Captured>,
     mut offline: Offline,
     mut show: impl FnMut(&Progress) + Send + 'static,
-    done: impl FnOnce(Observed, Progress) + Send + 'static,
+    mut recorder: Option<Recorder>,
+    done: impl FnOnce(Learnt) + Send + 'static,
 ) -> std::io::Result<JoinHandle<()>> {
     std::thread::Builder::new().name("learn".into()).spawn(move || {
         let mut observer = Observer::of_traffic();
@@ -55,7 +67,11 @@ pub fn start(
             // Its share of the queue is given back before the work.
             let Captured { exchange, held, .. } = captured;
             drop(held);
-            match catch_unwind(AssertUnwindSafe(|| observer.see(&mut offline, exchange))) {
+            let looked = catch_unwind(AssertUnwindSafe(|| {
+                recorder.iter_mut().for_each(|recorder| recorder.record(&exchange));
+                observer.see(&mut offline, exchange)
+            }));
+            match looked {
                 Ok(events) => progress.note(&events),
                 Err(_) => progress.lost += 1,
             }
@@ -67,6 +83,6 @@ pub fn start(
         }
         let (observed, events) = observer.end(&mut offline);
         progress.note(&events);
-        done(observed, progress);
+        done(Learnt { observed, progress, recorded: recorder.map(Recorder::finish) });
     })
 }

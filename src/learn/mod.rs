@@ -16,7 +16,7 @@ mod sign;
 mod yaml;
 
 pub use draft::{Head, draft};
-pub use observe::{Observed, Observer, observe};
+pub use observe::{Observed, Observer, is_word, observe, says_how_it_went, says_what};
 
 #[cfg(test)]
 mod tests;

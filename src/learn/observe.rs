@@ -494,7 +494,7 @@ fn answered(facts: &Facts<'_>, seen: &mut Seen) {
                     Json::Array(_) | Json::Object(_) => String::new(),
                 };
                 seen.signs.insert(Sign::Json(pointer.to_owned(), None));
-                if is_word(&text) && names_a_state(last(pointer)) {
+                if says_how_it_went(last(pointer), &text) {
                     seen.signs.insert(Sign::Code(pointer.to_owned(), text.clone()));
                 }
                 if is_secret_name(last(pointer), false) {
@@ -617,7 +617,7 @@ fn carries_a_session(name: &str) -> bool {
 }
 
 /// A word as programs choose them: no name of a person, no number, nothing typed at length.
-fn is_word(text: &str) -> bool {
+pub fn is_word(text: &str) -> bool {
     (2..=40).contains(&text.len())
         && !looks_like_a_token(text)
         && text.bytes().all(|b| b.is_ascii_alphabetic() || b"_-./:".contains(&b))
@@ -625,16 +625,18 @@ fn is_word(text: &str) -> bool {
 }
 
 /// A field that says which of several things is done.
-fn says_what(name: &str) -> bool {
+pub fn says_what(name: &str) -> bool {
     const ALSO: [&str; 8] = ["mode", "method", "grant_type", "operationName", "page", "type", "step", "view"];
     Words::of(name).say(&ACTION) || ALSO.contains(&name)
 }
 
-/// A key of an answer under which a program says how it went.
-fn names_a_state(name: &str) -> bool {
-    const STATES: [&str; 10] =
-        ["code", "error", "errorcode", "error_code", "type", "reason", "status", "state", "result", "kind"];
-    STATES.contains(&name.to_ascii_lowercase().as_str())
+/// True for a word by which a program says how something went, under a key for such words. A code may as
+/// well be one that was mailed to somebody: then it has to be written like a constant.
+pub fn says_how_it_went(key: &str, word: &str) -> bool {
+    const ALWAYS: [&str; 8] = ["error", "errorcode", "error_code", "type", "reason", "status", "result", "kind"];
+    let constant = word.contains('_') && !word.bytes().any(|b| b.is_ascii_lowercase());
+    let key = key.to_ascii_lowercase();
+    is_word(word) && (ALWAYS.contains(&key.as_str()) || (key == "code" && constant))
 }
 
 /// A name that somebody chose for a field, not a value that stands in a name's place.

@@ -167,7 +167,7 @@ impl<'s> Route<'s> {
             let _ = writeln!(out, "    flow: {{ name: {name}, key: {}, ttl: 1h }}", one_or_list(keys));
         }
         if self.step {
-            out.push_str("    rules: [ { name: said-who, outcome: ignore } ]\n    emit: user.login.success\n");
+            out.push_str("    rules: [ { name: no-event, outcome: ignore } ]\n    emit: user.login.success\n");
             return out;
         }
         let emit = self.emit();
@@ -490,9 +490,9 @@ fn rank(source: &str) -> usize {
 pub fn name(routes: &mut [Route<'_>]) {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for route in routes {
-        let name = if route.step { "step" } else { route.topic.name };
-        let count = counts.entry(name).or_default();
+        let count = counts.entry(route.topic.name).or_default();
         *count += 1;
+        let name = route.topic.name;
         route.id = if *count == 1 { name.to_owned() } else { format!("{name}-{count}") };
     }
 }
@@ -543,15 +543,19 @@ fn links<'s>(
     for seen in route.unnamed() {
         let number = observed.seen.iter().position(|one| std::ptr::eq(one, seen))?;
         let event = seen.events.first()?;
+        let confirmed = route.topic.name == "address-change";
         let said = |earlier: &Seen| {
             let typed = |source: &&str| rank(source) <= rank("query.");
             let sources = names_of(&event.actor)
                 .into_iter()
+                .filter(|(key, _)| *key == "email" || !confirmed)
                 .filter_map(|(key, name)| Some((key, earlier.sources_of(name?).find(typed)?.to_owned())));
             sources.collect::<Vec<_>>()
         };
         let before = observed.seen.iter().take(number).rev().take(STEPS_BACK);
-        let found = before.filter(|earlier| earlier.method != "GET").find_map(|earlier| {
+        // Of an address that a link confirms: what somebody signed in with before is another one.
+        let fits = |earlier: &&Seen| earlier.method != "GET" && (topic(earlier).is_none() || !confirmed);
+        let found = before.filter(fits).find_map(|earlier| {
             let sources = said(earlier);
             let cookie = earlier.shared_cookies(seen).next().filter(|_| !sources.is_empty())?;
             Some((format!("cookie.{cookie}"), earlier, sources))
@@ -559,6 +563,21 @@ fn links<'s>(
         links.extend(found);
     }
     (!links.is_empty()).then(|| (route.topic.name.to_owned(), links))
+}
+
+/// A route for each place where a token is exchanged for another, so that its session goes on.
+pub fn renewals<'s>(routes: &mut Vec<Route<'s>>, observed: &'s Observed) {
+    let renews = |seen: &&Seen| seen.call.is_none() && !seen.carried.is_empty() && !seen.tokens.is_empty();
+    for seen in observed.seen.iter().filter(renews) {
+        let place = place::at(seen);
+        if routes.iter().any(|route| route.place == place) {
+            continue;
+        }
+        let mut route = Route::step(place, seen, Vec::new());
+        route.topic = Topic { name: "renewal" };
+        (route.tokens, route.carried) = (seen.tokens.clone(), seen.carried.clone());
+        routes.push(route);
+    }
 }
 
 impl<'s> Route<'s> {
@@ -608,7 +627,11 @@ fn response(call: Option<&Call>, signs: &BTreeSet<Sign>) -> Yaml {
                 response.put(&["set_cookie", &name.replace('*', "made-up")], Yaml::word("deleted"));
             }
             Sign::Fault(yes) => {
-                let inner = if *yes { "<fault><value><struct></struct></value></fault>" } else { "<params></params>" };
+                let inner = if *yes {
+                    "<fault><value><struct></struct></value></fault>"
+                } else {
+                    "<params><param><value><string>made-up</string></value></param></params>"
+                };
                 body = Some(format!("<?xml version=\"1.0\"?><methodResponse>{inner}</methodResponse>"));
                 response.put(&["headers", "content-type"], Yaml::text("text/xml"));
             }

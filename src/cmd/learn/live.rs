@@ -6,18 +6,20 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
+use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
-use super::{UPSTREAM, offline, write};
+use super::{UPSTREAM, offline, verify, write};
 use crate::app::{self, Overrides, StartError};
 use crate::cli::Learn;
-use crate::cmd::{USAGE, complain, control_runtime, recorded, serve, told_to_stop};
+use crate::cmd::{FAILED, USAGE, complain, control_runtime, recorded, serve, told_to_stop};
 use crate::config::node::parse_duration;
 use crate::config::settings::{Config, ListenAt};
 use crate::learn::Head;
-use crate::learn::live::{self, Progress};
+use crate::learn::live::{self, Learnt, Progress};
 use crate::proxy::upstream::Address;
+use crate::record::{Recorder, Written};
 use crate::telemetry;
 
 /// How often the line on a terminal is drawn at most.
@@ -27,6 +29,10 @@ const REDRAWN: Duration = Duration::from_millis(200);
 pub fn run(options: &Learn) -> Result<u8, u8> {
     if options.output.exists() {
         complain(&format!("cannot write {}: it is there already; name another with -o", options.output.display()));
+        return Err(USAGE);
+    }
+    if options.verify && options.record.is_none() {
+        complain("`--verify` needs a recording: name one with --from, or where it is to be written with --record");
         return Err(USAGE);
     }
     let until = options.for_.as_deref().map(time).transpose()?;
@@ -39,6 +45,7 @@ pub fn run(options: &Learn) -> Result<u8, u8> {
     // It asks as little as auto does; what only the file knows of clients was decided by the proxy.
     let learner = offline(&recorded::config(None)?)?;
 
+    let recorder = options.record.as_deref().map(|folder| recorder(folder, options)).transpose()?;
     let runtime = control_runtime().map_err(|error| failed(&StartError::System(error)))?;
     // Bound within the runtime: the listeners register with it.
     let entered = runtime.enter();
@@ -50,23 +57,24 @@ pub fn run(options: &Learn) -> Result<u8, u8> {
         |queue| {
             let show = move |progress: &Progress| status.show(progress);
             // The receiver outlives the thread.
-            live::start(queue, learner, show, move |observed, progress| {
-                let _ = sender.send((observed, progress));
+            live::start(queue, learner, show, recorder, move |learnt| {
+                let _ = sender.send(learnt);
             })
         },
         stopped(until),
     ));
     drop(entered);
     ran.map_err(|error| failed(&error))?;
-    let Ok((observed, progress)) = receiver.recv() else {
+    let Ok(Learnt { observed, progress, recorded }) = receiver.recv() else {
         complain("the learner ended without a result; this is a bug worth a report");
-        return Err(crate::cmd::FAILED);
+        return Err(FAILED);
     };
     complain(&summary(&progress));
     let missed: u64 = metrics.losses().iter().map(|(_, count)| count).sum::<u64>() + progress.lost as u64;
     if missed > 0 {
         complain(&format!("{missed} exchanges were not looked at: there was no room for them, or one was too much"));
     }
+    let kept = recorded.is_none_or(|recorded| told(recorded, options));
     let from = format!("{} exchanges of live traffic", progress.exchanges);
     let head = Head {
         upstream: upstream.as_deref().unwrap_or(UPSTREAM),
@@ -74,7 +82,39 @@ pub fn run(options: &Learn) -> Result<u8, u8> {
         from: &from,
         presets: !options.no_presets,
     };
-    write(options, &observed, &head)
+    let code = write(options, &observed, &head)?;
+    if !kept {
+        return Err(FAILED);
+    }
+    match &options.record {
+        Some(folder) if options.verify => verify::run(folder, &options.output, options.json),
+        _ => Ok(code),
+    }
+}
+
+/// A recorder that keeps the words of the file's routes.
+fn recorder(folder: &Path, options: &Learn) -> Result<Recorder, u8> {
+    let routes = options.config.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
+    Recorder::create(folder, routes.as_deref()).map_err(|error| {
+        complain(&format!("cannot record into {}: {error}", folder.display()));
+        USAGE
+    })
+}
+
+/// Says what was recorded; false if that failed.
+fn told(recorded: std::io::Result<Written>, options: &Learn) -> bool {
+    let folder = options.record.as_deref().unwrap_or(Path::new("")).display();
+    match recorded {
+        Ok(Written { entries, files, left_out, .. }) => {
+            let more = if left_out > 0 { format!("; {left_out} found no room") } else { String::new() };
+            complain(&format!("recorded {entries} exchanges without their secrets in {files} files of {folder}{more}"));
+            true
+        }
+        Err(error) => {
+            complain(&format!("cannot record into {folder}: {error}"));
+            false
+        }
+    }
 }
 
 fn failed(error: &StartError) -> u8 {
