@@ -53,6 +53,7 @@ pub fn entry(exchange: &Exchange, scrubber: &mut Scrubber) -> Json {
     // What the page asks for is known before its answer is posted.
     if let Some(answer) = facts.response_body().filter(|_| is_html(exchange.response.as_ref().map(|r| &r.headers))) {
         let read = Page::read(&answer.text(), !answer.cut());
+        read.fields().for_each(|input| scrubber.knows_name(&input.name));
         for input in read.fields().filter(|input| matches!(input.asks, Asks::Password | Asks::NewPassword | Asks::Code))
         {
             scrubber.asks_a_secret(&input.name);
@@ -126,7 +127,10 @@ fn posted(facts: &Facts<'_>, sent: &BodyFacts<'_>, headers: &HeaderMap, scrubber
     if let Some(fields) = sent.fields() {
         let params: Vec<Json> = fields
             .iter()
-            .map(|(name, value)| json!({"name": scrubber.name(name), "value": field(name, value, scrubber)}))
+            .map(|(name, value)| {
+                let shown = if value.is_empty() { scrubber.lone_name(name) } else { scrubber.name_of_value(name) };
+                json!({"name": shown, "value": field(name, value, scrubber)})
+            })
             .collect();
         return Some(json!({"mimeType": shown, "params": params}));
     }

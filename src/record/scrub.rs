@@ -14,7 +14,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 use serde_json::Value as Json;
 
 use super::placeholder::Placeholders;
-use super::vocabulary::Vocabulary;
+use super::vocabulary::{Vocabulary, runs};
 use crate::auto::words::{CODE, CONFIRM, EMAIL, IDENTIFIER, PASSWORD, RESET, TOKEN, VERIFY, Words};
 use crate::body::{credentials, form};
 use crate::event::text::looks_like_a_token;
@@ -69,6 +69,8 @@ pub struct Scrubber {
     placeholders: Placeholders,
     vocabulary: Vocabulary,
     secret_fields: HashSet<String>,
+    /// Names of fields that had a value, or that a page has.
+    names: HashSet<String>,
     /// Secrets that consist of harmless words only.
     spelled: Vec<String>,
     /// Segments of paths that were kept, and so are always.
@@ -85,6 +87,7 @@ impl Scrubber {
             placeholders: Placeholders::new(key),
             vocabulary,
             secret_fields: HashSet::new(),
+            names: HashSet::new(),
             spelled: Vec::new(),
             kept: HashSet::new(),
             hosts: HashMap::new(),
@@ -224,6 +227,24 @@ impl Scrubber {
         out
     }
 
+    /// The name of a field that has a value.
+    pub fn name_of_value(&mut self, name: &str) -> String {
+        self.knows_name(name);
+        self.name(name)
+    }
+
+    /// Notes a name of a field.
+    pub fn knows_name(&mut self, name: &str) {
+        if self.names.len() < MAX_TOLD_APART && !self.names.contains(name) {
+            self.names.insert(name.to_owned());
+        }
+    }
+
+    /// A name without a value: a value may stand where a name is expected (`?4f3c…`).
+    pub fn lone_name(&mut self, name: &str) -> String {
+        if self.names.contains(name) { self.name(name) } else { self.text(name, As::Value) }
+    }
+
     /// A path.
     pub fn path(&mut self, path: &str) -> String {
         let mut announced = false;
@@ -240,7 +261,8 @@ impl Scrubber {
 
     /// A segment of a path; after one that speaks of links and codes only known words are kept.
     fn segment(&mut self, segment: &str, announced: bool) -> String {
-        if looks_like_a_token(segment) {
+        let known = runs(segment).all(|run| self.vocabulary.knows(run));
+        if !known && looks_like_a_token(segment) {
             return self.secret(segment);
         }
         if let Some(secret) = self.spelled.iter().find(|secret| segment.contains(secret.as_str())).cloned() {
@@ -275,9 +297,8 @@ impl Scrubber {
         for (name, value) in fields.iter() {
             match (name.starts_with('/'), value.is_empty()) {
                 (true, _) => made.append_key_only(&self.path(name)),
-                // A value may stand where a name is expected.
-                (false, true) => made.append_pair(&self.text(name, As::Value), ""),
-                (false, false) => made.append_pair(&self.name(name), &self.named(name, value)),
+                (false, true) => made.append_pair(&self.lone_name(name), ""),
+                (false, false) => made.append_pair(&self.name_of_value(name), &self.named(name, value)),
             };
         }
         made.finish()

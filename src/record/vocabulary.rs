@@ -56,7 +56,8 @@ pub struct Vocabulary {
 
 static SHIPPED: LazyLock<HashSet<String>> = LazyLock::new(|| {
     let mut words: HashSet<String> = COMMON.split_whitespace().map(str::to_owned).collect();
-    words.extend(words::all().flat_map(|meaning| meaning.words()).map(|word| (*word).to_owned()));
+    let tables = words::all().flat_map(|meaning| meaning.words().iter().chain(meaning.stems()));
+    words.extend(tables.map(|word| (*word).to_owned()));
     for preset in PRESETS {
         let mut problems = Problems::new(preset.name, preset.source);
         if let Some(node) = Node::parse(preset.source, &mut problems) {
