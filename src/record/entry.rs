@@ -229,7 +229,7 @@ fn header_value(name: &HeaderName, value: &str, scrubber: &mut Scrubber) -> Opti
             let line = HeaderMap::from_iter([(header::COOKIE, HeaderValue::from_str(value).ok()?)]);
             let pairs = request_cookies(&line).map(|(name, value)| {
                 let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(value));
-                format!("{}={}", scrubber.name(&name), scrubber.cookie(&value))
+                format!("{}={}", scrubber.name(&name), scrubber.cookie(&name, &value))
             });
             pairs.collect::<Vec<_>>().join("; ")
         }
@@ -249,7 +249,8 @@ fn set_cookie(line: &str, scrubber: &mut Scrubber) -> String {
     let mut pieces = line.split(';');
     let pair = pieces.next().unwrap_or_default();
     let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
-    let mut out = format!("{}={}", scrubber.name(name.trim()), scrubber.cookie(value.trim().trim_matches('"')));
+    let mut out =
+        format!("{}={}", scrubber.name(name.trim()), scrubber.cookie(name.trim(), value.trim().trim_matches('"')));
     for piece in pieces {
         let (name, value) = piece.split_once('=').map_or((piece.trim(), None), |(n, v)| (n.trim(), Some(v.trim())));
         let kept = match (name.to_ascii_lowercase().as_str(), value) {

@@ -93,12 +93,16 @@ fn content(text: &str, inside: &str, request: bool, scrubber: &mut Scrubber) -> 
     if text.trim().is_empty() {
         return text.to_owned();
     }
+    // Not escaped there (HTML, section 13.1.2).
+    if !request && (inside == "script" || inside == "style") {
+        return scrubber.text(text, As::Text);
+    }
     let made = match request {
         true if inside == "methodname" || inside == "name" => scrubber.name(&unescaped(text)),
         true => scrubber.secret(&unescaped(text)),
         false => scrubber.text(&unescaped(text), As::Text),
     };
-    escaped(&made)
+    made.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
 }
 
 fn value_of(name: &str, value: &str, (owner, password): (Option<&str>, bool), scrubber: &mut Scrubber) -> String {

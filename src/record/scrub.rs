@@ -110,10 +110,23 @@ impl Scrubber {
 
     /// True for names of what proves a person, and of who one is.
     pub fn is_secret(&self, name: &str) -> bool {
-        let words = Words::of(name);
-        is_secret_name(name, false)
+        self.proves(name) || names_a_code(name) || names_somebody(name)
+    }
+
+    /// True for names of what proves a person.
+    fn proves(&self, name: &str) -> bool {
+        // A code may as well say how something went.
+        (is_secret_name(name, false) && !names_a_code(name))
             || self.secret_fields.contains(name)
-            || [&PASSWORD, &CODE, &TOKEN, &IDENTIFIER, &EMAIL].into_iter().any(|meaning| words.say(meaning))
+            || Words::of(name).say(&PASSWORD)
+    }
+
+    /// True for what programs write: harmless words alone, and no number among them.
+    fn is_constant(&self, value: &str) -> bool {
+        value.len() <= 64
+            && value.chars().any(char::is_alphabetic)
+            && value.chars().all(|c| c.is_alphanumeric() || c == '_' || c == '-' || c == '.')
+            && runs(value).all(|run| !is_digits(run) && self.vocabulary.knows(run))
     }
 
     /// A value of a field, key or header with this name.
@@ -121,9 +134,22 @@ impl Scrubber {
         if PLAIN.contains(&value) {
             return value.to_owned();
         }
-        if self.is_secret(name) {
+        if self.proves(name) || names_somebody(name) || (names_a_code(name) && !self.is_constant(value)) {
             return self.secret(value);
         }
+        self.told(value)
+    }
+
+    /// A value in an address to which an answer leads: nobody types it.
+    fn led(&mut self, name: &str, value: &str) -> String {
+        if PLAIN.contains(&value) {
+            return value.to_owned();
+        }
+        let secret = self.proves(name) || (self.is_secret(name) && !self.is_constant(value));
+        if secret { self.secret(value) } else { self.told(value) }
+    }
+
+    fn told(&mut self, value: &str) -> String {
         if let Some(jwt) = self.jwt(value) {
             return jwt;
         }
@@ -222,7 +248,15 @@ impl Scrubber {
             let is_run = piece.chars().next().is_some_and(char::is_alphanumeric);
             let digits = piece.chars().filter(char::is_ascii_digit).count();
             let fits = digits <= 2 && piece.len() <= 24 || self.vocabulary.knows(piece);
-            out.push_str(&if is_run && !fits { self.placeholders.of(piece) } else { piece.to_owned() });
+            if fits || !is_run {
+                out.push_str(piece);
+                continue;
+            }
+            // What a name begins with says whose it is (`DW68700bf…`).
+            let prefix = piece.find(|c: char| !c.is_alphabetic()).filter(|at| *at <= 6).unwrap_or(0);
+            let (prefix, rest) = piece.split_at(prefix);
+            out.push_str(prefix);
+            out.push_str(&self.placeholders.of(rest));
         }
         out
     }
@@ -290,15 +324,18 @@ impl Scrubber {
         out
     }
 
-    /// A query.
-    pub fn query(&mut self, query: &str) -> String {
+    /// A query; `led` is true for one to which an answer leads.
+    fn query(&mut self, query: &str, led: bool) -> String {
         let fields = form::parse(query.as_bytes(), false);
         let mut made = form_urlencoded::Serializer::new(String::new());
         for (name, value) in fields.iter() {
             match (name.starts_with('/'), value.is_empty()) {
                 (true, _) => made.append_key_only(&self.path(name)),
                 (false, true) => made.append_pair(&self.lone_name(name), ""),
-                (false, false) => made.append_pair(&self.name_of_value(name), &self.named(name, value)),
+                (false, false) => {
+                    let made_value = if led { self.led(name, value) } else { self.named(name, value) };
+                    made.append_pair(&self.name_of_value(name), &made_value)
+                }
             };
         }
         made.finish()
@@ -306,8 +343,12 @@ impl Scrubber {
 
     /// A path with its query.
     pub fn target(&mut self, target: &str) -> String {
+        self.target_of(target, false)
+    }
+
+    fn target_of(&mut self, target: &str, led: bool) -> String {
         match target.split_once('?') {
-            Some((path, query)) => format!("{}?{}", self.path(path), self.query(query)),
+            Some((path, query)) => format!("{}?{}", self.path(path), self.query(query, led)),
             None => self.path(target),
         }
     }
@@ -318,15 +359,15 @@ impl Scrubber {
         let made = match url.split_once("://").filter(|(scheme, _)| scheme.bytes().all(|b| b.is_ascii_alphabetic())) {
             Some((scheme, rest)) => {
                 let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-                format!("{}://{}{}", self.text(scheme, As::Value), self.host(authority), self.target(target))
+                format!("{}://{}{}", self.text(scheme, As::Value), self.host(authority), self.target_of(target, true))
             }
             None if url.starts_with("//") => {
                 let rest = url.get(2..).unwrap_or_default();
                 let (authority, target) = rest.split_at(rest.find(['/', '?']).unwrap_or(rest.len()));
-                format!("//{}{}", self.host(authority), self.target(target))
+                format!("//{}{}", self.host(authority), self.target_of(target, true))
             }
             None if url.split(['/', '?']).next().is_some_and(|first| first.contains(':')) => self.text(url, As::Value),
-            None => self.target(url),
+            None => self.target_of(url, true),
         };
         match fragment {
             Some(fragment) => format!("{made}#{}", self.text(fragment, As::Value)),
@@ -381,11 +422,13 @@ impl Scrubber {
         }
     }
 
-    /// The value of a cookie. What is escaped in it and is no letter or digit stays as it is.
-    pub fn cookie(&mut self, value: &str) -> String {
-        if PLAIN.contains(&value) {
+    /// The value of a cookie. What is escaped in it and is no letter or digit stays as it is; so do the
+    /// harmless words of one that is a message.
+    pub fn cookie(&mut self, name: &str, value: &str) -> String {
+        if PLAIN.contains(&value) || (self.is_constant(value) && !self.proves(name)) {
             return value.to_owned();
         }
+        let message = name.to_ascii_lowercase().contains("flash");
         if let Some(jwt) = self.jwt(value) {
             return jwt;
         }
@@ -393,7 +436,7 @@ impl Scrubber {
         let mut rest = value;
         while let Some(at) = rest.find('%') {
             let (before, after) = rest.split_at(at);
-            out.push_str(&self.secret(before));
+            out.push_str(&if message { self.text(before, As::Value) } else { self.secret(before) });
             let escape = after.get(..3).filter(|escape| {
                 let decoded = percent_decode_str(escape).next();
                 decoded.is_some_and(|byte| byte.is_ascii() && !byte.is_ascii_alphanumeric()) && escape.len() == 3
@@ -412,7 +455,7 @@ impl Scrubber {
                 }
             }
         }
-        out + &self.secret(rest)
+        out + &if message { self.text(rest, As::Value) } else { self.secret(rest) }
     }
 
     /// The value of `Authorization`.
@@ -463,7 +506,7 @@ impl Scrubber {
     pub fn number(&mut self, name: &str, number: &Json) -> Json {
         let text = number.to_string();
         let small = number.as_i64().is_some_and(|n| (-999..=999).contains(&n));
-        if small && !is_secret_name(name, false) {
+        if (small && !self.proves(name)) || self.vocabulary.knows(&text) {
             return number.clone();
         }
         let made = self.runs(&text, As::Secret);
@@ -471,6 +514,21 @@ impl Scrubber {
         let number = serde_json::from_str(&made).ok().filter(Json::is_number);
         number.unwrap_or_else(|| Json::from(0))
     }
+}
+
+/// True for names of codes, keys and tokens as such.
+fn names_a_code(name: &str) -> bool {
+    let last = name.trim_end_matches(']').rsplit(['[', '.', '_', '-']).next().unwrap_or_default().to_ascii_lowercase();
+    let words = Words::of(name);
+    let code = words.say(&CODE) || words.say(&TOKEN) || last == "code" || last == "key";
+    code && !["token", "secret", "nonce"].iter().any(|word| name.to_ascii_lowercase().contains(word))
+}
+
+/// True for names under which somebody says who one is.
+fn names_somebody(name: &str) -> bool {
+    let words = Words::of(name);
+    let last = words.last().map(Words::of).unwrap_or_default();
+    [&IDENTIFIER, &EMAIL].into_iter().any(|meaning| last.say(meaning))
 }
 
 /// Runs of letters and digits, and what stands between them, each as a piece.
