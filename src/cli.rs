@@ -127,9 +127,15 @@ pub struct Check {
 /// `authtap test`.
 #[derive(Args, Debug)]
 pub struct Test {
-    /// Configuration files
-    #[arg(env = "AUTHTAP_CONFIG", default_value = "routes.yaml", value_name = "FILE")]
+    /// Configuration files, whose tests are run, and folders of recorded exchanges
+    #[arg(env = "AUTHTAP_CONFIG", default_value = "routes.yaml", value_name = "FILE|DIR")]
     pub files: Vec<PathBuf>,
+    /// The configuration for folders; without it, the routes.yaml in the folder, else ./routes.yaml
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Write what the recordings give as what is expected of them from now on
+    #[arg(long)]
+    pub bless: bool,
     /// Print results as JSON lines
     #[arg(long)]
     pub json: bool,
