@@ -19,6 +19,7 @@ mod harness;
 mod http2_upstream;
 mod identity;
 mod layers;
+mod learn;
 mod operation;
 mod overload;
 mod presets;
