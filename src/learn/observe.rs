@@ -185,6 +185,11 @@ impl Observer {
         self.numbered
     }
 
+    /// How many of them it holds.
+    pub fn held(&self) -> usize {
+        self.seen.len()
+    }
+
     /// Applications that were recognised so far.
     pub fn presets(&self) -> &[Recognised] {
         &self.presets

@@ -17,8 +17,9 @@ use std::io::{self, ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+pub use page::page;
 use scrub::Scrubber;
-use vocabulary::Vocabulary;
+pub use vocabulary::Vocabulary;
 
 use crate::exchange::Exchange;
 use crate::session::key;
