@@ -578,8 +578,12 @@ fn cookie_name(name: &str) -> Option<String> {
     if is_name(name) {
         return Some(name.to_owned());
     }
-    let (stem, _) = name.char_indices().rev().find(|(_, c)| "_-.".contains(*c)).map(|(at, _)| name.split_at(at + 1))?;
-    (stem.len() > 4 && is_name(stem)).then(|| format!("{stem}*"))
+    // `wordpress_logged_in_5c01…`, `DW68700bf…`.
+    let separator = name.char_indices().rev().find(|(_, c)| "_-.".contains(*c)).map(|(at, _)| at + 1);
+    let letters = name.find(|c: char| !c.is_ascii_alphabetic()).filter(|at| name.len() - at >= 8);
+    let stem = |at: usize, least: usize| name.get(..at).filter(|stem| stem.len() >= least && is_name(stem));
+    let stem = separator.and_then(|at| stem(at, 5)).or_else(|| letters.and_then(|at| stem(at, 2)))?;
+    Some(format!("{stem}*"))
 }
 
 /// Secrets of the request by their sources: of fields, keys and the query.

@@ -96,7 +96,7 @@ impl<'s> Route<'s> {
             place: place.at.clone(),
             topic,
             id: String::new(),
-            actor: actor(&events),
+            actor: if of_sessions(topic, &events) { Vec::new() } else { actor(&events) },
             method: method(&events),
             tokens: if topic.name == "login" { union(|seen| &seen.tokens) } else { Vec::new() },
             carried: union(|seen| &seen.carried),
@@ -425,6 +425,13 @@ fn method(events: &[(&Seen, &Event)]) -> Option<String> {
         (Some(one), None) => Some(one.to_owned()),
         _ => None,
     }
+}
+
+/// True for what is done inside of sessions: whose they are is remembered, and what else is in the request
+/// may have that name by chance.
+fn of_sessions(topic: Topic, events: &[(&Seen, &Event)]) -> bool {
+    let names_somebody = ["login", "sign-up", "reset", "reset-request", "address-change"].contains(&topic.name);
+    !names_somebody && events.iter().all(|(seen, _)| seen.signs.contains(&Sign::SessionKnown(true)))
 }
 
 /// Where the names of actors stood: for each key the fewest sources that have them all, or else most.

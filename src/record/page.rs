@@ -78,7 +78,7 @@ pub fn page(text: &str, request: bool, scrubber: &mut Scrubber) -> String {
             out.push_str(&format!("=\"{}\"", escaped(&made)));
         }
         if closed {
-            out.push_str("/");
+            out.push('/');
         }
         out.push('>');
         inside = name.to_ascii_lowercase();
