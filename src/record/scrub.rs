@@ -170,7 +170,7 @@ impl Scrubber {
         if value.len() >= 6 && self.spelled.len() < MAX_SPELLED && !self.spelled.iter().any(|known| known == value) {
             let kept = self.runs(value, As::Text);
             // One harmless word cannot be hidden: it stands everywhere.
-            if kept.contains(value) && value.chars().any(|c| !c.is_alphanumeric()) {
+            if kept.contains(value) && !self.vocabulary.knows(value) {
                 self.spelled.push(value.to_owned());
             }
         }

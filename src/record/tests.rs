@@ -161,6 +161,7 @@ fn secret() -> impl Strategy<Value = String> {
         "[A-Z][a-z]{3,7}[!$&%/=?+#-][0-9a-z]{3,6}[!\"<>]?",
         "[bcdfghjklmnpqrstvwxz]{9,14}",
         "(login|password|admin|user)-(ok|next|home)-[0-9]{2}",
+        "(login|secret|passwort){2}[a-z]{0,2}",
         "[äöüß]{2,4}[a-z]{3,5}[0-9]{3}",
     ]
 }
