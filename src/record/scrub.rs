@@ -170,7 +170,7 @@ impl Scrubber {
         if value.len() >= 6 && self.spelled.len() < MAX_SPELLED && !self.spelled.iter().any(|known| known == value) {
             let kept = self.runs(value, As::Text);
             // One harmless word cannot be hidden: it stands everywhere.
-            if kept.contains(value) && !self.vocabulary.knows(value) {
+            if kept.contains(value) && runs(value).next().is_some() && !self.vocabulary.knows(value) {
                 self.spelled.push(value.to_owned());
             }
         }
@@ -179,16 +179,31 @@ impl Scrubber {
 
     /// A text.
     pub fn text(&mut self, text: &str, how: As) -> String {
-        let hidden = self.spelled.iter().find(|secret| text.contains(secret.as_str())).cloned();
-        match hidden {
-            Some(secret) => {
-                let instead = self.runs(&secret, As::Secret);
-                let text = text.replace(&secret, &instead);
-                // What stands there now has no harmless word in it.
-                self.text(&text, how)
-            }
-            None => self.runs(text, how),
+        let secrets: Vec<String> =
+            self.spelled.iter().filter(|secret| text.contains(secret.as_str())).cloned().collect();
+        if secrets.is_empty() {
+            return self.runs(text, how);
         }
+        // Each piece, and whether it stands for a secret already.
+        let mut pieces = vec![(text.to_owned(), false)];
+        for secret in &secrets {
+            let instead = self.runs(secret, As::Secret);
+            let mut split = Vec::new();
+            for (piece, done) in pieces {
+                if done {
+                    split.push((piece, true));
+                    continue;
+                }
+                for (i, part) in piece.split(secret.as_str()).enumerate() {
+                    if i > 0 {
+                        split.push((instead.clone(), true));
+                    }
+                    split.push((part.to_owned(), false));
+                }
+            }
+            pieces = split;
+        }
+        pieces.into_iter().map(|(piece, done)| if done { piece } else { self.runs(&piece, how) }).collect()
     }
 
     fn runs(&mut self, text: &str, how: As) -> String {
