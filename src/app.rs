@@ -16,8 +16,9 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 use crate::admin::{self, AdminAuth, AdminState, Readiness};
+use crate::auto::gate::Gate;
 use crate::capture::CaptureConfig;
-use crate::capture::queue::{self, Queue};
+use crate::capture::queue::{self, Captured, Queue};
 use crate::config::problem::Problems;
 use crate::config::settings::{self, Config, Listen, ListenAt};
 use crate::deliver::{Delivery, RunningSinkSpec};
@@ -77,6 +78,8 @@ pub struct Overrides {
     pub ephemeral: bool,
     /// Capture without routes.
     pub auto: Option<bool>,
+    /// With it: every exchange that may matter is kept, and both its bodies.
+    pub everything: bool,
 }
 
 /// Reads and checks a configuration file.
@@ -104,7 +107,7 @@ pub struct Bound {
     listeners: Vec<Vec<(Entrance, Door)>>,
     admin_listener: Option<(StdListener, AdminAuth)>,
     core: Arc<Core>,
-    queue: (Queue, mpsc::Receiver<queue::Captured>),
+    queue: (Queue, mpsc::Receiver<Captured>),
     glimpses: (Glimpses, Looks),
     delivery_of: Vec<RunningSinkSpec>,
     key: [u8; 32],
@@ -356,7 +359,8 @@ fn build(
     let auto = overrides.auto.unwrap_or(config.auto);
     // What it knows of pages and clients goes on over a reload.
     let known = before.and_then(|live| live.capture.auto.clone());
-    let auto = auto.then(|| known.unwrap_or_default());
+    let gate = || if overrides.everything { Arc::new(Gate::of_everything()) } else { Arc::default() };
+    let auto = auto.then(|| known.unwrap_or_else(gate));
     // Last, so that no file is made by a configuration that is refused.
     let (access_log, thread) = access_log(config, before.and_then(|live| live.access_log.as_ref()), metrics)?;
     // A new one each time: the one before ends with the last request that has a span of it.
@@ -416,23 +420,41 @@ fn access_log(
 impl Bound {
     /// Runs until `stop` is ready, then drains: readiness turns red, requests in flight end, what
     /// was captured becomes events, and the sinks take what they can before the deadline.
-    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), StartError> {
+    pub async fn run(mut self, stop: impl Future<Output = ()>) -> Result<(), StartError> {
+        let pipeline = Pipeline::new(self.core.pipeline.clone(), self.key, self.spool.clone(), self.metrics.clone());
+        let keeper = std::mem::replace(&mut self.keeper, Keeper::none());
+        let mut pipeline = pipeline.kept_by(keeper).glimpsed_by(self.glimpses.0.clone());
+        let mut sharing = None;
+        if let Some(shared) = self.shared.take() {
+            let (share, task) = shared.start(self.metrics.clone());
+            pipeline = pipeline.shared_through(share);
+            sharing = Some(tokio::spawn(task.run()));
+        }
+        let ran = self.run_into(|queue| pipeline.start(queue), stop).await;
+        // The pipeline has ended, and with it what there was to tell.
+        if let Some(sharing) = sharing
+            && tokio::time::timeout(SHARE_END, sharing).await.is_err()
+        {
+            tracing::warn!("not every change of a session could be told to the other replicas before the end");
+        }
+        ran
+    }
+
+    /// The same with something else in the pipeline's place: it starts a thread that takes what is
+    /// captured, and ends when every sender of the queue is gone.
+    pub async fn run_into(
+        self,
+        taker: impl FnOnce(mpsc::Receiver<Captured>) -> io::Result<JoinHandle<()>>,
+        stop: impl Future<Output = ()>,
+    ) -> Result<(), StartError> {
         let readiness = self.core.readiness.clone();
         let starting = readiness.guard("traffic threads");
         let (stopping, stopped) = watch::channel(false);
         let (queue, receiver) = self.queue;
 
-        let pipeline = Pipeline::new(self.core.pipeline.clone(), self.key, self.spool.clone(), self.metrics.clone());
         let (glimpses, looks) = self.glimpses;
         tokio::spawn(glimpse::watch(looks, self.spool.clone()));
-        let mut pipeline = pipeline.kept_by(self.keeper).glimpsed_by(glimpses.clone());
-        let mut sharing = None;
-        if let Some(shared) = self.shared {
-            let (share, task) = shared.start(self.metrics.clone());
-            pipeline = pipeline.shared_through(share);
-            sharing = Some(tokio::spawn(task.run()));
-        }
-        let pipeline = pipeline.start(receiver).map_err(StartError::System)?;
+        let pipeline = taker(receiver).map_err(StartError::System)?;
         let mut threads = Vec::new();
         for (i, listeners) in self.listeners.into_iter().enumerate() {
             let thread = Thread {
@@ -503,11 +525,6 @@ impl Bound {
         stopping.send_replace(true);
         let deadline = self.core.live.load().timeouts.drain;
         join(threads, pipeline).await;
-        if let Some(sharing) = sharing
-            && tokio::time::timeout(SHARE_END.min(deadline), sharing).await.is_err()
-        {
-            tracing::warn!("not every change of a session could be told to the other replicas before the end");
-        }
         let delivery = self.core.delivery.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(delivery) = delivery {
             let drained = delivery.drain(deadline).await;

@@ -36,7 +36,7 @@ pub enum Command {
     Explain(Explain),
     /// Print the events that recorded traffic gives
     Replay(ReplayRecording),
-    /// Write a draft of routes.yaml from recorded traffic
+    /// Watch live traffic, or read a recording, and write a draft of routes.yaml with tests
     Learn(Learn),
     /// Which events of the vocabulary this configuration can emit
     Coverage(Coverage),
@@ -130,9 +130,15 @@ pub struct Check {
 /// `authtap test`.
 #[derive(Args, Debug)]
 pub struct Test {
-    /// Configuration files
-    #[arg(env = "AUTHTAP_CONFIG", default_value = "routes.yaml", value_name = "FILE")]
+    /// Configuration files, whose tests are run, and folders of recorded exchanges
+    #[arg(env = "AUTHTAP_CONFIG", default_value = "routes.yaml", value_name = "FILE|DIR")]
     pub files: Vec<PathBuf>,
+    /// The configuration for folders; without it, the routes.yaml in the folder, else ./routes.yaml
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Write what the recordings give as what is expected of them from now on
+    #[arg(long)]
+    pub bless: bool,
     /// Print results as JSON lines
     #[arg(long)]
     pub json: bool,
@@ -328,20 +334,39 @@ pub struct ReplayRecording {
 }
 
 /// `authtap learn`.
-#[derive(Args, Debug)]
+#[derive(Args, Clone, Debug, Default)]
 pub struct Learn {
-    /// A HAR file, or a folder of them
-    #[arg(long, value_name = "FILE.har|DIR")]
-    pub from: PathBuf,
+    /// Learn from a HAR file, or a folder of them; without it, from live traffic: the proxy runs until it is told to stop
+    #[arg(long, value_name = "FILE.har|DIR", conflicts_with_all = ["listen", "config", "record", "for_"])]
+    pub from: Option<PathBuf>,
     /// Where the draft goes, or with --verify where it is; a file that is there is not overwritten
-    #[arg(short, long, default_value = "routes.yaml", value_name = "FILE")]
+    #[arg(short, long, visible_alias = "out", default_value = "routes.yaml", value_name = "FILE")]
     pub output: PathBuf,
-    /// The application, for the draft's `upstream`
-    #[arg(long, env = "AUTHTAP_UPSTREAM", default_value = "http://127.0.0.1:8000", value_name = "URL")]
-    pub upstream: String,
-    /// Replay what was recorded against the file, and say where it differs from capture without routes
+    /// Where clients come in, HOST:PORT or unix:/run/authtap.sock; the default is 127.0.0.1:8080
+    #[arg(short, long, env = "AUTHTAP_LISTEN", value_name = "ADDR")]
+    pub listen: Option<String>,
+    /// The application; from a recording only for the draft's `upstream`
+    #[arg(short, long, env = "AUTHTAP_UPSTREAM", value_name = "URL")]
+    pub upstream: Option<String>,
+    /// How live traffic comes in and goes on: `listen`, `upstream`, `client_ip` and the like of this file; its routes and
+    /// sinks are left out
+    #[arg(short, long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Stop after this time: 10m, 2h
+    #[arg(long = "for", id = "for_", value_name = "T")]
+    pub for_: Option<String>,
+    /// Also write what is seen into this folder as recordings without secrets, to be replayed
+    #[arg(long, value_name = "DIR")]
+    pub record: Option<PathBuf>,
+    /// Write routes of its own even where there is a preset for the application
+    #[arg(long)]
+    pub no_presets: bool,
+    /// Replay what was recorded against the file, and say what it misses of what capture without routes sees
     #[arg(long)]
     pub verify: bool,
+    /// With --verify: print JSON lines
+    #[arg(long, requires = "verify")]
+    pub json: bool,
 }
 
 /// `authtap coverage`.

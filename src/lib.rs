@@ -27,6 +27,7 @@ pub mod learn;
 pub mod pipeline;
 pub mod protobuf;
 pub mod proxy;
+pub mod record;
 pub mod replicas;
 pub mod rules;
 pub mod served;

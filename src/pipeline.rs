@@ -285,7 +285,8 @@ impl Pipeline {
         let mut facts = Facts::of_exchange(exchange);
         let presented = self.sessions.presented(&exchange.request.headers, facts.host);
         let known = self.sessions.recall(&presented, exchange.answered);
-        facts.session_known = Some(known.as_ref().is_some_and(|k| !k.pending));
+        let by_auto = captured.auto && self.auto.knows(&facts, &mut self.sessions);
+        facts.session_known = Some(known.as_ref().is_some_and(|k| !k.pending) || by_auto);
         self.compare_forms(captured, &mut facts, &presented, known.as_ref().map(|k| &k.actor));
         facts
     }

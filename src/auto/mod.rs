@@ -94,6 +94,14 @@ impl Auto {
         events
     }
 
+    /// True if the request belongs to a session whose actor is known here.
+    pub fn knows(&self, facts: &Facts<'_>, sessions: &mut Sessions) -> bool {
+        let Some(host) = self.learned.peek(facts.host) else { return false };
+        let request = Request::read(facts, &|name| host.asks(name));
+        let presented = seen::presented(facts, &request, host, sessions);
+        sessions.recall(&carried(&presented), facts.at).is_some_and(|known| !known.pending)
+    }
+
     /// When the next event has waited long enough; `None` if none waits.
     pub fn deadline(&self) -> Option<Timestamp> {
         self.waiting.deadline()

@@ -95,6 +95,55 @@ pub struct Meaning {
     stems: &'static [&'static str],
 }
 
+impl Meaning {
+    /// Its whole words.
+    pub fn words(&self) -> &'static [&'static str] {
+        self.words
+    }
+
+    /// Its stems.
+    pub fn stems(&self) -> &'static [&'static str] {
+        self.stems
+    }
+}
+
+/// Every meaning.
+pub fn all() -> impl Iterator<Item = &'static Meaning> {
+    const ALL: &[&Meaning] = &[
+        &PASSWORD,
+        &ABOUT_PASSWORD,
+        &OLD,
+        &NEW,
+        &AGAIN,
+        &IDENTIFIER,
+        &EMAIL,
+        &CODE,
+        &SECOND_FACTOR,
+        &LOGOUT,
+        &LOGIN,
+        &LOGIN_PLACE,
+        &SIGN_UP,
+        &MAKE,
+        &RESET,
+        &SEND,
+        &CHANGE,
+        &CHANGE_ONLY,
+        &OFF,
+        &AGAIN_IN_SESSION,
+        &REVOKE,
+        &REFRESH,
+        &VERIFY,
+        &CONFIRM,
+        &WRONG,
+        &MACHINERY,
+        &DESTINATION,
+        &ACTION,
+        &KEY,
+        &TOKEN,
+    ];
+    ALL.iter().copied()
+}
+
 const fn meaning(words: &'static [&'static str], stems: &'static [&'static str]) -> Meaning {
     Meaning { words, stems }
 }

@@ -54,6 +54,7 @@ async fn start(listen: SocketAddr) -> Result<Bound, StartError> {
         data: None,
         ephemeral: true,
         auto: Some(false),
+        everything: false,
     };
     app::bind(config, None, overrides, false)
 }

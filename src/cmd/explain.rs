@@ -15,6 +15,8 @@ use crate::capture::queue::Captured;
 use crate::cli::Explain;
 use crate::config::settings::Config;
 use crate::event::Event;
+use crate::learn::is_word;
+use crate::rules::calls::Scope;
 use crate::rules::condition::Condition;
 use crate::rules::extract::shown_path;
 use crate::rules::facts::Facts;
@@ -64,6 +66,8 @@ fn explained(options: &Explain) -> Result<u8, u8> {
 
 /// What became of one route.
 struct Asked {
+    /// The call that it was asked about, of a batch.
+    call: Option<Call>,
     id: String,
     /// It decided, and by which rule.
     decided: Option<String>,
@@ -74,6 +78,17 @@ struct Asked {
     rules: Vec<AskedRule>,
 }
 
+/// One call of a batch.
+#[derive(Clone, PartialEq, Eq)]
+struct Call {
+    /// From 1.
+    number: usize,
+    /// How many there are.
+    of: usize,
+    /// The GraphQL field or the method, where it has a name.
+    name: String,
+}
+
 /// What became of one rule.
 struct AskedRule {
     name: String,
@@ -82,20 +97,49 @@ struct AskedRule {
     why: Vec<String>,
 }
 
-/// The routes whose path fits, in order, and how each came out.
+/// The routes whose path fits, in order, and how each came out; of a batch for each of its calls.
 fn asked(config: &Config, facts: &Facts<'_>) -> Vec<Asked> {
+    let routes = || config.rules.routes().iter().filter(|route| fits(route, facts));
+    // Where no route looks at calls, the exchange is one to all of them.
+    let several = routes().any(|route| route.scope > Scope::Exchange);
+    let of = if several { facts.calls().len() } else { 1 };
+    let mut all = Vec::new();
+    for call in 0..of {
+        facts.look_at(call);
+        let widest = facts.widest();
+        // What looks at all of it has been asked with the first call.
+        let concerned = routes().filter(|route| call == 0 || route.scope >= widest);
+        let named = (of > 1).then(|| Call { number: call + 1, of, name: call_name(facts) });
+        all.extend(asked_about(named.as_ref(), concerned, facts));
+    }
+    facts.look_at(0);
+    all
+}
+
+fn fits(route: &Route, facts: &Facts<'_>) -> bool {
+    route.paths.is_empty() || route.paths.iter().any(|path| path.matches(&facts.path))
+}
+
+/// What is called, if that is a name; never what somebody typed in its place.
+fn call_name(facts: &Facts<'_>) -> String {
+    let graphql = facts.graphql_field().map(|field| field.name.as_str());
+    let xmlrpc = facts.xmlrpc().map(|call| call.method.as_str());
+    let jsonrpc = facts.request_json().and_then(|json| json.get("method")?.as_str());
+    let name = graphql.or(xmlrpc).or(jsonrpc).filter(|name| is_word(name));
+    name.map_or_else(|| "unnamed".to_owned(), str::to_owned)
+}
+
+fn asked_about<'r>(call: Option<&Call>, routes: impl Iterator<Item = &'r Route>, facts: &Facts<'_>) -> Vec<Asked> {
     let mut decided: Option<String> = None;
     let mut all = Vec::new();
-    for route in config.rules.routes() {
-        if !route.paths.is_empty() && !route.paths.iter().any(|path| path.matches(&facts.path)) {
-            continue;
-        }
+    for route in routes {
         let demands = Trace::of(&Condition::All(route.demands.clone()), facts);
         // A route for every path is of interest only where it is about the request.
         if route.paths.is_empty() && demands.held() != Some(true) {
             continue;
         }
         let mut asked = Asked {
+            call: call.cloned(),
             id: route.id.to_string(),
             decided: None,
             missing: demands.blame(),
@@ -160,7 +204,12 @@ impl Report<'_> {
         if self.routes.is_empty() {
             let _ = writeln!(out, "  no route has this path");
         }
+        let mut before = None;
         for route in &self.routes {
+            if let Some(call) = route.call.as_ref().filter(|call| before != Some(call.number)) {
+                before = Some(call.number);
+                let _ = writeln!(out, "  call {} of {}: {}", call.number, call.of, call.name);
+            }
             match (&route.decided, &route.after) {
                 (Some(by), _) => {
                     let _ = writeln!(out, "  route {}: decided by {by}", route.id);
@@ -203,7 +252,8 @@ impl Report<'_> {
                 .rules
                 .iter()
                 .map(|rule| json!({"rule": rule.name, "held": rule.held, "outcome": rule.outcome, "why": rule.why}));
-            json!({"route": route.id, "decided": route.decided, "not_asked_because_of": route.after,
+            let call = route.call.as_ref().map(|call| json!({"number": call.number, "of": call.of, "name": call.name}));
+            json!({"call": call, "route": route.id, "decided": route.decided, "not_asked_because_of": route.after,
                    "missing": route.missing, "rules": rules.collect::<Vec<_>>()})
         });
         json!({

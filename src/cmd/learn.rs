@@ -1,38 +1,58 @@
-//! `authtap learn`: a draft of routes.yaml from recorded traffic, and whether a file says what auto says.
+//! `authtap learn`: a draft of routes.yaml from live or recorded traffic, and what a file misses of it.
 //!
-//! Writes one file, and never over one that is there. What it prints of a difference is what events show.
+//! Writes one file, and never over one that is there; with `--record` also recordings without secrets.
+//! What it prints of an exchange is what events show.
 
-use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::fs::OpenOptions;
 use std::io::Write as _;
+use std::path::Path;
 
-use super::{DIFFERENT, DONE, FAILED, USAGE, complain, print, recorded, serve, test};
+use super::{DONE, FAILED, USAGE, complain, print, recorded, serve, test};
 use crate::app::offline::Offline;
 use crate::cli::Learn;
 use crate::config::settings::{self, Config};
-use crate::learn::{Observed, draft, observe};
+use crate::learn::{Head, Observed, draft, observe};
 
-/// Learns from a recording, or verifies what was learnt.
+mod live;
+mod verify;
+
+/// What the draft's `upstream` is if nobody said.
+const UPSTREAM: &str = "http://127.0.0.1:8000";
+
+/// Learns from traffic or from a recording, or verifies what was learnt.
 pub fn run(options: &Learn) -> u8 {
-    let done = if options.verify { verify(options) } else { write(options) };
+    let done = match &options.from {
+        None => live::run(options),
+        Some(from) if options.verify => verify::run(from, &options.output, options.json),
+        Some(from) => recording(options, from),
+    };
     done.unwrap_or_else(|code| code)
 }
 
 /// What a recording shows by this configuration.
-fn seen(options: &Learn, config: &Config) -> Result<Observed, u8> {
-    let mut offline = Offline::new(config).map_err(|error| {
-        complain(&error.to_string());
-        serve::code_of(&error)
-    })?;
-    let exchanges = recorded::exchanges(&options.from, offline.limits())?;
+fn seen(from: &Path, config: &Config) -> Result<Observed, u8> {
+    let mut offline = offline(config)?;
+    let exchanges = recorded::exchanges(from, offline.limits())?;
     Ok(observe(&mut offline, exchanges))
 }
 
-fn write(options: &Learn) -> Result<u8, u8> {
-    let observed = seen(options, &recorded::config(None)?)?;
-    let from = options.from.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let text = draft(&observed, &options.upstream, &from);
+fn offline(config: &Config) -> Result<Offline, u8> {
+    Offline::new(config).map_err(|error| {
+        complain(&error.to_string());
+        serve::code_of(&error)
+    })
+}
+
+fn recording(options: &Learn, from: &Path) -> Result<u8, u8> {
+    let observed = seen(from, &recorded::config(None)?)?;
+    let from = from.file_name().unwrap_or_default().to_string_lossy();
+    let upstream = options.upstream.as_deref().unwrap_or(UPSTREAM);
+    write(options, &observed, &Head { upstream, listen: None, from: &from, presets: !options.no_presets })
+}
+
+/// Writes the draft, runs its tests, and says what became of it.
+fn write(options: &Learn, observed: &Observed, head: &Head<'_>) -> Result<u8, u8> {
+    let text = draft(observed, head);
     let name = options.output.display();
     let (config, problems) = settings::check(&name.to_string(), &text);
     let Some(config) = config else {
@@ -49,8 +69,7 @@ fn write(options: &Learn) -> Result<u8, u8> {
         return Err(USAGE);
     }
     let tests = test::report(&name.to_string(), &config, false);
-    let shipped = config.rules.routes().iter().filter(|route| route.preset.is_some()).count();
-    let own = config.rules.routes().len() - shipped;
+    let own = config.rules.routes().iter().filter(|route| route.preset.is_none()).count();
     let events: usize = observed.seen.iter().map(|seen| seen.events.len()).sum();
     let said = match config.presets.first() {
         Some(preset) => format!("the preset {}", preset.name),
@@ -58,45 +77,4 @@ fn write(options: &Learn) -> Result<u8, u8> {
     };
     print(&format!("{name}: {events} events in {} exchanges; {said}\n", observed.seen.len()));
     Ok(DONE)
-}
-
-/// Replays the recording twice, by the file and by auto, and prints where they differ.
-fn verify(options: &Learn) -> Result<u8, u8> {
-    let by_file = seen(options, &recorded::config(Some(&options.output))?)?;
-    let by_auto = seen(options, &recorded::config(None)?)?;
-    let mut out = String::new();
-    let mut differences = 0_usize;
-    for (number, (file, auto)) in by_file.seen.iter().zip(&by_auto.seen).enumerate() {
-        let (file, auto) = (said(&file.events), said(&auto.events));
-        if file == auto {
-            continue;
-        }
-        differences += 1;
-        let place = &by_auto.seen[number];
-        // Writing to a text cannot fail.
-        let _ = writeln!(out, "{} {} {}", number + 1, place.method, place.path);
-        for (what, count) in &auto {
-            if file.get(what) != Some(count) {
-                let _ = writeln!(out, "  auto says    {what}");
-            }
-        }
-        for (what, count) in &file {
-            if auto.get(what) != Some(count) {
-                let _ = writeln!(out, "  the file says {what}");
-            }
-        }
-    }
-    let _ = writeln!(out, "{}: {differences} of {} exchanges differ", options.output.display(), by_auto.seen.len());
-    print(&out);
-    Ok(if differences == 0 { DONE } else { DIFFERENT })
-}
-
-/// Events as far as they are compared, with how often each is there.
-fn said(events: &[crate::event::Event]) -> BTreeMap<String, usize> {
-    let mut counts = BTreeMap::new();
-    for event in events {
-        let who = event.actor.label().map_or_else(String::new, |who| format!(" by {who}"));
-        *counts.entry(format!("{} {}{who}", event.event_type, event.outcome)).or_default() += 1;
-    }
-    counts
 }

@@ -96,6 +96,7 @@ fn overrides(options: &Run) -> Result<Overrides, String> {
         data: options.data.clone(),
         ephemeral: false,
         auto: options.auto.map(|switch| switch == Switch::On),
+        everything: false,
     })
 }
 

@@ -124,9 +124,21 @@ struct Entry {
     timings: Option<Timings>,
     request: Asked,
     response: Option<Answered>,
+    /// Our own recordings: what HAR has no place for.
+    #[serde(rename = "_authtap")]
+    ours: Option<Ours>,
     /// Chrome: the answer came out of a cache, the application was not asked.
     #[serde(rename = "_fromCache")]
     from_cache: Option<String>,
+}
+
+/// What `authtap learn --record` writes beside an entry.
+#[derive(Deserialize, Default)]
+#[serde(rename_all = "camelCase")]
+struct Ours {
+    client: Option<IpAddr>,
+    request_cut: Option<bool>,
+    answer_cut: Option<bool>,
 }
 
 /// Milliseconds; -1 where a phase did not happen.
@@ -222,7 +234,8 @@ impl Entry {
             cookie_line(self.request.cookies, &mut headers);
         }
         let host = host_without_port_lowercase(authority.as_bytes()).into_owned();
-        let body = self.request.post_data.map_or_else(
+        let ours = self.ours.unwrap_or_default();
+        let mut body = self.request.post_data.map_or_else(
             || whole(Bytes::new(), limits.request_body),
             |data| data.body(&mut headers, limits.request_body),
         );
@@ -231,13 +244,17 @@ impl Entry {
         let timings = self.timings.unwrap_or_default();
         let waited = [timings.blocked, timings.dns, timings.connect, timings.send, timings.wait];
         let waited = millis(waited.into_iter().flatten().filter(|ms| *ms > 0.0).sum());
-        let response = self.response.and_then(|answer| answer.response(limits.response_body));
+        body.cut |= ours.request_cut == Some(true);
+        let mut response = self.response.and_then(|answer| answer.response(limits.response_body));
+        if let Some(response) = &mut response {
+            response.body.cut |= ours.answer_cut == Some(true);
+        }
         let request_id = headers.get("x-request-id").and_then(|id| id.to_str().ok()).map(str::to_owned);
         Some(Exchange {
             began,
             answered: began.plus(waited.min(duration)),
             duration,
-            client_ip: NOBODY,
+            client_ip: ours.client.unwrap_or(NOBODY),
             scheme,
             tls: None,
             request_id: request_id.unwrap_or_else(|| format!("har-{}", number + 1)),

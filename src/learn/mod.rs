@@ -1,32 +1,22 @@
-//! A draft of routes.yaml, made of what capture without routes saw in a recording.
+//! A draft of routes.yaml, made of what capture without routes saw in traffic or a recording.
 //!
-//! [`observe`] holds events against the exchanges they came from; [`draft`] looks for the signs
-//! that tell the outcomes of a place apart, and writes them as rules with a test each. Nothing that
-//! somebody typed gets into a draft: names of fields, cookies and keys do, values are made up. A place
-//! whose outcomes no sign tells apart is left to auto, and the draft says so.
+//! [`observe`] holds events against the exchanges they came from; `place` sorts them by where they
+//! happened and what they were about, `rules` looks for the signs that tell the outcomes apart, and
+//! `route` writes them down with a test each. Nothing that somebody typed gets into a draft: names of
+//! fields, cookies and keys do, values are made up. What no sign tells apart is left to auto, and the
+//! draft says so.
 
 mod draft;
+pub mod live;
 mod observe;
+mod place;
+mod route;
+mod rules;
+mod sign;
+mod yaml;
 
-pub use draft::draft;
-pub use observe::{Observed, observe};
-
-/// A sign that an answer gives, by how well it tells outcomes apart in other traffic too.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Sign {
-    /// A session cookie got another value.
-    Cookie(String),
-    /// A pointer into the answer's JSON, with the value if that is true or false.
-    Json(String, Option<bool>),
-    /// The page asks for a password.
-    AsksPassword,
-    /// The status.
-    Status(u16),
-    /// The path of `Location`.
-    Location(String),
-    /// Whether the request's session had an actor.
-    SessionKnown(bool),
-}
+pub use draft::{Head, draft};
+pub use observe::{Observed, Observer, is_word, observe, says_how_it_went, says_what};
 
 #[cfg(test)]
 mod tests;

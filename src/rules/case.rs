@@ -248,6 +248,11 @@ impl Case {
         })
     }
 
+    /// True if its request carries somebody's session.
+    pub fn in_session(&self) -> bool {
+        self.session.is_some()
+    }
+
     /// True if it shows that nothing is reported.
     pub fn expects_nothing(&self) -> bool {
         matches!(self.expect, Expect::Nothing)
@@ -321,7 +326,7 @@ impl Case {
     }
 
     /// The exchange with both bodies.
-    fn whole(&self) -> Exchange {
+    pub fn whole(&self) -> Exchange {
         let kept = |bytes: &Bytes| Kept { bytes: bytes.clone(), cut: false, asked: true };
         let response = self.response.as_ref().map(|(status, headers, body)| Response {
             status: *status,

@@ -134,7 +134,7 @@ impl<'a> Facts<'a> {
     }
 
     /// The widest route that the call that is looked at concerns.
-    pub(super) fn widest(&self) -> calls::Scope {
+    pub fn widest(&self) -> calls::Scope {
         // The body of what is no batch need not be read to know this.
         if self.call.get() == 0 { calls::Scope::Exchange } else { self.calls().widest(self.call.get()) }
     }

@@ -184,7 +184,7 @@ fn result<'v>(answer: &'v Value, asked: &Asked, key: Option<&str>) -> Option<&'v
 
 /// The text of a value among the arguments of the field that is looked at, or else among the
 /// variables of its request.
-pub(super) fn argument(facts: &Facts<'_>, pointer: &str) -> Option<String> {
+pub(crate) fn argument(facts: &Facts<'_>, pointer: &str) -> Option<String> {
     match found(facts, pointer) {
         Some(Found::Text(text)) => Some(text),
         Some(_) => None,

@@ -21,6 +21,7 @@ mod http2_edge;
 mod http2_upstream;
 mod identity;
 mod layers;
+mod learn;
 mod operation;
 mod outage;
 mod overload;

@@ -5,7 +5,8 @@ use std::process::Output;
 
 use serde_json::Value;
 
-use crate::harness::binary::run;
+use crate::harness::binary::{Running, run};
+use crate::harness::{Origin, answer, ask, form};
 
 const CONFIG: &str = "version: 1
 session: { cookies: [sid] }
@@ -30,7 +31,7 @@ fn entry(second: u32, path: &str, form: &str, cookie: &str, answer: &str) -> Str
     )
 }
 
-fn recording(folder: &Path) {
+pub fn recording(folder: &Path) {
     let header = |name: &str, value: &str| format!(r#"{{"name":"{name}","value":"{value}"}}"#);
     let entries = [
         entry(1, "/login", "user=alice&pw=wrong-hunter22", "sid=a", &header("location", "/login")),
@@ -104,6 +105,74 @@ fn coverage_says_which_names_a_configuration_can_emit_and_by_what() {
     let text = String::from_utf8_lossy(&table.stdout).into_owned();
     assert!(text.starts_with("must: 2 of "), "{text}");
     assert!(text.contains("  + user.logout ") && text.contains("  - user.deleted "), "{text}");
+}
+
+#[test]
+fn explain_shows_every_call_of_a_batch() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let routes = "version: 1
+routes:
+  - id: login
+    match: { method: POST, path: /graphql, graphql: { field: signIn } }
+    actor: { login: graphql.email }
+    rules:
+      - { name: wrong, when: { graphql: { errors: present } }, outcome: failure, reason: invalid_credentials }
+      - { name: signed-in, when: { graphql: { data: present } }, outcome: success }
+    emit: { success: user.login.success, failure: user.login.failed }
+";
+    std::fs::write(folder.path().join("routes.yaml"), routes).expect("written");
+    let query = "mutation { hello a: signIn(email: \"a@x.test\", password: \"hunter22\") { id } b: signIn(email: \"b@x.test\", password: \"hunter22\") { id } }";
+    let har = serde_json::json!({"log": {"version": "1.2", "entries": [{
+        "startedDateTime": "2026-01-15T09:32:01.000Z", "time": 10,
+        "request": {"method": "POST", "url": "https://app.example.test/graphql",
+                    "headers": [{"name": "content-type", "value": "application/json"}],
+                    "postData": {"mimeType": "application/json", "text": serde_json::json!({"query": query}).to_string()}},
+        "response": {"status": 200, "headers": [{"name": "content-type", "value": "application/json"}],
+                     "content": {"size": 1, "mimeType": "application/json",
+                                 "text": "{\"data\":{\"hello\":1,\"a\":null,\"b\":{\"id\":7}},\"errors\":[{\"path\":[\"a\"],\"message\":\"no\"}]}"}},
+    }]}});
+    std::fs::write(folder.path().join("traffic.har"), har.to_string()).expect("written");
+    let output = run(folder.path(), &["explain", "traffic.har", "--config", "routes.yaml"]);
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(text.contains("  call 1 of 3: hello\n  route login: not about this request\n"), "{text}");
+    assert!(
+        text.contains("  call 2 of 3: signIn\n  route login: decided by wrong, failure (invalid_credentials)\n"),
+        "{text}"
+    );
+    assert!(text.contains("  call 3 of 3: signIn\n  route login: decided by signed-in, success\n"), "{text}");
+    let told = lines(&run(folder.path(), &["explain", "traffic.har", "--config", "routes.yaml", "--json"]));
+    assert_eq!(told[0]["routes"][2]["call"], serde_json::json!({"number": 3, "of": 3, "name": "signIn"}));
+    assert_eq!(told[0]["events"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn coverage_counts_what_the_history_has_since_then() {
+    let origin = Origin::answering(|_| answer("302 Found", &["Location: /", "Set-Cookie: sid=b; Path=/"], ""));
+    let folder = tempfile::tempdir().expect("a folder");
+    recording(folder.path());
+    let upstream = format!("http://{}", origin.address);
+    let (mut running, address, _) =
+        Running::start(folder.path(), &["--config", "routes.yaml", "--upstream", &upstream, "--data", "data"]);
+    for _ in 0..2 {
+        ask(address, form("/login", "user=alice&pw=hunter22"));
+    }
+    running.signal("TERM");
+    assert_eq!(running.await_end().code(), Some(0));
+    let observed = |since: &str| {
+        let arguments =
+            ["coverage", "--config", "routes.yaml", "--observed", "--data", "data", "--since", since, "--json"];
+        let rows = lines(&run(folder.path(), &arguments));
+        let count = |name: &str| rows.iter().find(|row| row["event_type"] == name).expect("a row")["observed"].clone();
+        (count("user.login.success"), count("user.login.failed"))
+    };
+    assert_eq!(observed("1d"), (2.into(), 0.into()));
+    assert_eq!(observed("2999-01-01T00:00:00Z"), (0.into(), 0.into()), "nothing since then");
+    let table = run(folder.path(), &["coverage", "--config", "routes.yaml", "--observed", "--data", "data"]);
+    let table = String::from_utf8_lossy(&table.stdout);
+    assert!(
+        table.lines().any(|line| line.contains("+ user.login.success") && line.contains("       2  login")),
+        "{table}"
+    );
 }
 
 #[test]
