@@ -152,6 +152,7 @@ mod tests {
         }
         assert!(watch.is_open(ip(99_999), &headers), "the newest is there");
         let open = (0..100_000).filter(|n| watch.is_open(ip(*n), &headers)).count();
-        assert!(open <= SLOTS, "{open}");
+        // Fingerprints of 32 bits may meet: seldom, and then a request is looked at for nothing.
+        assert!(open <= SLOTS + 8, "{open}");
     }
 }
