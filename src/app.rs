@@ -17,6 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::admin::{self, AdminAuth, AdminState, Readiness};
 use crate::auto::gate::Gate;
+use crate::body::cookie::Wanted;
 use crate::capture::CaptureConfig;
 use crate::capture::queue::{self, Captured, Queue};
 use crate::config::problem::Problems;
@@ -381,7 +382,7 @@ fn build(
             capture: CaptureConfig {
                 rules: config.rules.clone(),
                 limits: config.capture,
-                session_cookies: config.session.cookies.clone(),
+                session_cookies: Wanted::new(config.session.cookies.clone()),
                 watch: watch.clone(),
                 hint: config.hint.as_ref().map(|hint| hint.header.clone()),
                 auto,

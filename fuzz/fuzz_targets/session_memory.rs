@@ -17,6 +17,9 @@ fuzz_target!(|data: &[u8]| {
     }
     let (name, value) = data.split_at(data.len() / 2);
     let _ = looks_like_a_session(&String::from_utf8_lossy(name), value, true);
-    let again = sessions.to_snapshot().expect("random numbers");
-    assert!(Sessions::new(SessionConfig::default(), [7; 32]).load_snapshot(&again).is_ok());
+    let mut other = Sessions::new(SessionConfig::default(), [7; 32]);
+    // None in a build without a cryptographic library, which seals nothing.
+    if let Some(again) = sessions.to_snapshot() {
+        assert!(other.load_snapshot(&again).is_ok());
+    }
 });

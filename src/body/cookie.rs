@@ -31,6 +31,55 @@ pub fn request_cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]
     request_cookies(headers).find(|(found, _)| fits(name, found)).map(|(_, value)| value)
 }
 
+/// Names of cookies that are looked for in every request, so that a request without any costs one
+/// look a cookie, however many the names are.
+#[derive(Clone, Debug)]
+pub struct Wanted {
+    names: Vec<String>,
+    /// By the first byte of a name: bit `n` if one of `n` bytes is wanted, the last for all longer ones.
+    lengths: Box<[u64; 256]>,
+}
+
+impl Default for Wanted {
+    fn default() -> Self {
+        Wanted::new(Vec::new())
+    }
+}
+
+impl Wanted {
+    /// These names; see [`fits`] for a trailing `*`.
+    pub fn new(names: Vec<String>) -> Wanted {
+        let mut lengths = Box::new([0_u64; 256]);
+        for name in &names {
+            let (start, longer) = match name.strip_suffix('*') {
+                Some(start) => (start, true),
+                None => (name.as_str(), false),
+            };
+            let bit = 1_u64 << start.len().min(63);
+            let bits = if longer { !(bit - 1) } else { bit };
+            match start.as_bytes().first() {
+                Some(first) => lengths[usize::from(*first)] |= bits,
+                // `*` alone: every name.
+                None => lengths.fill(u64::MAX),
+            }
+        }
+        Wanted { names, lengths }
+    }
+
+    /// The names.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// True if a request brings one of them.
+    pub fn brought(&self, headers: &HeaderMap) -> bool {
+        request_cookies(headers).any(|(name, _)| {
+            let first = name.first().map_or(0, |first| self.lengths[usize::from(*first)]);
+            first & (1 << name.len().min(63)) != 0 && self.names.iter().any(|wanted| fits(wanted, name))
+        })
+    }
+}
+
 /// One `Set-Cookie` line.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct SetCookie<'a> {

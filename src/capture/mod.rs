@@ -18,6 +18,7 @@ use std::sync::Arc;
 use http::HeaderName;
 
 use crate::auto::gate::Gate;
+use crate::body::cookie::Wanted;
 use crate::config::node::Node;
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
@@ -73,7 +74,7 @@ pub struct CaptureConfig {
     /// How much is kept.
     pub limits: Limits,
     /// Names of session cookies; if there is none, those that were learnt count.
-    pub session_cookies: Vec<String>,
+    pub session_cookies: Wanted,
     /// What to look at beyond the routes; one for the life of the process.
     pub watch: Arc<Watch>,
     /// The header by which the application names events: any answer may have it.

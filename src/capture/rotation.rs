@@ -29,11 +29,16 @@ impl Rotation {
     /// Notes the cookies of a request; `None` for almost every one that has no session.
     pub fn begin(config: &CaptureConfig, headers: &HeaderMap, uri: &Uri) -> Option<Rotation> {
         let cookies = headers.get(header::COOKIE)?;
-        let brought = |names: &[String]| {
+        // Those that are learnt are few: no application has many.
+        let learnt = |names: &[String]| {
             !names.is_empty()
                 && cookie::request_cookies(headers).any(|(name, _)| names.iter().any(|n| cookie::fits(n, name)))
         };
-        if brought(&config.session_cookies) || (config.session_cookies.is_empty() && config.watch.learnt_any(brought)) {
+        let brought = match config.session_cookies.names().is_empty() {
+            true => config.watch.learnt_any(learnt),
+            false => config.session_cookies.brought(headers),
+        };
+        if brought {
             return Some(Rotation { cookies: cookies.clone(), uri: uri.clone() });
         }
         None
@@ -55,7 +60,8 @@ impl Rotation {
         let now = Timestamp::now();
         let request = HeaderMap::from_iter([(header::COOKIE, self.cookies)]);
         let learnt = config.watch.learnt();
-        let names = if config.session_cookies.is_empty() { &*learnt } else { &config.session_cookies };
+        let named = config.session_cookies.names();
+        let names = if named.is_empty() { &*learnt } else { named };
         let moved = names.iter().any(|name| {
             matches!(cookie::change(&request, answer, name, now), CookieChange::Changed | CookieChange::Deleted)
         });

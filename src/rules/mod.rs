@@ -59,6 +59,8 @@ pub struct RuleSet {
     of_get: Patterns,
     /// Routes that name no path.
     anywhere: Vec<u16>,
+    /// Those of them that a GET may belong to.
+    anywhere_of_get: Vec<u16>,
     /// Which bodies of a next request the follow-ups read, all together.
     follow_needs: Needs,
 }
@@ -195,6 +197,8 @@ impl RuleSet {
         }
         set.anywhere.sort_unstable();
         set.anywhere.dedup();
+        let of_get = |i: &u16| routes.get(usize::from(*i)).is_some_and(Route::allows_get);
+        set.anywhere_of_get = set.anywhere.iter().copied().filter(of_get).collect();
         let follows = routes.iter().flat_map(|r| &r.rules).filter_map(|r| r.follow.as_ref());
         set.follow_needs = follows.map(Follow::needs).fold(Needs::default(), Needs::or);
         set.routes = routes;
@@ -210,9 +214,12 @@ impl RuleSet {
     /// Allocates nothing to say no (but for paths with escapes).
     pub fn candidates(&self, facts: &Facts<'_>) -> Option<Candidates> {
         let exact = self.exact.get(&*facts.path);
-        let patterns = if *facts.method == Method::GET { &self.of_get } else { &self.patterns };
+        let (patterns, anywhere) = match *facts.method == Method::GET {
+            true => (&self.of_get, &self.anywhere_of_get),
+            false => (&self.patterns, &self.anywhere),
+        };
         let fits = patterns.set.is_match(&facts.path);
-        if exact.is_none() && self.anywhere.is_empty() && !fits {
+        if exact.is_none() && anywhere.is_empty() && !fits {
             return None;
         }
         // Filtered before it is collected: an empty collection is no allocation.
@@ -223,8 +230,7 @@ impl RuleSet {
                 ((!aside || r.names_methods()) && matched(&r.demands, facts) != Some(false)) || r.is_page(facts)
             })
         };
-        let mut routes: Vec<u16> =
-            exact.into_iter().flatten().chain(&self.anywhere).copied().filter(may_match).collect();
+        let mut routes: Vec<u16> = exact.into_iter().flatten().chain(anywhere).copied().filter(may_match).collect();
         if fits {
             let hits = patterns.set.matches(&facts.path);
             routes.extend(hits.into_iter().filter_map(|p| patterns.routes.get(p).copied()).filter(may_match));
