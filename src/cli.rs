@@ -182,7 +182,7 @@ pub struct Tail {
     /// Print JSON lines
     #[arg(long)]
     pub json: bool,
-    /// Fail at once if no proxy runs, instead of waiting for one
+    /// Fail at once if no proxy runs and there is no data folder to read, instead of waiting for one
     #[arg(long)]
     pub no_wait: bool,
     /// The data folder to read when no proxy runs; the default is authtap-data
@@ -308,7 +308,7 @@ pub struct Explain {
     /// Configuration file; without it, capture without routes
     #[arg(short, long, env = "AUTHTAP_CONFIG", value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// Only exchanges with this path
+    /// Only exchanges with this path, the whole of it
     #[arg(long, value_name = "PATH")]
     pub only: Option<String>,
     /// Print JSON lines
@@ -361,7 +361,8 @@ pub struct Learn {
     /// Write routes of its own even where there is a preset for the application
     #[arg(long)]
     pub no_presets: bool,
-    /// Replay what was recorded against the file, and say what it misses of what capture without routes sees
+    /// Replay the recording (--from, or --record) against the file, and say what it misses of what capture without
+    /// routes sees
     #[arg(long)]
     pub verify: bool,
     /// With --verify: print JSON lines
