@@ -484,12 +484,17 @@ mod tests {
             r#"{"non_field_errors":["a"]}"#,
             r#"{"data":{"errors":["a"]}}"#,
             r#"{"error":{"status":400}}"#,
+            r#"{"url":"https://app.example.test/login?error=CredentialsSignin&code=credentials"}"#,
         ] {
             assert!(said(json).error, "{json}");
         }
-        for json in
-            [r#"{"error":null}"#, r#"{"errors":[]}"#, r#"{"error":false,"user":{"email":"a@b.c"}}"#, r#"{"data":{}}"#]
-        {
+        for json in [
+            r#"{"error":null}"#,
+            r#"{"errors":[]}"#,
+            r#"{"error":false,"user":{"email":"a@b.c"}}"#,
+            r#"{"data":{}}"#,
+            r#"{"url":"https://app.example.test/errors/1?tab=home"}"#,
+        ] {
             assert!(!said(json).error, "{json}");
         }
         assert_eq!(said(r#"{"success":false}"#).success, Some(false));
