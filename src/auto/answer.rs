@@ -235,7 +235,10 @@ fn cookies<'a>(request: &HeaderMap, answer: &'a HeaderMap, at: crate::event::Tim
 
 fn location(headers: &HeaderMap, host: &str) -> Option<Location> {
     let value = headers.get(header::LOCATION)?;
-    let text = String::from_utf8_lossy(value.as_bytes());
+    read_location(&String::from_utf8_lossy(value.as_bytes()), host)
+}
+
+fn read_location(text: &str, host: &str) -> Option<Location> {
     let text = text.get(..text.floor_char_boundary(4096)).unwrap_or_default();
     let (rest, elsewhere) = match text.split_once("://") {
         Some((scheme, rest)) if scheme.len() <= 8 && !scheme.contains(['/', '?']) => {
@@ -384,6 +387,9 @@ fn member<'a>(key: &str, value: &'a Value, depth: usize, said: &mut Said, tokens
             }
             "redirect" | "redirect_to" | "redirecturl" | "redirect_url" | "location" | "url" | "next" | "returnurl" => {
                 said.redirect |= value.is_string() && there;
+                // In place of a `Location`, with the error in its query. Its path may name anything.
+                let leads = value.as_str().and_then(|text| read_location(text, ""));
+                said.error |= leads.is_some_and(|location| location.query.say(&WRONG));
             }
             _ => {}
         }
@@ -478,12 +484,17 @@ mod tests {
             r#"{"non_field_errors":["a"]}"#,
             r#"{"data":{"errors":["a"]}}"#,
             r#"{"error":{"status":400}}"#,
+            r#"{"url":"https://app.example.test/login?error=CredentialsSignin&code=credentials"}"#,
         ] {
             assert!(said(json).error, "{json}");
         }
-        for json in
-            [r#"{"error":null}"#, r#"{"errors":[]}"#, r#"{"error":false,"user":{"email":"a@b.c"}}"#, r#"{"data":{}}"#]
-        {
+        for json in [
+            r#"{"error":null}"#,
+            r#"{"errors":[]}"#,
+            r#"{"error":false,"user":{"email":"a@b.c"}}"#,
+            r#"{"data":{}}"#,
+            r#"{"url":"https://app.example.test/errors/1?tab=home"}"#,
+        ] {
             assert!(!said(json).error, "{json}");
         }
         assert_eq!(said(r#"{"success":false}"#).success, Some(false));

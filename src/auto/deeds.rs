@@ -4,7 +4,7 @@
 //! Must never tell of what was only asked for: a refusal, a form shown again and a page that asks
 //! whether one is sure are silent.
 
-use http::Method;
+use http::{Method, StatusCode};
 
 use super::answer::{self, Kind};
 use super::intent::{Intent, Stage};
@@ -167,7 +167,13 @@ impl Auto {
             return self.room_for(waiting, lent.sessions);
         }
         let shown = seen.presented.first().copied();
-        self.emit(draft, &[(name, Went::Success)], shown, verdict, lent.sessions)
+        let went = match intent {
+            // Known and unknown addresses get the same answer: it was asked for, and no more is seen.
+            Intent::ResetRequest => Went::Requested,
+            Intent::SignUp if !shows_an_account(seen) => Went::Requested,
+            _ => Went::Success,
+        };
+        self.emit(draft, &[(name, went)], shown, verdict, lent.sessions)
     }
 
     /// A new address is given inside a session, and later confirmed by the link that was mailed to it.
@@ -225,4 +231,13 @@ impl Auto {
             actor.fill_from(&answer::actor_of_token(&field.value));
         }
     }
+}
+
+/// True if the answer to a sign-up shows that there is an account now, rather than being what
+/// anybody would get for an address that has one already.
+fn shows_an_account(seen: &Seen<'_, '_>) -> bool {
+    seen.answer.status == StatusCode::CREATED
+        || seen.fresh_session
+        || !seen.answer.tokens.is_empty()
+        || seen.answer.said.as_ref().is_some_and(|said| !said.actor.is_empty())
 }

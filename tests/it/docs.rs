@@ -122,6 +122,26 @@ fn the_configuration_of_the_readme_has_neither_errors_nor_warnings() {
     assert_eq!(config.map(|c| c.rules.routes().len()), Some(2));
 }
 
+#[test]
+fn every_trap_has_the_test_that_the_page_of_traps_names() {
+    let document = read("docs/traps.md");
+    let rows = document.lines().filter_map(|line| line.strip_prefix("| ")).skip(2);
+    let mut named = BTreeSet::new();
+    for row in rows {
+        let cells: Vec<&str> =
+            row.trim_end_matches('|').split(" | ").map(|cell| cell.trim().trim_matches('`')).collect();
+        let [_, test, file] = cells[..] else { panic!("docs/traps.md: a row without trap, test and file: {row}") };
+        assert!(read(file).contains(&format!("\n#[test]\nfn {test}()")), "{file} has no test {test}");
+        named.insert(test.to_owned());
+    }
+    // And no trap's test is left out of the page.
+    let file = read("tests/it/traps.rs");
+    for test in file.split("#[test]\nfn ").skip(1).filter_map(|rest| rest.split('(').next()) {
+        assert!(named.contains(test), "docs/traps.md does not name {test}");
+    }
+    assert!(named.len() > 40, "{}", named.len());
+}
+
 fn markdown(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();

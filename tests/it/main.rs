@@ -41,5 +41,6 @@ mod told;
 #[cfg(feature = "otlp-traces")]
 mod traces;
 mod transparency;
+mod traps;
 mod upgrade;
 mod upstream;
