@@ -337,7 +337,7 @@ pub struct ReplayRecording {
 #[derive(Args, Clone, Debug, Default)]
 pub struct Learn {
     /// Learn from a HAR file, or a folder of them; without it, from live traffic: the proxy runs until it is told to stop
-    #[arg(long, value_name = "FILE.har|DIR", conflicts_with_all = ["listen", "config", "record", "for_"])]
+    #[arg(long, value_name = "FILE.har|DIR", conflicts_with_all = ["record", "for_"])]
     pub from: Option<PathBuf>,
     /// Where the draft goes, or with --verify where it is; a file that is there is not overwritten
     #[arg(short, long, visible_alias = "out", default_value = "routes.yaml", value_name = "FILE")]

@@ -3,6 +3,8 @@
 //! Traffic threads touch only [`Traffic`], a block of atomics of their own that the scrape adds
 //! up; nothing on the request path takes a lock. Everything else counts through `prometheus-client`.
 
+pub mod log;
+
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -13,7 +15,6 @@ use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::registry::{Registry, Unit};
-use tracing_subscriber::EnvFilter;
 
 /// Upper bounds of the latency histogram, in microseconds; the last bucket has no bound.
 const LATENCY_BOUNDS_US: [u64; 14] =
@@ -305,6 +306,7 @@ impl Metrics {
             "how long the oldest event waiting for a sink has waited",
             metrics.sink_lag_seconds.clone(),
         );
+        registry.register("log_lines_dropped", "lines of the log that nobody took in time", log::LOST.clone());
         registry.register("trace_spans", "spans of traces, by what became of them", metrics.trace_spans.clone());
         for result in ["exported", "refused", "lost", "queue_full"] {
             let _ = metrics.trace_spans(result);
@@ -527,21 +529,6 @@ pub fn quiet_panics() {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
         tracing::error!(place, thread = std::thread::current().name(), "a panic was caught or ends its thread");
     }));
-}
-
-/// Starts the program's log on standard error: `AUTHTAP_LOG` filters it (`info` if unset),
-/// JSON lines where standard error is no terminal and `AUTHTAP_LOG_FORMAT=json`.
-pub fn start_log() {
-    let filter = EnvFilter::try_from_env("AUTHTAP_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
-    let json = std::env::var("AUTHTAP_LOG_FORMAT").is_ok_and(|f| f == "json");
-    let colour = std::io::IsTerminal::is_terminal(&std::io::stderr()) && std::env::var_os("NO_COLOR").is_none();
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_target(false)
-        .with_ansi(colour);
-    // A second start (a test, an embedding program) keeps the first log.
-    let _ = if json { builder.json().try_init() } else { builder.try_init() };
 }
 
 #[cfg(test)]

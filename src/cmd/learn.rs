@@ -65,7 +65,9 @@ fn write(options: &Learn, observed: &Observed, head: &Head<'_>) -> Result<u8, u8
             std::io::ErrorKind::AlreadyExists => "it is there already; name another with -o".to_owned(),
             _ => error.to_string(),
         };
-        complain(&format!("cannot write {name}: {why}"));
+        complain(&format!("cannot write {name}: {why}; the draft is on standard output"));
+        // What was learnt took its time.
+        print(&text);
         return Err(USAGE);
     }
     let tests = test::report(&name.to_string(), &config, false);

@@ -59,6 +59,7 @@ pub fn run(cli: Cli) -> ExitCode {
             print(&String::from_utf8_lossy(&out))
         }
     };
+    crate::telemetry::log::finish();
     ExitCode::from(code)
 }
 

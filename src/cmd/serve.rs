@@ -18,7 +18,7 @@ const USUAL_FILE: &str = "routes.yaml";
 pub fn run(options: &Run) -> u8 {
     // Before any file is opened, and before there is a second thread.
     let inherited = socket_activation::take();
-    telemetry::start_log();
+    telemetry::log::start_log();
     telemetry::quiet_panics();
     let prepared = inherited.map_err(StartError::Activation).and_then(|sockets| Ok((sockets, prepare(options)?)));
     match prepared.and_then(|(inherited, (config, file, overrides))| {

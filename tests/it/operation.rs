@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use crate::harness::binary::{Running, authtap};
 use crate::harness::origin::nobody;
-use crate::harness::{Origin, PATIENCE, Proxy, answer, ask, at, eventually, get};
+use crate::harness::{Client, Origin, PATIENCE, Proxy, answer, ask, at, eventually, get};
 
 fn lines(file: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(file).unwrap_or_default();
@@ -232,4 +232,22 @@ fn while_every_address_fails_its_checks_the_process_is_not_ready_and_serves_on()
     assert!(get(proxy.admin, "/metrics").text().contains("authtap_upstream_down 0\n"));
     let check = origin.requests().into_iter().find(|request| request.target() == "/up").expect("a check");
     assert!(check.field("user-agent").is_some_and(|agent| agent.ends_with("(health check)")));
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_up_no_request() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let routes = format!("version: 1\nworkers: 1\nupstream: http://{}\nsinks: []\n", nobody());
+    std::fs::write(folder.path().join("routes.yaml"), routes).expect("a file");
+    let (mut running, address, admin) = Running::start_unread(folder.path(), &["--config", "routes.yaml"]);
+    // Each is a line of some 200 bytes; a pipe takes 64 KiB, and the program keeps 8192 lines.
+    let mut client = Client::connect(address);
+    for _ in 0..9_000 {
+        assert_eq!(client.send("GET / HTTP/1.1\r\nHost: a.test\r\n\r\n").answer("GET").status(), 502);
+    }
+    let metrics = get(admin, "/metrics").text();
+    let lost = metrics.lines().find_map(|line| line.strip_prefix("authtap_log_lines_dropped_total "));
+    assert!(lost.is_some_and(|n| n != "0"), "{lost:?}");
+    running.signal("TERM");
+    assert_eq!(running.await_end().code(), Some(0));
 }

@@ -31,6 +31,10 @@ pub fn run(options: &Learn) -> Result<u8, u8> {
         complain(&format!("cannot write {}: it is there already; name another with -o", options.output.display()));
         return Err(USAGE);
     }
+    if let Some(folder) = options.output.parent().filter(|folder| *folder != Path::new("") && !folder.is_dir()) {
+        complain(&format!("cannot write {}: there is no folder {}", options.output.display(), folder.display()));
+        return Err(USAGE);
+    }
     if options.verify && options.record.is_none() {
         complain("`--verify` needs a recording: name one with --from, or where it is to be written with --record");
         return Err(USAGE);
@@ -40,7 +44,7 @@ pub fn run(options: &Learn) -> Result<u8, u8> {
     let upstream = options.upstream.clone().or_else(|| Some(config.upstream.as_ref()?.servers.first()?.to_string()));
     let overrides = overrides(options).map_err(|why| failed(&StartError::Usage(why)))?;
     let listen = overrides.listen.as_ref().map(ToString::to_string);
-    telemetry::start_log();
+    telemetry::log::start_log();
     telemetry::quiet_panics();
     // It asks as little as auto does; what only the file knows of clients was decided by the proxy.
     let learner = offline(&recorded::config(None)?)?;

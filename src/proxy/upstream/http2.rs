@@ -248,7 +248,7 @@ impl Connection {
     }
 
     /// Waits for the application's settings.
-    async fn settled(&self) {
+    pub(super) async fn settled(&self) {
         loop {
             let settling = self.known.settling.notified();
             if self.known.settled.get() {

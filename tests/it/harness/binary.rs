@@ -57,8 +57,22 @@ impl Running {
         (running, address, admin)
     }
 
+    /// The same, and nobody reads its log from then on.
+    pub fn start_unread(folder: &Path, arguments: &[&str]) -> (Running, SocketAddr, SocketAddr) {
+        let mut command = authtap(folder, &["run", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]);
+        let running = Running::spawn_reading(command.args(arguments), 0);
+        let address = running.await_address("listening");
+        let admin = running.await_address("admin listening");
+        (running, address, admin)
+    }
+
     /// Starts a command whose log will be that of the proxy.
     pub fn spawn(command: &mut Command) -> Running {
+        // Wide enough for whatever a test makes it say; more would only stop its log.
+        Running::spawn_reading(command, 10_000)
+    }
+
+    fn spawn_reading(command: &mut Command, ahead: usize) -> Running {
         let mut child = command
             .env("AUTHTAP_LOG_FORMAT", "json")
             .stdout(Stdio::null())
@@ -66,8 +80,7 @@ impl Running {
             .spawn()
             .expect("the program starts");
         let stderr = child.stderr.take().expect("piped");
-        // Wide enough for whatever a test makes it say; more would only stop its log.
-        let (sender, lines) = sync_channel(10_000);
+        let (sender, lines) = sync_channel(ahead);
         std::thread::spawn(move || {
             for line in BufReader::new(stderr).lines().map_while(Result::ok) {
                 if sender.send(line).is_err() {

@@ -6,7 +6,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use http::uri::Scheme;
 use http::{Request, Response};
@@ -22,6 +22,9 @@ use crate::proxy::upstream::connect::Opened;
 use crate::proxy::upstream::http2::{self, Connection, Failed, Processed};
 use crate::proxy::upstream::translate::{to_http1, to_http2};
 use crate::proxy::upstream::{Address, Protocol, websocket};
+
+/// How long the settings of a new connection are waited for.
+const SETTLED: Duration = Duration::from_secs(1);
 
 /// An HTTP/2 connection in a pool.
 pub(super) struct Shared {
@@ -40,7 +43,7 @@ impl Shared {
 
     /// Whether it may still be of use to requests to come. Of one that is dropped the streams in
     /// flight may still end (RFC 9113 section 6.8); they hold it themselves.
-    pub(super) fn is_kept(&self, idle: std::time::Duration) -> bool {
+    pub(super) fn is_kept(&self, idle: Duration) -> bool {
         let used = self.connection.streams() > 0 || self.since.get().elapsed() < idle;
         used && !self.spent.get() && !self.connection.has_ended()
     }
@@ -192,6 +195,9 @@ impl Pool {
                 Ok(Reached::Http1(Some(sender)))
             }
             Opened::Http2(connection) => {
+                // Until the application has said how many streams it allows, a crowd would queue up
+                // on this one. It says so at once (RFC 9113 section 3.4), or waits for us no longer.
+                let _ = tokio::time::timeout(SETTLED.min(timeouts.connect), connection.settled()).await;
                 let (since, spent) = (Cell::new(Instant::now()), Cell::new(false));
                 let shared = Rc::new(Shared { connection, since, owner, spent });
                 let stream = Stream::on(&shared);
