@@ -132,7 +132,7 @@ fn a_receiver_that_was_away_gets_every_event_and_nobody_noticed_meanwhile() {
              all delivered {delivered:?} after the return\n",
             each * CLIENTS
         ));
+        // Only here nothing else runs beside it.
+        assert!(p99 < alone99 * 3 + Duration::from_millis(50), "p99 {p99:?}, without a sink {alone99:?}");
     }
-    // Wide, as other tests run beside this one; the figures of a quiet run are in docs/store.md.
-    assert!(p99 < alone99 * 3 + Duration::from_millis(50), "p99 {p99:?}, without a sink {alone99:?}");
 }
