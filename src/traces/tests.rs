@@ -14,7 +14,8 @@ use crate::proxy::spans::{Head, Span};
 use crate::proxy::trace_context::TRACEPARENT;
 use crate::proxy::upstream::Address;
 use crate::sinks::http::receiver::{Receiver, Says, says};
-use crate::sinks::http::services::{Python, wanted};
+use crate::sinks::http::services::Python;
+use crate::sinks::net::service::wanted;
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -263,7 +264,7 @@ async fn a_probe_says_what_the_collector_says() {
 
 #[tokio::test]
 async fn the_official_messages_of_opentelemetry_read_the_spans() {
-    if !wanted("AUTHTAP_TEST_SERVICES") {
+    if !wanted() {
         return;
     }
     let mut collector = Python::start("otlp.py");

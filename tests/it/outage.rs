@@ -6,7 +6,7 @@
 
 use std::collections::HashSet;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -17,28 +17,41 @@ use crate::harness::{Client, LOGIN, Origin, answer, at, eventually, form, get, s
 
 /// Clients at once.
 const CLIENTS: usize = 4;
-/// Requests a second of each client at most: a flood without a bound would measure which queue is the
-/// first to be full, and lose what does not fit.
-const RATE: u32 = 1_000;
+/// After so many requests a client waits until what was answered has become events: a flood without a
+/// bound would measure the queue of what is captured, which loses what does not fit.
+const AHEAD: usize = 400;
 /// What memory may grow by between a tenth of the outage and its end, in KiB: the bounds of what waits
 /// for a slow disk and of what readers find in memory. A million events are some 750 MiB.
 const GROWTH_KIB: u64 = 96 << 10;
 
+/// How many logins have become events so far.
+fn logins(admin: SocketAddr) -> usize {
+    let metrics = get(admin, "/metrics").text();
+    let line = metrics.lines().find(|l| l.starts_with("authtap_events_total{") && l.contains("user.login.success"));
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(0)
+}
+
 /// Each of the clients signs in so often; how long each answer took.
-fn sign_in(proxy: SocketAddr, phase: &'static str, each: usize) -> Vec<Duration> {
+fn sign_in((proxy, admin): (SocketAddr, SocketAddr), phase: &'static str, each: usize) -> Vec<Duration> {
+    // What an earlier phase left on its way only makes this one wait for less.
+    let answered = Arc::new(AtomicUsize::new(logins(admin)));
     let clients: Vec<_> = (0..CLIENTS)
         .map(|client| {
+            let answered = answered.clone();
             std::thread::spawn(move || {
                 let mut connection = Client::connect(proxy);
-                let start = Instant::now();
                 let one = |n: usize| {
-                    let turn = start + Duration::from_secs(1) / RATE * n as u32;
-                    std::thread::sleep(turn.saturating_duration_since(Instant::now()));
+                    if n % AHEAD == AHEAD - 1 {
+                        let due = answered.load(SeqCst);
+                        eventually("what was answered is an event", || logins(admin) >= due);
+                    }
                     let began = Instant::now();
                     let body = format!("username={phase}-{client}-{n}&password=x");
                     let status = connection.send(form("/login", body)).answer("POST").status();
+                    let took = began.elapsed();
                     assert_eq!(status, 302);
-                    began.elapsed()
+                    answered.fetch_add(1, SeqCst);
+                    took
                 };
                 (0..each).map(one).collect::<Vec<_>>()
             })
@@ -86,17 +99,17 @@ fn a_receiver_that_was_away_gets_every_event_and_nobody_noticed_meanwhile() {
     };
 
     // The measure of noise: the same without a sink.
-    let (mut running, proxy, _) = configured("sinks: []");
-    sign_in(proxy, "warm", each / 10);
-    let alone = sign_in(proxy, "alone", each / 10);
+    let (mut running, proxy, admin) = configured("sinks: []");
+    sign_in((proxy, admin), "warm", each / 10);
+    let alone = sign_in((proxy, admin), "alone", each / 10);
     running.signal("TERM");
     assert_eq!(running.await_end().code(), Some(0));
 
     let sink = format!("sinks: {{ type: webhook, name: away, url: \"http://{}/\", body: array }}", receiver.address);
     let (mut running, proxy, admin) = configured(&sink);
-    let mut took = sign_in(proxy, "first", each / 10);
+    let mut took = sign_in((proxy, admin), "first", each / 10);
     let early = running.resident_kib();
-    took.extend(sign_in(proxy, "rest", each - each / 10));
+    took.extend(sign_in((proxy, admin), "rest", each - each / 10));
     let late = running.resident_kib();
     took.sort_unstable();
     assert!(late.saturating_sub(early) < GROWTH_KIB, "{early} KiB after a tenth of the outage, {late} KiB at its end");

@@ -8,16 +8,9 @@ use super::client::Outgoing;
 use super::receiver::built;
 use crate::format::tests::full;
 use crate::sinks::Verdict;
+use crate::sinks::net::service::{wanted, wanted_large};
 use crate::spool::Stored;
 use crate::spool::sample::stored;
-
-pub(crate) fn wanted(variable: &str) -> bool {
-    let wanted = std::env::var_os(variable).is_some_and(|on| on == "1");
-    if !wanted {
-        eprintln!("not run: {variable}=1 switches it on");
-    }
-    wanted
-}
 
 /// A receiver in Python that prints its port first; ended with the test.
 pub(crate) struct Python {
@@ -61,7 +54,7 @@ fn batch() -> Vec<Stored> {
 
 #[tokio::test]
 async fn the_official_messages_of_opentelemetry_read_what_is_sent() {
-    if !wanted("AUTHTAP_TEST_SERVICES") {
+    if !wanted() {
         return;
     }
     let mut collector = Python::start("otlp.py");
@@ -95,7 +88,7 @@ async fn the_official_messages_of_opentelemetry_read_what_is_sent() {
 #[cfg(feature = "otlp-grpc")]
 #[tokio::test]
 async fn grpcio_takes_records_rejects_one_and_asks_to_wait() {
-    if !wanted("AUTHTAP_TEST_SERVICES") {
+    if !wanted() {
         return;
     }
     let mut collector = Python::start("otlp_grpc.py");
@@ -124,7 +117,7 @@ async fn grpcio_takes_records_rejects_one_and_asks_to_wait() {
 
 #[tokio::test]
 async fn the_engine_of_clickhouse_takes_the_rows_into_the_shipped_table() {
-    if !wanted("AUTHTAP_TEST_SERVICES_SLOW") {
+    if !wanted_large() {
         return;
     }
     let server = Python::start("clickhouse.py");
@@ -161,7 +154,7 @@ async fn the_engine_of_clickhouse_takes_the_rows_into_the_shipped_table() {
 
 #[test]
 fn fail2ban_finds_the_real_address_in_a_line_that_tries_to_forge_one() {
-    if !wanted("AUTHTAP_TEST_SERVICES") {
+    if !wanted() {
         return;
     }
     use crate::format::tests::write;
