@@ -25,6 +25,7 @@ pub mod handler;
 pub mod head_timer;
 pub mod headers;
 pub mod host;
+pub mod http1;
 pub mod http2;
 pub mod idle;
 pub mod inbound;
