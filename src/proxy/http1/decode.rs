@@ -16,9 +16,13 @@ use http_body::SizeHint;
 
 use super::trailers::{self, MAX_TRAILER_BYTES, MAX_TRAILERS};
 
-/// The most that the size lines of one body may say beside the sizes, in bytes: chunk extensions,
-/// and the white space around them. Nobody uses them, and a flood of them is work without data.
+/// The most chunk extensions of one body, in bytes: all of them together, and so those of one line.
+/// Nobody uses them, and a flood of them is work without data.
 pub const MAX_EXTENSION_BYTES: u32 = 16 * 1024;
+
+/// The most white space after one chunk size, in bytes. Not counted over the body: an application
+/// that pads does so in each of its chunks, and its downloads may have any number of them.
+const MAX_PADDING_BYTES: u8 = 32;
 
 /// The longest chunk size, in hex digits. More would not fit a `u64`; leading zeros count.
 const MAX_SIZE_DIGITS: u8 = 16;
@@ -201,6 +205,7 @@ struct Chunked {
     place: Place,
     padded: bool,
     digits: u8,
+    padding: u8,
     fields: u8,
     /// How many bytes of extensions are still allowed.
     room: u32,
@@ -216,6 +221,7 @@ impl Chunked {
             place: Place::Size,
             padded: by == Peer::Application,
             digits: 0,
+            padding: 0,
             fields: 0,
             room: MAX_EXTENSION_BYTES,
             left: 0,
@@ -260,7 +266,10 @@ impl Chunked {
             (Place::Size, _) if self.digits == 0 => return Err(BodyFault::Size),
             (Place::Size, b'\r') => Place::SizeLf,
             (Place::Padding, b'\r') if self.padded => Place::SizeLf,
-            (Place::Size | Place::Padding, b' ' | b'\t') => self.extension(Place::Padding)?,
+            (Place::Size | Place::Padding, b' ' | b'\t') if self.padding < MAX_PADDING_BYTES => {
+                self.padding += 1;
+                Place::Padding
+            }
             (Place::Size | Place::Padding, b';') => self.extension(Place::Extension)?,
             (Place::Size, _) => return Err(BodyFault::Size),
 
@@ -281,7 +290,7 @@ impl Chunked {
 
             (Place::DataCr, b'\r') => Place::DataLf,
             (Place::DataLf, b'\n') => {
-                self.digits = 0;
+                (self.digits, self.padding) = (0, 0);
                 Place::Size
             }
             (Place::DataCr | Place::DataLf, _) => return Err(BodyFault::ChunkEnd),
