@@ -1,0 +1,1 @@
+//! Heads in pieces, heads that lie, heads written again.
