@@ -134,6 +134,14 @@ impl HeadReader {
         let headers = request.headers_mut();
         let said = fill(headers, parsed.headers, &head)?;
         let mut keep_alive = said.keep_alive(version);
+        let length = if said.measured {
+            // Another reader may take the first number of a list, or the last.
+            let listed = headers.get_all(header::CONTENT_LENGTH).iter().any(|line| line.as_bytes().contains(&b','));
+            let length = if listed { None } else { length(headers) };
+            Some(length.ok_or(HeadFault::Syntax("its Content-Length"))?)
+        } else {
+            None
+        };
         let framing = if said.coded {
             if version == Version::HTTP_10 {
                 return Err(HeadFault::Syntax("a transfer coding in HTTP/1.0"));
@@ -147,15 +155,8 @@ impl HeadReader {
                 keep_alive = false;
             }
             Framing::Chunked
-        } else if said.measured {
-            // Another reader may take the first number of a list, or the last.
-            let lines = headers.get_all(header::CONTENT_LENGTH);
-            if lines.iter().any(|line| line.as_bytes().contains(&b',')) {
-                return Err(HeadFault::Syntax("its Content-Length"));
-            }
-            Framing::Length(length(headers).ok_or(HeadFault::Syntax("its Content-Length"))?)
         } else {
-            Framing::Length(0)
+            Framing::Length(length.unwrap_or(0))
         };
         let (parts, ()) = request.into_parts();
         Ok(Some(RequestHead { parts, spelling: Spelling::of_request(head), framing, keep_alive }))
