@@ -178,6 +178,11 @@ impl RequestBody {
         self.kept = Some(piece.clone());
     }
 
+    /// True until the piece that it keeps was sent, or is asked for again.
+    pub fn keeps(&self) -> bool {
+        self.kept.is_some()
+    }
+
     /// The piece that was kept was not sent: it is passed on once more.
     pub fn rewind(&mut self) {
         self.rewound = self.kept.is_some();

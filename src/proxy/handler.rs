@@ -209,6 +209,7 @@ async fn forward(
     let (mut parts, body) = request.into_parts();
     // A client of HTTP/1.0 knows no interim answer (RFC 9110 section 15.2).
     let takes_interim = parts.version == Version::HTTP_11;
+    let knows_expect = parts.version != Version::HTTP_10;
     if parts.version == Version::HTTP_2 {
         live.limits.admit_head(&parts)?;
     }
@@ -289,7 +290,9 @@ async fn forward(
 
     let glimpsed = shared.glimpses.turn(&parts.uri, &shared.stats);
     let copy = pending.as_ref().and_then(Pending::request_copy);
-    let gate = (!body.is_end_stream() && expect::is_expected(&parts.headers)).then(Gate::default);
+    // An expectation in HTTP/1.0 must be ignored (RFC 9110 section 10.1.1).
+    let expects = knows_expect && expect::is_expected(&parts.headers);
+    let gate = (!body.is_end_stream() && expects).then(Gate::default);
     let mut body = RequestBody::new(body, copy.clone(), gate.clone(), &live.limits);
     trace.body = body.watch();
     let request = Request::from_parts(parts, body);
@@ -359,7 +362,10 @@ async fn forward(
         let application = match std::mem::replace(response.body_mut(), Inbound::Http2(None)) {
             Inbound::Tunnel(stream) => upgrade::Side::Open(stream),
             mut body => match body.connection() {
-                Some(http1) => upgrade::Side::Application(http1),
+                Some(http1) if http1.has_sent() => upgrade::Side::Application(http1),
+                Some(_) => {
+                    return Err(shared.pool.failed(ProxyError::Ambiguous("it switches before it has the request")));
+                }
                 None => return Err(shared.pool.failed(ProxyError::Ambiguous("it switches protocols it cannot"))),
             },
         };

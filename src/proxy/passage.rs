@@ -4,7 +4,7 @@
 //! Whoever speaks to the application tells each of them here. A 101 must never pass: it is a final answer, whatever its number says. The
 //! client hears 100 once: from the application, or from us when that says nothing for too long.
 
-use std::rc::Rc;
+use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
 use http::{HeaderMap, StatusCode};
@@ -30,8 +30,8 @@ pub struct Passage {
 enum Way {
     /// A client of HTTP/1.0 knows no interim answer.
     None,
-    /// To a connection, for its request of this number.
-    Http1(Rc<Wire>, u64),
+    /// To a connection, for its request of this number. Whoever may still speak must not keep it open.
+    Http1(Weak<Wire>, u64),
     /// To a stream.
     Http2(Arc<Heads>),
 }
@@ -44,7 +44,7 @@ impl Passage {
 
     /// To a client of HTTP/1.1, for the request that is being answered there.
     pub fn http1(wire: &Rc<Wire>, gate: Option<Gate>) -> Passage {
-        Passage { way: Way::Http1(wire.clone(), wire.number()), gate }
+        Passage { way: Way::Http1(Rc::downgrade(wire), wire.number()), gate }
     }
 
     /// To a client's stream.
@@ -64,7 +64,11 @@ impl Passage {
         }
         match &self.way {
             Way::None => {}
-            Way::Http1(wire, number) => wire.say(*number, status, headers),
+            Way::Http1(wire, number) => {
+                if let Some(wire) = wire.upgrade() {
+                    wire.say(*number, status, headers);
+                }
+            }
             Way::Http2(heads) => heads.say(status, headers),
         }
     }

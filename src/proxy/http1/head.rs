@@ -102,7 +102,9 @@ impl HeadReader {
     /// # Errors
     /// It can never become one.
     pub fn request(&mut self, buf: &mut BytesMut, allowed: Allowed) -> Result<Option<RequestHead>, HeadFault> {
-        self.skip_empty_lines(buf);
+        if !self.begins(buf) {
+            return Ok(None);
+        }
         let Some(head) = self.whole(buf, allowed)? else {
             if self.seen == 0 && !buf.is_empty() {
                 let mut usual = [const { MaybeUninit::uninit() }; USUAL];
@@ -138,6 +140,14 @@ impl HeadReader {
         let headers = request.headers_mut();
         let said = fill(headers, parsed.headers, &head)?;
         let mut keep_alive = said.keep_alive(version);
+        let length = if said.measured {
+            // Another reader may take the first number of a list, or the last.
+            let listed = headers.get_all(header::CONTENT_LENGTH).iter().any(|line| line.as_bytes().contains(&b','));
+            let length = if listed { None } else { length(headers) };
+            Some(length.ok_or(HeadFault::Syntax("its Content-Length"))?)
+        } else {
+            None
+        };
         let framing = if said.coded {
             if version == Version::HTTP_10 {
                 return Err(HeadFault::Syntax("a transfer coding in HTTP/1.0"));
@@ -151,11 +161,8 @@ impl HeadReader {
                 keep_alive = false;
             }
             Framing::Chunked
-        } else if said.measured {
-            let length = length(headers).ok_or(HeadFault::Syntax("its Content-Length"))?;
-            Framing::Length(length)
         } else {
-            Framing::Length(0)
+            Framing::Length(length.unwrap_or(0))
         };
         let (parts, ()) = request.into_parts();
         Ok(Some(RequestHead { parts, spelling: Spelling::of_request(head), framing, keep_alive }))
@@ -172,7 +179,9 @@ impl HeadReader {
         asked: &Method,
         allowed: Allowed,
     ) -> Result<Option<AnswerHead>, HeadFault> {
-        self.skip_empty_lines(buf);
+        if !self.begins(buf) {
+            return Ok(None);
+        }
         let Some(head) = self.whole(buf, allowed)? else {
             if self.seen == 0 && !buf.is_empty() {
                 let mut usual = [const { MaybeUninit::uninit() }; USUAL];
@@ -235,16 +244,19 @@ impl HeadReader {
         self.seen > 0
     }
 
-    /// Empty lines before a message are ignored (RFC 9112 section 2.2).
-    fn skip_empty_lines(&self, buf: &mut BytesMut) {
+    /// True if there is something of a head. Empty lines before it are ignored (RFC 9112 section 2.2),
+    /// in however many pieces they come.
+    fn begins(&self, buf: &mut BytesMut) -> bool {
         if self.seen > 0 {
-            return;
+            return true;
         }
         loop {
             match buf[..] {
                 [b'\r', b'\n', ..] => buf.advance(2),
                 [b'\n', ..] => buf.advance(1),
-                _ => return,
+                // It may become an empty line.
+                [] | [b'\r'] => return false,
+                _ => return true,
             }
         }
     }
@@ -412,9 +424,12 @@ pub enum Unspelled {
 /// Writes the head of a request. The target is in origin-form or `*`.
 pub fn write_request(out: &mut Vec<u8>, method: &Method, uri: &Uri, headers: &HeaderMap, spelling: Option<&Spelling>) {
     let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    // Of `http://a.test?b` the http crate keeps an empty path.
+    let root = if target.starts_with('?') || target.is_empty() { "/" } else { "" };
     out.reserve(method.as_str().len() + target.len() + 16 + room_for(headers));
     out.extend_from_slice(method.as_str().as_bytes());
     out.push(b' ');
+    out.extend_from_slice(root.as_bytes());
     out.extend_from_slice(target.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
     write_fields(out, headers, spelling, Unspelled::Title);

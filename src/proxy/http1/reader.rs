@@ -21,12 +21,14 @@ pub struct Reader {
     buf: BytesMut,
     /// What is read at once.
     step: usize,
+    /// Its memory may be more than the usual.
+    grown: bool,
 }
 
 impl Reader {
     /// With what was read before.
     pub fn new(first: BytesMut) -> Reader {
-        Reader { buf: first, step: USUAL }
+        Reader { buf: first, step: USUAL, grown: false }
     }
 
     /// What has come.
@@ -44,6 +46,7 @@ impl Reader {
         let step = self.step.max(USUAL);
         if self.buf.capacity() - self.buf.len() < step / 2 {
             self.buf.reserve(step);
+            self.grown |= self.buf.len() + step > 2 * USUAL;
         }
         let room = self.buf.capacity() - self.buf.len();
         let read = ready!(pin!(stream.read_buf(&mut self.buf)).poll(cx))?;
@@ -56,6 +59,14 @@ impl Reader {
             step
         };
         Poll::Ready(Ok(read))
+    }
+
+    /// Gives its memory back if that is more than the usual and nothing waits in it: what one request
+    /// needed must not stay with an idle connection.
+    pub fn shrink(&mut self) {
+        if self.grown {
+            self.rest();
+        }
     }
 
     /// Gives its memory back if nothing waits in it.

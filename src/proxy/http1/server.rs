@@ -98,6 +98,8 @@ struct Io {
     /// Of the request's body.
     decoder: Decoder,
     writer: Writer,
+    /// An interim answer may not have reached the socket.
+    owes: bool,
     alarm: Alarm,
 }
 
@@ -112,10 +114,11 @@ impl Io {
     fn poll_flush(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         ready!(self.writer.poll_flush(cx, Pin::new(&mut self.stream)))?;
         // TLS keeps records back that the socket did not take.
-        match &mut self.stream {
-            ClientStream::Tls(stream) => Pin::new(stream).poll_flush(cx),
-            _ => Poll::Ready(Ok(())),
+        if let ClientStream::Tls(stream) = &mut self.stream {
+            ready!(Pin::new(stream).poll_flush(cx))?;
         }
+        self.owes = false;
+        Poll::Ready(Ok(()))
     }
 }
 
@@ -132,7 +135,7 @@ impl Wire {
         let (reader, alarm) = (Reader::new(first), Alarm::default());
         let (heads, decoder, writer) = (HeadReader::default(), Decoder::none(), Writer::default());
         Rc::new(Wire {
-            io: RefCell::new(Io { stream, reader, heads, decoder, writer, alarm }),
+            io: RefCell::new(Io { stream, reader, heads, decoder, writer, owes: false, alarm }),
             task: RefCell::default(),
             held: Cell::new(false),
             open: Cell::new(0),
@@ -151,7 +154,9 @@ impl Wire {
     /// Tells the client what the application said before its answer (RFC 9110 section 15.2) to the
     /// request of this number. What comes too late, or is too much, is left out.
     pub fn say(&self, number: u64, status: StatusCode, headers: &HeaderMap) {
-        if number == 0 || self.open.get() != number || self.told.get() >= MAX_HEADS {
+        // Who waits for the word to go on waits for nothing else: it is never one too many.
+        let goes_on = status == StatusCode::CONTINUE && !self.continued.get();
+        if number == 0 || self.open.get() != number || self.told.get() >= MAX_HEADS && !goes_on {
             return;
         }
         let Ok(mut io) = self.io.try_borrow_mut() else { return };
@@ -163,10 +168,11 @@ impl Wire {
         headers.remove(header::CONTENT_LENGTH);
         head::write_answer(out, Version::HTTP_11, status, &headers, None);
         out.extend_from_slice(b"\r\n");
-        if out.len() > MAX_BYTES {
+        if out.len() > MAX_BYTES && !goes_on {
             out.truncate(before);
             return;
         }
+        io.owes = true;
         drop(io);
         self.told.set(self.told.get() + 1);
         self.continued.set(self.continued.get() || status == StatusCode::CONTINUE);
@@ -217,9 +223,10 @@ impl Wire {
                 Poll::Ready(Ok(0)) => return Poll::Ready(Ok(Next::End)),
                 Poll::Ready(Ok(_)) => {}
                 Poll::Ready(Err(error)) => return Poll::Ready(Err(error)),
+                Poll::Pending if reader.is_empty() && idles(cx).is_ready() => return Poll::Ready(Ok(Next::End)),
                 Poll::Pending if reader.is_empty() && since.is_none() => {
-                    ready!(idles(cx));
-                    return Poll::Ready(Ok(Next::End));
+                    reader.shrink();
+                    return Poll::Pending;
                 }
                 Poll::Pending => {
                     let began = *since.get_or_insert_with(Instant::now);
@@ -247,17 +254,23 @@ impl Wire {
         self.open.set(self.requests.get());
         self.told.set(0);
         self.continued.set(false);
-        Body { wire, spelling: head.spelling.clone() }
+        Body { wire, number: self.requests.get(), spelling: head.spelling.clone() }
+    }
+
+    /// Ready when nobody reads on in the body of the request: what others take out of it would be missing
+    /// in the middle of what is passed on.
+    fn poll_let_go(&self, cx: &mut Context<'_>) -> Poll<()> {
+        if self.held.get() {
+            // Its end wakes the task.
+            self.attend(cx);
+            return Poll::Pending;
+        }
+        Poll::Ready(())
     }
 
     /// Reads what is left of a body that nobody wants. Ready with true at its end, with false if that
     /// is too far away.
     fn poll_discard(&self, cx: &mut Context<'_>, left: &mut usize, deadline: Instant) -> Poll<bool> {
-        if self.held.get() {
-            // Somebody reads on; its end wakes the task.
-            self.attend(cx);
-            return Poll::Pending;
-        }
         let mut io = self.io.borrow_mut();
         let Io { stream, reader, decoder, alarm, .. } = &mut *io;
         loop {
@@ -420,7 +433,7 @@ pub async fn serve<A: Future<Output = Response<ResponseBody>>>(
                 wire.attend(cx);
                 let answered = answering.as_mut().poll(cx);
                 if answered.is_pending()
-                    && !wire.io.borrow().writer.is_empty()
+                    && wire.io.borrow().owes
                     && let Poll::Ready(Err(error)) = wire.io.borrow_mut().poll_flush(cx)
                 {
                     return Poll::Ready(Err(error));
@@ -464,6 +477,7 @@ pub async fn serve<A: Future<Output = Response<ResponseBody>>>(
         if unasked {
             return wire.close().await;
         }
+        poll_fn(|cx| if wire.io.borrow().decoder.is_end() { Poll::Ready(()) } else { wire.poll_let_go(cx) }).await;
         if !wire.io.borrow().decoder.is_end() {
             if !keep_alive {
                 return wire.close().await;
@@ -559,6 +573,8 @@ fn write_head(
 pub struct Body {
     /// Where it comes from; `None` is no body.
     wire: Option<Rc<Wire>>,
+    /// Whose body it is: what comes after its end is another's.
+    number: u64,
     spelling: Spelling,
 }
 
@@ -567,11 +583,17 @@ impl Body {
     pub fn spelling(&self) -> &Spelling {
         &self.spelling
     }
+
+    /// Where more of it comes from. Nowhere once the next request has begun: that was only after the end
+    /// of this one, while its last piece was still being passed on.
+    fn wire(&self) -> Option<&Wire> {
+        self.wire.as_deref().filter(|wire| wire.requests.get() == self.number)
+    }
 }
 
 impl Drop for Body {
     fn drop(&mut self) {
-        if let Some(wire) = &self.wire {
+        if let Some(wire) = self.wire() {
             wire.held.set(false);
             wire.wake();
         }
@@ -583,7 +605,7 @@ impl http_body::Body for Body {
     type Error = Cut;
 
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
-        let Some(wire) = &self.wire else { return Poll::Ready(None) };
+        let Some(wire) = self.wire() else { return Poll::Ready(None) };
         let mut io = wire.io.borrow_mut();
         let Io { stream, reader, decoder, .. } = &mut *io;
         loop {
@@ -601,11 +623,11 @@ impl http_body::Body for Body {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.wire.as_ref().is_none_or(|wire| wire.io.borrow().decoder.is_end())
+        self.wire().is_none_or(|wire| wire.io.borrow().decoder.is_end())
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.wire {
+        match self.wire() {
             Some(wire) => wire.io.borrow().decoder.size_hint(),
             None => SizeHint::with_exact(0),
         }

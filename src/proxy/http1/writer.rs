@@ -2,7 +2,8 @@
 //!
 //! A head and a short body go out in one piece, a long piece of a body as it is, beside what frames it:
 //! one system call for both, and nothing long is copied. At most one piece waits; whoever has another
-//! waits until it is written, so what is held is bounded by one head and one piece.
+//! waits until it is written, and so it does if many short pieces wait: what is held is bounded by one
+//! head and one piece, whatever wakes whoever writes.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -15,7 +16,8 @@ use super::encode::Around;
 
 /// A piece up to this length is copied behind the head: cheaper than a second place to write from.
 const COPIED: usize = 4 << 10;
-/// A buffer that has grown beyond this is given back once it is written.
+/// From so many bytes on nothing is added, and a buffer that has grown beyond is given back once it is
+/// written.
 const KEPT: usize = 16 << 10;
 
 /// See the module.
@@ -42,12 +44,16 @@ impl Writer {
         self.first.len() - self.at + self.piece.len() + self.last.len()
     }
 
-    /// True if a piece waits: nothing may be added.
+    /// True if no piece of a body may be added, because a long one waits or many short ones do.
     pub fn is_full(&self) -> bool {
+        self.has_piece() || self.first.len() - self.at >= KEPT
+    }
+
+    fn has_piece(&self) -> bool {
         !self.piece.is_empty() || !self.last.is_empty()
     }
 
-    /// Where heads are written to. Not to be called while it is full.
+    /// Where heads are written to. Not to be called while a long piece waits.
     pub fn head(&mut self) -> &mut Vec<u8> {
         &mut self.first
     }
@@ -64,7 +70,7 @@ impl Writer {
         }
     }
 
-    /// Adds the end of a body. Not to be called while it is full.
+    /// Adds the end of a body. Not to be called while a long piece waits.
     pub fn end(&mut self, end: &[u8]) {
         self.first.extend_from_slice(end);
     }
@@ -73,7 +79,7 @@ impl Writer {
     pub fn poll_flush<S: AsyncWrite>(&mut self, cx: &mut Context<'_>, mut stream: Pin<&mut S>) -> Poll<io::Result<()>> {
         while !self.is_empty() {
             let first = self.first.get(self.at..).unwrap_or_default();
-            let written = if self.is_full() {
+            let written = if self.has_piece() {
                 let slices = [IoSlice::new(first), IoSlice::new(&self.piece), IoSlice::new(&self.last)];
                 ready!(stream.as_mut().poll_write_vectored(cx, &slices))?
             } else {

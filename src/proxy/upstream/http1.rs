@@ -15,7 +15,9 @@ use std::fmt;
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
@@ -24,7 +26,7 @@ use http_body::{Body as _, Frame, SizeHint};
 use super::Timeouts;
 use super::deadline::within;
 use super::wire::Counted;
-use crate::proxy::body::{BodyError, RequestBody};
+use crate::proxy::body::{BodyError, RequestBody, Watch};
 use crate::proxy::error::ProxyError;
 use crate::proxy::http1::decode::{Decoder, Peer, Step};
 use crate::proxy::http1::encode::Encoder;
@@ -62,6 +64,10 @@ struct Sending {
     body: RequestBody,
     encoder: Encoder,
     ended: bool,
+    /// When a piece of it was last passed on.
+    watch: Option<Rc<Watch>>,
+    /// How long none may be, once the answer has ended.
+    allowed: Duration,
 }
 
 /// Why there is no answer.
@@ -203,10 +209,11 @@ impl Http1 {
         };
         self.heads.recycle(std::mem::take(request.headers_mut()));
         if !ended || !self.writer.is_empty() {
-            if let Some(watch) = watch {
+            if let Some(watch) = &watch {
                 watch.answered();
             }
-            self.sending = Some(Box::new(Sending { body: request.into_body(), encoder, ended }));
+            let (body, allowed) = (request.into_body(), timeouts.answer);
+            self.sending = Some(Box::new(Sending { body, encoder, ended, watch, allowed }));
         }
         Ok(Response::from_parts(parts, Inbound::Answer(Answer { http1: Some(self), spelling: Some(spelling) })))
     }
@@ -256,13 +263,30 @@ impl Http1 {
     }
 
     /// Writes on what is left of the request. Ready when there is nothing left, or it cannot be written.
-    pub(super) fn poll_sending(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+    fn poll_sending(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let Some(sending) = &mut self.sending else { return Poll::Ready(()) };
-        let Sending { body, encoder, ended } = &mut **sending;
+        let Sending { body, encoder, ended, .. } = &mut **sending;
         let done = ready!(poll_send(&mut self.writer, &mut self.wire, cx, body, encoder, ended, &mut true));
         self.reusable &= done.is_ok();
         self.sending = None;
         Poll::Ready(())
+    }
+
+    /// Writes on what is left of the request after the end of its answer, until there is nothing left, it
+    /// cannot be written, or nothing of it has moved for too long: an application that neither reads nor
+    /// closes must not keep its client, and both connections, for ever.
+    pub(super) async fn send_rest(&mut self) {
+        let Some(sending) = &self.sending else { return };
+        let (allowed, watch) = (sending.allowed, sending.watch.clone());
+        let mut alarm = std::mem::take(&mut self.alarm);
+        let sent = within(allowed, &mut alarm, watch.as_deref(), poll_fn(|cx| self.poll_sending(cx))).await;
+        self.alarm = alarm;
+        self.reusable &= sent.is_some();
+    }
+
+    /// True if all of the request was written, as it must be before the connection becomes a tunnel.
+    pub fn has_sent(&self) -> bool {
+        self.sending.is_none() && self.writer.is_empty()
     }
 
     /// True if it will carry another request once all of this one is written.
@@ -307,7 +331,9 @@ fn poll_send(
     sent: &mut bool,
 ) -> Poll<Result<(), Fault>> {
     loop {
-        if !*ended && !writer.is_full() {
+        // The first piece is kept until something was sent, and only that one.
+        let waits = !*sent && body.keeps();
+        if !*ended && !writer.is_full() && !waits {
             match Pin::new(&mut *body).poll_frame(cx) {
                 Poll::Ready(Some(Ok(frame))) => {
                     let over = body.is_end_stream();

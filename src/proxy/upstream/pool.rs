@@ -12,7 +12,6 @@
 //! or how the application is reached.
 
 use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -130,7 +129,7 @@ impl Lease {
         if http1.is_sending() && !http1.is_held_back() {
             // An early answer: the request goes on.
             tokio::task::spawn_local(async move {
-                poll_fn(|cx| http1.poll_sending(cx)).await;
+                http1.send_rest().await;
                 if http1.is_reusable() {
                     self.keep(http1);
                 }
