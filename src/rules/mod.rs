@@ -29,6 +29,7 @@ use std::collections::hash_map::Entry;
 use std::time::Duration;
 
 use http::Method;
+use http::header::AUTHORIZATION;
 use regex::RegexSet;
 
 use crate::config::node::Node;
@@ -59,8 +60,9 @@ pub struct RuleSet {
     of_get: Patterns,
     /// Routes that name no path.
     anywhere: Vec<u16>,
-    /// Those of them that a GET may belong to.
-    anywhere_of_get: Vec<u16>,
+    /// Those of them that a GET may belong to, whatever it carries; that want a query; that want
+    /// credentials in a header. Most requests carry neither, and asking each route is what many cost.
+    anywhere_of_get: [Vec<u16>; 3],
     /// Which bodies of a next request the follow-ups read, all together.
     follow_needs: Needs,
 }
@@ -197,8 +199,11 @@ impl RuleSet {
         }
         set.anywhere.sort_unstable();
         set.anywhere.dedup();
-        let of_get = |i: &u16| routes.get(usize::from(*i)).is_some_and(Route::allows_get);
-        set.anywhere_of_get = set.anywhere.iter().copied().filter(of_get).collect();
+        for (i, route) in set.anywhere.iter().filter_map(|i| Some((*i, routes.get(usize::from(*i))?))) {
+            if route.allows_get() {
+                set.anywhere_of_get[route.wants_of_get()].push(i);
+            }
+        }
         let follows = routes.iter().flat_map(|r| &r.rules).filter_map(|r| r.follow.as_ref());
         set.follow_needs = follows.map(Follow::needs).fold(Needs::default(), Needs::or);
         set.routes = routes;
@@ -214,12 +219,18 @@ impl RuleSet {
     /// Allocates nothing to say no (but for paths with escapes).
     pub fn candidates(&self, facts: &Facts<'_>) -> Option<Candidates> {
         let exact = self.exact.get(&*facts.path);
+        let none: &[u16] = &[];
         let (patterns, anywhere) = match *facts.method == Method::GET {
-            true => (&self.of_get, &self.anywhere_of_get),
-            false => (&self.patterns, &self.anywhere),
+            true => {
+                let [always, with_query, with_credentials] = &self.anywhere_of_get;
+                let with_query = if facts.uri.query().is_some() { &**with_query } else { none };
+                let credentials = !with_credentials.is_empty() && facts.headers.contains_key(AUTHORIZATION);
+                (&self.of_get, [&**always, with_query, if credentials { with_credentials } else { none }])
+            }
+            false => (&self.patterns, [&*self.anywhere, none, none]),
         };
         let fits = patterns.set.is_match(&facts.path);
-        if exact.is_none() && anywhere.is_empty() && !fits {
+        if exact.is_none() && anywhere.iter().all(|routes| routes.is_empty()) && !fits {
             return None;
         }
         // Filtered before it is collected: an empty collection is no allocation.
@@ -230,7 +241,8 @@ impl RuleSet {
                 ((!aside || r.names_methods()) && matched(&r.demands, facts) != Some(false)) || r.is_page(facts)
             })
         };
-        let mut routes: Vec<u16> = exact.into_iter().flatten().chain(anywhere).copied().filter(may_match).collect();
+        let mut routes: Vec<u16> =
+            exact.into_iter().flatten().chain(anywhere.into_iter().flatten()).copied().filter(may_match).collect();
         if fits {
             let hits = patterns.set.matches(&facts.path);
             routes.extend(hits.into_iter().filter_map(|p| patterns.routes.get(p).copied()).filter(may_match));

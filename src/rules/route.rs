@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 
 use http::Method;
+use http::header::AUTHORIZATION;
 
 use super::calls::Scope;
 use super::case::{self, Case};
@@ -478,6 +479,19 @@ impl Route {
                 Condition::Method(methods) | Condition::Overridden(methods) => methods.contains(&Method::GET),
                 _ => true,
             })
+    }
+
+    /// What a GET must carry to belong to it: 0 nothing in particular, 1 a query, 2 `Authorization`.
+    pub fn wants_of_get(&self) -> usize {
+        if self.compare.is_some() {
+            return 0;
+        }
+        let wants = |demand: &Condition| match demand {
+            Condition::Query(_, matcher) if !matcher.matches(None) => Some(1),
+            Condition::RequestHeader(name, matcher) if *name == AUTHORIZATION && !matcher.matches(None) => Some(2),
+            _ => None,
+        };
+        self.demands.iter().find_map(wants).unwrap_or(0)
     }
 
     /// True if it says which methods it is about.

@@ -62,7 +62,13 @@ impl Spelling {
     /// usual way, or whose value is empty and so lies nowhere. `looks` counts lines up to [`MAX_LOOKS`].
     pub fn name(&self, name: &str, value: &[u8], looks: &mut usize) -> Option<&[u8]> {
         if !value.is_empty() {
-            self.place(value)?;
+            let at = self.place(value)?;
+            let before = self.head.get(at.checked_sub(2)?..at)?;
+            let after = self.head.get(at.checked_add(value.len())?..)?;
+            if before == b": " && after.starts_with(b"\r\n") {
+                // A line in the usual way, of another name: the value serves for two.
+                return None;
+            }
         }
         for end in memchr::memchr_iter(b'\n', &self.head) {
             if *looks >= MAX_LOOKS {
