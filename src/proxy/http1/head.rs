@@ -5,6 +5,7 @@
 //! however small the pieces, and bounded in bytes and in headers.
 
 use std::mem::MaybeUninit;
+use std::ops::Range;
 
 use bytes::{Buf, Bytes, BytesMut};
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
@@ -12,7 +13,7 @@ use http::uri::Uri;
 use http::{Method, Request, Response, StatusCode, Version, request, response};
 use httparse::{Header, ParserConfig, Status};
 
-use super::spelling::{Speller, Spelling};
+use super::spelling::Spelling;
 
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,8 @@ mod tests;
 const MAX_TARGET: usize = 65_534;
 /// Room for so many headers is taken without an allocation.
 const USUAL: usize = 128;
+/// A map with more room than this is not kept.
+const KEPT: usize = 64;
 /// Headers that are added on the way: room for them is taken at once.
 const ADDED: usize = 6;
 
@@ -87,6 +90,8 @@ pub struct AnswerHead {
 /// Reads heads out of what has come, piece by piece.
 #[derive(Debug, Default)]
 pub struct HeadReader {
+    /// An empty map that was used before: its memory serves again.
+    spare: HeaderMap,
     /// So much was looked at, and the head does not end there.
     seen: usize,
 }
@@ -131,6 +136,7 @@ impl HeadReader {
         *request.method_mut() = Method::from_bytes(method.as_bytes()).map_err(|_| HeadFault::Syntax("its method"))?;
         *request.uri_mut() =
             Uri::from_maybe_shared(head.slice_ref(target.as_bytes())).map_err(|_| HeadFault::Syntax("its target"))?;
+        *request.headers_mut() = std::mem::take(&mut self.spare);
         let headers = request.headers_mut();
         let said = fill(headers, parsed.headers, &head)?;
         let mut keep_alive = said.keep_alive(version);
@@ -203,6 +209,7 @@ impl HeadReader {
         *answer.version_mut() = version;
         *answer.status_mut() = StatusCode::from_u16(code).map_err(|_| HeadFault::Syntax("its status"))?;
         let reason = head.slice_ref(reason.as_bytes());
+        *answer.headers_mut() = std::mem::take(&mut self.spare);
         let headers = answer.headers_mut();
         let said = fill(headers, parsed.headers, &head)?;
         let keep_alive = said.keep_alive(version);
@@ -221,6 +228,15 @@ impl HeadReader {
         };
         let (parts, ()) = answer.into_parts();
         Ok(Some(AnswerHead { parts, spelling: Spelling::of_answer(head, reason), framing, keep_alive }))
+    }
+
+    /// Gives a map that has served its turn back, for the next head.
+    pub fn recycle(&mut self, mut headers: HeaderMap) {
+        // One that has grown keeps no memory.
+        if headers.capacity() <= KEPT {
+            headers.clear();
+            self.spare = headers;
+        }
     }
 
     /// True while something of a head has come, but not all.
@@ -454,22 +470,46 @@ fn room_for(headers: &HeaderMap) -> usize {
 }
 
 fn write_fields(out: &mut Vec<u8>, headers: &HeaderMap, spelling: Option<&Spelling>, unspelled: Unspelled) {
-    let mut speller = spelling.map(Speller::new);
+    // Lines that stand one behind the other in the head as it came are copied at once.
+    let mut run = 0..0;
+    let copy = |out: &mut Vec<u8>, run: Range<usize>| {
+        out.extend_from_slice(spelling.and_then(|spelling| spelling.bytes().get(run)).unwrap_or_default());
+    };
+    let mut looks = 0;
     for (name, value) in headers {
-        let spelled = speller.as_mut().and_then(|speller| speller.spelled(name.as_str()));
-        match (spelled, unspelled) {
+        let (name, value) = (name.as_str(), value.as_bytes());
+        if let Some(line) = spelling.and_then(|spelling| spelling.line(name, value)) {
+            if run.end == line.start {
+                run.end = line.end;
+            } else {
+                copy(out, std::mem::replace(&mut run, line));
+            }
+            continue;
+        }
+        copy(out, std::mem::take(&mut run));
+        match (spelling.and_then(|spelling| spelling.name(name, value, &mut looks)), unspelled) {
             (Some(spelled), _) => out.extend_from_slice(spelled),
-            (None, Unspelled::Lower) => out.extend_from_slice(name.as_str().as_bytes()),
+            (None, Unspelled::Lower) => out.extend_from_slice(name.as_bytes()),
             (None, Unspelled::Title) => {
-                let mut first = true;
-                out.extend(name.as_str().bytes().map(|byte| {
-                    let upper = std::mem::replace(&mut first, byte == b'-');
-                    if upper { byte.to_ascii_uppercase() } else { byte }
-                }));
+                let start = out.len();
+                out.extend_from_slice(name.as_bytes());
+                title(out.get_mut(start..).unwrap_or_default());
             }
         }
         out.extend_from_slice(b": ");
-        out.extend_from_slice(value.as_bytes());
+        out.extend_from_slice(value);
         out.extend_from_slice(b"\r\n");
+    }
+    copy(out, run);
+}
+
+/// `content-type` to `Content-Type`.
+fn title(name: &mut [u8]) {
+    let mut first = true;
+    for byte in name {
+        if first {
+            byte.make_ascii_uppercase();
+        }
+        first = *byte == b'-';
     }
 }

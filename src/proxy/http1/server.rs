@@ -450,8 +450,10 @@ pub async fn serve<A: Future<Output = Response<ResponseBody>>>(
         let switches = parts.status == StatusCode::SWITCHING_PROTOCOLS;
         let mut keep_alive = keep_alive && !unasked && !stopped;
         let mut encoder = {
-            let out = &mut wire.io.borrow_mut().writer;
-            write_head(out.head(), &mut parts, &body, &method, version, &mut keep_alive)
+            let io = &mut *wire.io.borrow_mut();
+            let encoder = write_head(io.writer.head(), &mut parts, &body, &method, version, &mut keep_alive);
+            io.heads.recycle(parts.headers);
+            encoder
         };
         let mut ended = encoder == Encoder::None || body.is_end_stream();
         if ended {

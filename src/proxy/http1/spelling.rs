@@ -2,18 +2,18 @@
 //!
 //! HTTP says that the case of names means nothing; old applications and clients believe otherwise. A
 //! second map of names costs as much as all else that is done to a request, so the bytes of the head
-//! are kept instead, and looked at again when it is written. It must never decide what is written, only
-//! in which case.
+//! are kept instead: a value that nobody has changed still lies in them, right behind its name.
 //!
-//! The invariant: a spelling is the same name but for the case of its letters.
+//! It must never decide what is written, only in which case. The invariant: a [`Spelling::line`] is the
+//! name, a colon, a space, the value and CR LF, of the very name and value that were asked for.
+
+use std::ops::Range;
 
 use bytes::Bytes;
 
-/// The most lines of a head whose spelling is kept.
-const MAX_LINES: usize = 128;
-/// The most lines that are looked at for one head: names that were added are looked for in vain, and
-/// many of them in a head of many lines must not be quadratic.
-const MAX_LOOKS: usize = 4096;
+/// The most lines that are looked at in vain for one head, lest many names in a head of many lines be
+/// quadratic.
+pub(super) const MAX_LOOKS: usize = 4096;
 
 /// The bytes of a head, as it was read.
 #[derive(Clone, Debug)]
@@ -37,51 +37,50 @@ impl Spelling {
     pub fn reason(&self) -> Option<&[u8]> {
         self.reason.as_deref()
     }
-}
 
-/// Finds the spelling of one name after the other.
-#[derive(Debug)]
-pub struct Speller<'h> {
-    head: &'h [u8],
-    /// Where lines begin.
-    lines: [u32; MAX_LINES],
-    /// How many there are.
-    count: usize,
-    /// The line after the last that was found.
-    next: usize,
-    looks: usize,
-}
-
-impl<'h> Speller<'h> {
-    /// Nothing was asked yet.
-    pub fn new(spelling: &'h Spelling) -> Speller<'h> {
-        let head = &spelling.head[..];
-        let mut lines = [0; MAX_LINES];
-        let mut count = 0;
-        for (line, end) in lines.iter_mut().zip(memchr::memchr_iter(b'\n', head)) {
-            *line = u32::try_from(end + 1).unwrap_or(u32::MAX);
-            count += 1;
-        }
-        Speller { head, lines, count, next: 0, looks: 0 }
+    /// The bytes of the head.
+    pub fn bytes(&self) -> &[u8] {
+        &self.head
     }
 
-    /// The next line of this name, as it was spelled.
-    pub fn spelled(&mut self, name: &str) -> Option<&'h [u8]> {
-        // Names come in the order of the lines but for what was taken out or put in.
-        let (before, after) = self.lines.get(..self.count)?.split_at(self.next.min(self.count));
-        let from_next = (self.next..).zip(after);
-        for (at, line) in from_next.chain((0..).zip(before)) {
-            if self.looks == MAX_LOOKS {
+    /// Where the whole line of a field stands, if the value lies where it was read and the line is
+    /// written in the usual way. `name` is in lower case.
+    pub fn line(&self, name: &str, value: &[u8]) -> Option<Range<usize>> {
+        let at = self.place(value)?;
+        let start = at.checked_sub(name.len() + 2)?;
+        let end = at.checked_add(value.len() + 2)?;
+        let line = self.head.get(start..end)?;
+        let (before, rest) = line.split_at_checked(name.len())?;
+        let usual = rest.starts_with(b": ")
+            && line.ends_with(b"\r\n")
+            && before.eq_ignore_ascii_case(name.as_bytes())
+            && start.checked_sub(1).is_some_and(|last| self.head.get(last) == Some(&b'\n'));
+        usual.then_some(start..end)
+    }
+
+    /// The name as it is spelled in the first line that has it, for fields that are not written in the
+    /// usual way, or whose value is empty and so lies nowhere. `looks` counts lines up to [`MAX_LOOKS`].
+    pub fn name(&self, name: &str, value: &[u8], looks: &mut usize) -> Option<&[u8]> {
+        if !value.is_empty() {
+            self.place(value)?;
+        }
+        for end in memchr::memchr_iter(b'\n', &self.head) {
+            if *looks >= MAX_LOOKS {
                 return None;
             }
-            self.looks += 1;
-            let line = self.head.get(*line as usize..)?;
+            *looks += 1;
+            let line = self.head.get(end + 1..)?;
             if line.get(name.len()) == Some(&b':') && line[..name.len()].eq_ignore_ascii_case(name.as_bytes()) {
-                self.next = at + 1;
                 return line.get(..name.len());
             }
         }
         None
+    }
+
+    /// Where a value lies in the head.
+    fn place(&self, value: &[u8]) -> Option<usize> {
+        let at = (value.as_ptr() as usize).checked_sub(self.head.as_ptr() as usize)?;
+        (at < self.head.len()).then_some(at)
     }
 }
 
@@ -89,36 +88,56 @@ impl<'h> Speller<'h> {
 mod tests {
     use super::*;
 
-    fn spelled(head: &'static str, names: &[&str]) -> Vec<Option<String>> {
-        let spelling = Spelling::of_request(Bytes::from_static(head.as_bytes()));
-        let mut speller = Speller::new(&spelling);
-        names.iter().map(|name| speller.spelled(name).map(|s| String::from_utf8_lossy(s).into_owned())).collect()
+    const HEAD: &str = "GET / HTTP/1.1\r\nHOST: a\r\nX-Custom-ID: 12\r\nodd:b\r\nEmpty:\r\naCCEPT: b\r\nlone: c\n\r\n";
+
+    fn spelling() -> Spelling {
+        Spelling::of_request(Bytes::from_static(HEAD.as_bytes()))
+    }
+
+    /// The value as it lies in the head.
+    fn value(spelling: &Spelling, text: &str) -> Bytes {
+        let at = HEAD.find(text).unwrap();
+        let start = at + text.find(": ").map_or(text.len() - 1, |colon| colon + 2);
+        spelling.head.slice(start..at + text.len())
     }
 
     #[test]
-    fn names_are_spelled_as_they_came_whatever_was_taken_out_put_in_or_moved() {
-        let head = "GET / HTTP/1.1\r\nHOST: a\r\nX-Custom-ID: 1\r\nconnection: close\r\naCCEPT: b\r\n\r\n";
-        let some = |names: &[&str]| names.iter().map(|n| Some((*n).to_owned())).collect::<Vec<_>>();
-        assert_eq!(spelled(head, &["host", "x-custom-id", "accept"]), some(&["HOST", "X-Custom-ID", "aCCEPT"]));
-        assert_eq!(spelled(head, &["accept", "host"]), some(&["aCCEPT", "HOST"]));
-        assert_eq!(spelled(head, &["x-added", "hos", "host"]), [None, None, Some("HOST".to_owned())]);
+    fn a_line_of_the_usual_form_is_found_by_its_value_alone() {
+        let spelling = spelling();
+        for (name, text) in [("host", "HOST: a"), ("x-custom-id", "X-Custom-ID: 12"), ("accept", "aCCEPT: b")] {
+            let line = spelling.line(name, &value(&spelling, text)).unwrap();
+            assert_eq!(&spelling.bytes()[line], format!("{text}\r\n").as_bytes());
+        }
     }
 
     #[test]
-    fn lines_of_one_name_keep_their_own_spelling() {
-        let head = "GET / HTTP/1.1\r\nA: 1\r\nb: 2\r\na: 3\r\n\r\n";
-        let found = spelled(head, &["a", "a", "b"]);
-        assert_eq!(found, ["A", "a", "b"].map(|n| Some(n.to_owned())));
+    fn a_value_that_was_changed_moved_to_another_name_or_cut_has_no_line() {
+        let spelling = spelling();
+        assert_eq!(spelling.line("host", b"a"), None, "the same bytes elsewhere");
+        assert_eq!(spelling.line("x-forwarded-host", &value(&spelling, "HOST: a")), None, "another name");
+        assert_eq!(spelling.line("ost", &value(&spelling, "HOST: a")), None, "the end of a name");
+        assert_eq!(spelling.line("x-custom-id", &value(&spelling, "X-Custom-ID: 1")), None, "a part of it");
+        assert_eq!(spelling.line("odd", &value(&spelling, "odd:b")), None, "no space");
+        assert_eq!(spelling.line("lone", &value(&spelling, "lone: c")), None, "a bare LF");
+    }
+
+    #[test]
+    fn the_name_of_an_unusual_line_or_of_an_empty_value_is_looked_for() {
+        let spelling = spelling();
+        let mut looks = 0;
+        assert_eq!(spelling.name("odd", &value(&spelling, "odd:b"), &mut looks), Some(&b"odd"[..]));
+        assert_eq!(spelling.name("empty", b"", &mut looks), Some(&b"Empty"[..]));
+        assert_eq!(spelling.name("host", b"another", &mut 0), None, "what was put in has no spelling");
     }
 
     #[test]
     fn what_is_looked_for_in_vain_is_bounded() {
-        let head = format!("GET / HTTP/1.1\r\n{}\r\n", "A: 1\r\n".repeat(MAX_LINES * 2));
+        let head = format!("GET / HTTP/1.1\r\n{}\r\n", "A: 1\r\n".repeat(200));
         let spelling = Spelling::of_request(Bytes::from(head));
-        let mut speller = Speller::new(&spelling);
+        let mut looks = 0;
         for _ in 0..10_000 {
-            assert_eq!(speller.spelled("b"), None);
+            assert_eq!(spelling.name("b", b"", &mut looks), None);
         }
-        assert_eq!(speller.looks, MAX_LOOKS);
+        assert_eq!(looks, MAX_LOOKS);
     }
 }

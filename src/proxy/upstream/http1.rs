@@ -207,6 +207,7 @@ impl Http1 {
             Framing::Chunked => Decoder::chunked(Peer::Application),
             Framing::UntilClose => Decoder::until_close(),
         };
+        self.heads.recycle(std::mem::take(request.headers_mut()));
         if !ended || !self.writer.is_empty() {
             if let Some(watch) = &watch {
                 watch.answered();
