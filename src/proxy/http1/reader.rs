@@ -76,3 +76,24 @@ impl Reader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_large_body_needed_does_not_stay_with_an_idle_connection() {
+        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        let (mut reader, mut body) = (Reader::new(BytesMut::with_capacity(USUAL)), &[b'x'; 1 << 20][..]);
+        reader.shrink();
+        assert_eq!(reader.buf.capacity(), USUAL, "the usual stays: the next request needs it at once");
+        while matches!(reader.poll_more(cx, &mut body), Poll::Ready(Ok(1..))) {
+            reader.shrink();
+            assert!(!reader.is_empty(), "nothing that waits is given back");
+            reader.buf().clear();
+        }
+        assert!(reader.buf.capacity() > USUAL);
+        reader.shrink();
+        assert_eq!(reader.buf.capacity(), 0);
+    }
+}

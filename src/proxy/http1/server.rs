@@ -637,3 +637,6 @@ impl http_body::Body for Body {
         }
     }
 }
+
+#[cfg(test)]
+pub(in crate::proxy) mod tests;

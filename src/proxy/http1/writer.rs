@@ -176,6 +176,40 @@ mod tests {
     }
 
     #[test]
+    fn short_pieces_do_not_pile_up_behind_a_stream_that_takes_none() {
+        let mut writer = Writer::default();
+        let mut encoder = Encoder::Chunked;
+        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        let mut taken = 0;
+        // Woken time and again, as by an upload beside the answer.
+        for _ in 0..1000 {
+            if !writer.is_full() {
+                writer.piece(encoder.piece(1000).unwrap(), Bytes::from(vec![b'x'; 1000]));
+                taken += 1;
+            }
+            assert!(writer.poll_flush(cx, Pin::new(&mut Stuck)).is_pending());
+        }
+        assert!(taken > 1 && writer.left() < 2 * KEPT, "{taken} pieces, {} bytes", writer.left());
+    }
+
+    /// Takes nothing.
+    struct Stuck;
+
+    impl AsyncWrite for Stuck {
+        fn poll_write(self: Pin<&mut Self>, _: &mut Context<'_>, _: &[u8]) -> Poll<io::Result<usize>> {
+            Poll::Pending
+        }
+
+        fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+
+        fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+            Poll::Ready(Ok(()))
+        }
+    }
+
+    #[test]
     fn a_buffer_that_has_grown_is_given_back() {
         let mut writer = Writer::default();
         writer.head().extend_from_slice(&vec![b'h'; KEPT * 2]);

@@ -467,3 +467,6 @@ impl http_body::Body for Answer {
         self.http1.as_ref().map_or(SizeHint::with_exact(0), |http1| http1.decoder.size_hint())
     }
 }
+
+#[cfg(test)]
+mod tests;

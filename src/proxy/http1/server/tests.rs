@@ -1,0 +1,81 @@
+//! Connections of which everything has come at once, and bodies that outlive their request.
+
+use std::pin::Pin;
+
+use http_body::Body as _;
+use tokio::net::UnixStream;
+
+use super::*;
+use crate::proxy::idle::{IdleStream, IdleTimes};
+use crate::proxy::proxy_protocol::Prefixed;
+use crate::proxy::stream::{Socket, Watched};
+
+/// A connection on which these bytes have come, and its other end.
+fn connected(bytes: &[u8]) -> (Rc<Wire>, UnixStream) {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    let stream = IdleStream::new(Watched::new(Socket::Unix(ours)), IdleTimes::default());
+    (Wire::new(ClientStream::Plain(Prefixed::new(Bytes::new(), stream)), BytesMut::from(bytes)), theirs)
+}
+
+/// The body of the request that these bytes are.
+pub fn body_of(bytes: &[u8]) -> Body {
+    let (wire, _) = connected(bytes);
+    wire.begin(&head(&wire))
+}
+
+fn head(wire: &Wire) -> Box<RequestHead> {
+    let cx = &mut Context::from_waker(Waker::noop());
+    let allowed = Allowed { head: head::Allowed { headers: 100, bytes: 8 << 10 }, within: Duration::ZERO };
+    match wire.poll_next(cx, &allowed, &mut None, |_| Poll::Pending) {
+        Poll::Ready(Ok(Next::Request(head))) => head,
+        _ => panic!("a whole head has come"),
+    }
+}
+
+fn piece(body: &mut Body) -> Option<Bytes> {
+    let cx = &mut Context::from_waker(Waker::noop());
+    match Pin::new(body).poll_frame(cx) {
+        Poll::Ready(Some(Ok(frame))) => frame.into_data().ok(),
+        Poll::Ready(None) => None,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_outlives_its_request_neither_reads_the_next_ones_nor_lets_go_of_it() {
+    let one = "POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\n";
+    let (wire, _peer) = connected(format!("{one}abc{one}def").as_bytes());
+    let mut first = wire.begin(&head(&wire));
+    assert_eq!(piece(&mut first).as_deref(), Some(&b"abc"[..]));
+    // Its last piece is still being written to the application when the next request begins.
+    let mut second = wire.begin(&head(&wire));
+    assert!(first.is_end_stream());
+    assert_eq!(piece(&mut first), None);
+    drop(first);
+    let cx = &mut Context::from_waker(Waker::noop());
+    assert!(wire.poll_let_go(cx).is_pending(), "the second body is held");
+    assert_eq!(piece(&mut second).as_deref(), Some(&b"def"[..]));
+    drop(second);
+    assert!(wire.poll_let_go(cx).is_ready());
+}
+
+#[tokio::test]
+async fn a_stop_ends_a_connection_on_which_nothing_has_come_though_its_first_head_is_awaited() {
+    let (wire, _peer) = connected(b"");
+    let cx = &mut Context::from_waker(Waker::noop());
+    let allowed = Allowed { head: head::Allowed { headers: 100, bytes: 8 << 10 }, within: Duration::from_secs(9) };
+    let mut since = Some(Instant::now());
+    assert!(wire.poll_next(cx, &allowed, &mut since, |_| Poll::Pending).is_pending());
+    let next = wire.poll_next(cx, &allowed, &mut since, |_| Poll::Ready(()));
+    assert!(matches!(next, Poll::Ready(Ok(Next::End))));
+}
+
+#[tokio::test]
+async fn whoever_may_still_speak_does_not_keep_a_connection_open() {
+    let (wire, mut peer) = connected(b"GET / HTTP/1.1\r\n\r\n");
+    drop(wire.begin(&head(&wire)));
+    let passage = crate::proxy::passage::Passage::http1(&wire, None);
+    drop(wire);
+    assert_eq!(tokio::io::AsyncReadExt::read(&mut peer, &mut [0; 1]).await.unwrap(), 0, "it is closed");
+    passage.say(StatusCode::EARLY_HINTS, &HeaderMap::new());
+}
