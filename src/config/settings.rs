@@ -534,7 +534,8 @@ impl std::fmt::Display for Config {
             .routes()
             .iter()
             .map(|r| {
-                let types: std::collections::BTreeSet<&str> = r.all_types().into_iter().map(|t| t.as_str()).collect();
+                let types: std::collections::BTreeSet<&str> =
+                    r.possible_types().into_iter().map(|t| t.as_str()).collect();
                 serde_json::json!({"id": r.id.as_str(), "emits": types})
             })
             .collect();

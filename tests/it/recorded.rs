@@ -108,6 +108,59 @@ fn coverage_says_which_names_a_configuration_can_emit_and_by_what() {
 }
 
 #[test]
+fn coverage_counts_only_what_a_reachable_rule_can_give() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let routes = "version: 1
+session: { cookies: [sid], events: [created, revoked] }
+routes:
+  - id: login
+    match: { method: POST, path: /login }
+    rules:
+      - { when: { location.path: /login }, outcome: failure }
+      - { when: { status: 30x }, outcome: success, also: session.created }
+      - { outcome: ignore, also: user.locked }
+      - { outcome: challenge }
+    emit: { success: user.login.success, failure: user.login.failed, rejected: user.locked }
+  - { id: late, match: { method: POST, path: /login }, emit: user.created }
+  - id: followed
+    match: { method: POST, path: /in }
+    rules:
+      - when: { status: 30x }
+        follow: { rules: [{ when: { path: /home }, outcome: success }, { outcome: failure, emit: user.login.rejected }, { outcome: failure, emit: user.deleted }] }
+    default: ignore
+    emit: { success: user.password.changed, unknown: user.login.unknown }
+  - { id: out, match: { method: POST, path: /logout }, rules: [{ when: { status: 403 }, outcome: failure }], emit: { success: user.logout } }
+";
+    std::fs::write(folder.path().join("routes.yaml"), routes).expect("written");
+    let rows = lines(&run(folder.path(), &["coverage", "--config", "routes.yaml", "--json"]));
+    let covered: Vec<_> = rows.iter().filter(|row| row["covered"] == true).collect();
+    let by: Vec<_> = covered.iter().map(|row| (row["event_type"].as_str(), row["by"].clone())).collect();
+    for (name, who) in [
+        ("user.login.success", "login"),
+        ("user.login.failed", "login"),
+        ("user.login.rejected", "followed"),
+        ("user.password.changed", "followed"),
+    ] {
+        assert!(by.contains(&(Some(name), serde_json::json!([who]))), "{name}: {by:?}");
+    }
+    // A cut body or a missing answer leaves it open.
+    assert!(by.contains(&(Some("user.login.unknown"), serde_json::json!(["login", "followed"]))), "{by:?}");
+    assert!(by.iter().any(|(name, _)| *name == Some("session.revoked")), "{by:?}");
+    let cannot = ["user.mfa.challenge.requested", "user.locked", "user.created", "user.deleted", "user.logout"];
+    assert!(by.iter().all(|(name, _)| !cannot.contains(&name.unwrap_or_default())), "{by:?}");
+}
+
+#[test]
+fn coverage_without_a_login_has_no_sessions() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let routes = "version: 1\nsession: { events: [created, revoked] }\nroutes: [{ id: out, match: { method: POST, path: /logout }, emit: user.logout }]\n";
+    std::fs::write(folder.path().join("routes.yaml"), routes).expect("written");
+    let rows = lines(&run(folder.path(), &["coverage", "--config", "routes.yaml", "--json"]));
+    let covered: Vec<_> = rows.iter().filter(|row| row["covered"] == true).map(|row| &row["event_type"]).collect();
+    assert_eq!(covered, ["user.logout"]);
+}
+
+#[test]
 fn explain_shows_every_call_of_a_batch() {
     let folder = tempfile::tempdir().expect("a folder");
     let routes = "version: 1
