@@ -238,3 +238,19 @@ fn a_file_that_is_no_recording_is_wrong_usage() {
     let empty = tempfile::tempdir().expect("a folder");
     assert_eq!(run(empty.path(), &["replay", "."]).status.code(), Some(2));
 }
+
+#[test]
+fn of_a_folder_the_recording_that_is_broken_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    recording(folder.path());
+    std::fs::write(folder.path().join("zz-broken.har"), "{\"log\":\nhunter22").expect("written");
+    for command in
+        [&["replay", "."][..], &["explain", "."], &["test", "."], &["learn", "--from", ".", "-o", "draft.yaml"]]
+    {
+        let output = run(folder.path(), command);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{command:?}: {said}");
+        assert!(said.contains("zz-broken.har is not a HAR file (line 2, column 1)"), "{command:?}: {said}");
+        assert!(!said.contains("hunter22"), "{said}");
+    }
+}
