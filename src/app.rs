@@ -20,6 +20,8 @@ use crate::auto::gate::Gate;
 use crate::body::cookie::Wanted;
 use crate::capture::CaptureConfig;
 use crate::capture::queue::{self, Captured, Queue};
+use crate::config;
+use crate::config::collide::leads_to;
 use crate::config::problem::Problems;
 use crate::config::settings::{self, Config, Listen, ListenAt};
 use crate::deliver::{Delivery, RunningSinkSpec};
@@ -85,7 +87,7 @@ pub struct Overrides {
 
 /// Reads and checks a configuration file.
 pub fn load(file: &Path) -> Result<(Config, Problems), StartError> {
-    let source = std::fs::read_to_string(file).map_err(|source| StartError::Read { file: file.to_owned(), source })?;
+    let source = config::file::read(file)?;
     match settings::check(&file.display().to_string(), &source) {
         (Some(config), problems) => Ok((config, problems)),
         (None, problems) => Err(StartError::Config(Box::new(problems))),
@@ -143,6 +145,7 @@ pub fn bind_with(
         true => wanted.into_iter().map(|listen| (listen, None)).collect(),
         false => matched(wanted, inherited)?.into_iter().map(|(listen, socket)| (listen, Some(socket))).collect(),
     };
+    refuse_circle(&config, &overrides, wanted.iter().map(|(listen, _)| &listen.address))?;
     let mut per_thread: Vec<Vec<(Entrance, Door)>> = (0..threads).map(|_| Vec::new()).collect();
     let (mut addresses, mut sockets) = (Vec::new(), Vec::new());
     let data = overrides.data.clone().unwrap_or_else(|| config.base.join(&config.data));
@@ -243,6 +246,26 @@ pub fn bind_with(
         keeper,
         shared,
     })
+}
+
+/// An upstream that is authtap itself would be asked for ever; the file alone may not show it.
+fn refuse_circle<'l>(
+    config: &Config,
+    overrides: &Overrides,
+    mut listens: impl Iterator<Item = &'l ListenAt>,
+) -> Result<(), StartError> {
+    let of_file = config.upstream.iter().flat_map(|upstreams| &upstreams.servers);
+    let servers: Vec<&Address> = match &overrides.upstream {
+        Some(one) => vec![one],
+        None => of_file.collect(),
+    };
+    let met = listens.find_map(|listen| Some((listen, servers.iter().find(|server| leads_to(server, listen))?)));
+    match met {
+        Some((listen, server)) => Err(StartError::Usage(format!(
+            "the upstream {server} is authtap itself, which listens on {listen}: name the address of the application, or listen elsewhere"
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn preset_names(config: &Config) -> Vec<&'static str> {

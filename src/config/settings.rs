@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::collide;
 use super::node::{Map, Node, Value, clip};
 use super::problem::Problems;
 use super::shape::{Field, Kind};
@@ -340,6 +341,7 @@ fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
         None => standard_output(problems),
     };
     let base = Path::new(file).parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    collide::check(&map, base, problems);
     // Every part is read before the first of them may end the reading.
     let client_ip = ClientIp::check(map.get("client_ip"), problems);
     let forwarded = Policy::check(map.get("forwarded"), problems);
