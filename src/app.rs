@@ -53,12 +53,14 @@ use crate::tls::server::ServerTls;
 use crate::traces;
 
 mod error;
+mod in_force;
 pub mod offline;
 mod reload;
 #[cfg(test)]
 mod tests;
 
 pub use error::StartError;
+use in_force::Started;
 use reload::{Core, Seen, config_text, hangups, reload_handle, replay_handle, watch_over};
 
 /// How long the end waits for what is still to be told to other replicas.
@@ -148,9 +150,12 @@ pub fn bind_with(
     refuse_circle(&config, &overrides, wanted.iter().map(|(listen, _)| &listen.address))?;
     let mut per_thread: Vec<Vec<(Entrance, Door)>> = (0..threads).map(|_| Vec::new()).collect();
     let (mut addresses, mut sockets) = (Vec::new(), Vec::new());
-    let data = overrides.data.clone().unwrap_or_else(|| config.base.join(&config.data));
+    let mut listens: Vec<Listen> = Vec::new();
+    let data = data_folder(&config, &overrides);
     let mut secured: Vec<Arc<ServerTls>> = Vec::new();
-    for (Listen { address, tls, proxy_protocol }, inherited) in wanted {
+    for (listen, inherited) in wanted {
+        listens.push(listen.clone());
+        let Listen { address, tls, proxy_protocol } = listen;
         let tls = tls.map(|mut plan| {
             plan.keep_in(&data);
             plan
@@ -174,7 +179,11 @@ pub fn bind_with(
                     None => listener::bind(*tcp, threads),
                 };
                 let bound = bound.map_err(failed)?;
-                addresses.extend(bound.first().and_then(|first| first.local_addr().ok()));
+                let real = bound.first().and_then(|first| first.local_addr().ok());
+                if let (Some(real), Some(listen)) = (real, listens.last_mut()) {
+                    listen.address = real.into();
+                }
+                addresses.extend(real);
                 bound.into_iter().map(Entrance::Tcp).collect()
             }
             // `matched` names each by its own address, which is never a path.
@@ -210,6 +219,8 @@ pub fn bind_with(
         );
     }
     let (glimpses, looks, in_use) = Glimpses::new(preset_names(&config));
+    let started = Started::new(&config, &overrides, &listens, threads, admin);
+    let shown = in_force::text(&config, &overrides, &started);
     let core = Core {
         in_use,
         file,
@@ -219,7 +230,8 @@ pub fn bind_with(
         metrics: metrics.clone(),
         spool: spool.clone(),
         colour,
-        shown: ArcSwap::from_pointee(config.to_string()),
+        shown: ArcSwap::from_pointee(shown),
+        started,
         started_with: config.start(),
         connections: Connections::new(&config.limits),
         secured,

@@ -63,7 +63,7 @@ fn observed(options: &Coverage, config: &Config) -> Result<Observed, u8> {
         complain(&why);
         USAGE
     })?;
-    let folder = options.data.clone().unwrap_or_else(|| config.base.join(&config.data));
+    let folder = options.data.clone().unwrap_or_else(|| config.data.clone());
     let query = Query {
         filter: Filter { since: Some(since), ..Filter::default() },
         until: None,

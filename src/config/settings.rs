@@ -268,6 +268,12 @@ impl Listen {
     pub fn plain(address: impl Into<ListenAt>) -> Listen {
         Listen { address: address.into(), tls: None, proxy_protocol: None }
     }
+
+    /// As `/config` shows it.
+    pub fn shown(&self) -> serde_json::Value {
+        let (tls, proxied) = (self.tls.is_some(), self.proxy_protocol.is_some());
+        serde_json::json!({"address": self.address.to_string(), "tls": tls, "proxy_protocol": proxied})
+    }
 }
 
 /// The settings that only a start can follow.
@@ -527,9 +533,9 @@ fn admin(map: &Map<'_>, problems: &mut Problems) -> Option<Admin> {
     })
 }
 
-impl std::fmt::Display for Config {
-    /// What is in force, as JSON. Names variables that hold secrets, never a secret.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Config {
+    /// What it says, as JSON. Names variables that hold secrets, never a secret.
+    pub fn shown(&self) -> serde_json::Value {
         let millis = |d: std::time::Duration| format!("{}ms", d.as_millis());
         let routes: Vec<_> = self
             .rules
@@ -545,9 +551,9 @@ impl std::fmt::Display for Config {
         // One address is shown as it is usually written.
         let mut upstream: Vec<_> = self.upstream.iter().flat_map(|u| &u.servers).map(ToString::to_string).collect();
         let upstream = if upstream.len() > 1 { serde_json::json!(upstream) } else { serde_json::json!(upstream.pop()) };
-        let shown = serde_json::json!({
+        serde_json::json!({
             "version": 1,
-            "listen": self.listen.iter().map(|l| serde_json::json!({"address": l.address.to_string(), "tls": l.tls.is_some(), "proxy_protocol": l.proxy_protocol.is_some()})).collect::<Vec<_>>(),
+            "listen": self.listen.iter().map(Listen::shown).collect::<Vec<_>>(),
             "upstream": upstream,
             "upstream_tls": self.upstream_tls.is_some(),
             "upstream_protocol": self.upstream.as_ref().map(|u| u.protocol.as_str()),
@@ -568,6 +574,7 @@ impl std::fmt::Display for Config {
                 "ttl": millis(self.session.ttl),
                 "share": self.session.share.as_ref().map(|share| share.shown()),
             },
+            "auto": self.auto,
             "identity": self.identity.shown(),
             "hint": self.hint.as_ref().map(|h| h.header.as_str()),
             "capture": { "request_body": self.capture.request_body, "response_body": self.capture.response_body },
@@ -580,8 +587,6 @@ impl std::fmt::Display for Config {
             "retention": { "age": format!("{}s", self.spool.retention.age.as_secs()), "size": self.spool.retention.size },
             "routes": routes,
             "sinks": sinks,
-        });
-        let text = serde_json::to_string_pretty(&shown).map_err(|_| std::fmt::Error)?;
-        writeln!(f, "{text}")
+        })
     }
 }

@@ -211,14 +211,19 @@ fn coverage_counts_what_the_history_has_since_then() {
     }
     running.signal("TERM");
     assert_eq!(running.await_end().code(), Some(0));
-    let observed = |since: &str| {
-        let arguments =
-            ["coverage", "--config", "routes.yaml", "--observed", "--data", "data", "--since", since, "--json"];
+    let observed_in = |of: &[&str], since: &str| {
+        let arguments = [&["coverage", "--observed", "--since", since, "--json"], of].concat();
         let rows = lines(&run(folder.path(), &arguments));
         let count = |name: &str| rows.iter().find(|row| row["event_type"] == name).expect("a row")["observed"].clone();
         (count("user.login.success"), count("user.login.failed"))
     };
+    let observed = |since: &str| observed_in(&["--config", "routes.yaml", "--data", "data"], since);
     assert_eq!(observed("1d"), (2.into(), 0.into()));
+    // The folder that the file names, beside the file.
+    std::fs::create_dir(folder.path().join("conf")).expect("a folder");
+    let beside = format!("{CONFIG}data: ../data\n");
+    std::fs::write(folder.path().join("conf/routes.yaml"), beside).expect("written");
+    assert_eq!(observed_in(&["--config", "conf/routes.yaml"], "1d"), (2.into(), 0.into()));
     assert_eq!(observed("2999-01-01T00:00:00Z"), (0.into(), 0.into()), "nothing since then");
     let table = run(folder.path(), &["coverage", "--config", "routes.yaml", "--observed", "--data", "data"]);
     let table = String::from_utf8_lossy(&table.stdout);
