@@ -85,7 +85,7 @@ fn listeners(map: &Map<'_>, problems: &mut Problems) {
         let ListenAt::Tcp(address) = listen else { continue };
         if let (true, Some(at)) = (overlap(*address, admin), at.or(*place)) {
             let message = format!("the admin listener ({admin}) and the one for clients ({listen}) have the same port");
-            let hint = "give one of them another port; `admin: off` does without the other";
+            let hint = "give one of them another port, or do without the admin listener: `admin: off`";
             tell(at, place.is_some(), message, hint, problems);
         }
     }

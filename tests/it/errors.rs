@@ -198,6 +198,25 @@ fn a_port_in_use_ends_the_start_with_1_and_the_remedy() {
 }
 
 #[test]
+fn the_demo_names_a_remedy_that_it_has() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("its address").to_string();
+    let (code, said) = program(None, &["demo", "--drive", "--listen", &address]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("leave --listen out for a free one") && !said.contains("--admin"), "{said}");
+}
+
+#[test]
+fn an_admin_address_that_is_none_is_wrong_usage_of_tail() {
+    for wrong in ["nonsense", "http://", "127.0.0.1:x"] {
+        let (code, said) = program(None, &["tail", "--no-wait", "--admin", wrong]);
+        assert_eq!(code, Some(2), "{wrong}: {said}");
+        assert!(said.contains("the address of the admin listener"), "{said}");
+    }
+    assert_eq!(program(None, &["tail", "--no-wait", "--admin", "127.0.0.1:1"]).0, Some(1), "nobody is there");
+}
+
+#[test]
 fn an_upstream_that_is_authtap_itself_ends_the_start_with_2_and_the_remedy() {
     let circle = ["run", "--listen", "127.0.0.1:18080", "--admin", "off", "--upstream", "http://localhost:18080"];
     let (code, said) = program(None, &circle);

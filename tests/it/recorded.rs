@@ -93,6 +93,18 @@ fn explain_names_the_leaf_that_failed_and_what_was_there_instead() {
 }
 
 #[test]
+fn explain_says_that_no_exchange_has_the_path() {
+    let folder = tempfile::tempdir().expect("a folder");
+    recording(folder.path());
+    let output = run(folder.path(), &["explain", "traffic.har", "--config", "routes.yaml", "--only", "/nowhere"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 0), "{said}");
+    assert!(said.contains("no exchange of traffic.har has the path /nowhere: --only takes the whole path"), "{said}");
+    let found = run(folder.path(), &["explain", "traffic.har", "--only", "/logout"]);
+    assert!(!found.stdout.is_empty() && found.stderr.is_empty(), "{}", String::from_utf8_lossy(&found.stderr));
+}
+
+#[test]
 fn coverage_says_which_names_a_configuration_can_emit_and_by_what() {
     let folder = tempfile::tempdir().expect("a folder");
     recording(folder.path());
