@@ -39,7 +39,7 @@ fn explained(options: &Explain) -> Result<u8, u8> {
     let only = options.only.as_deref().map(|path| compared(path).into_owned());
     let mut out = BufWriter::new(anstream::stdout());
     let mut shown = 0_usize;
-    let mut write = || -> io::Result<()> {
+    let write = || -> io::Result<()> {
         for (number, exchange) in exchanges.into_iter().enumerate() {
             let captured = offline.captured(exchange);
             let waited = offline.before(&captured);

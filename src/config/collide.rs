@@ -85,7 +85,7 @@ fn listeners(map: &Map<'_>, problems: &mut Problems) {
         let ListenAt::Tcp(address) = listen else { continue };
         if let (true, Some(at)) = (overlap(*address, admin), at.or(*place)) {
             let message = format!("the admin listener ({admin}) and the one for clients ({listen}) have the same port");
-            let hint = "give one of them another port, or do without the admin listener: `admin: off`";
+            let hint = "give one of them another port, or switch the admin listener off with `admin: off`";
             tell(at, place.is_some(), message, hint, problems);
         }
     }
@@ -95,7 +95,7 @@ fn listeners(map: &Map<'_>, problems: &mut Problems) {
 fn tell(at: &Node, in_file: bool, message: String, hint: &str, problems: &mut Problems) {
     match in_file {
         true => problems.error_hint(at, message, hint),
-        false => problems.warn(at, message, &format!("{hint}: without `listen:` and --listen it is {DEFAULT_LISTEN}")),
+        false => problems.warn(at, message, &format!("{hint}; without `listen:` or --listen it is {DEFAULT_LISTEN}")),
     }
 }
 
