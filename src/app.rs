@@ -58,6 +58,7 @@ pub mod offline;
 mod reload;
 #[cfg(test)]
 mod tests;
+mod warm_up;
 
 pub use error::StartError;
 use in_force::Started;
@@ -549,6 +550,10 @@ impl Bound {
         for issuer in self.core.secured.iter().filter_map(|tls| tls.issuer()) {
             issuers.spawn(issuer.clone().run());
         }
+
+        // It ends with this function too, if nobody ever comes.
+        let mut warming = JoinSet::new();
+        warming.spawn(warm_up::warm_up(self.core.clone()));
 
         notify(State::Ready);
         watch_over(&self.core, &self.spool, hangups, stop).await;
