@@ -20,6 +20,8 @@ use crate::auto::gate::Gate;
 use crate::body::cookie::Wanted;
 use crate::capture::CaptureConfig;
 use crate::capture::queue::{self, Captured, Queue};
+use crate::config;
+use crate::config::collide::leads_to;
 use crate::config::problem::Problems;
 use crate::config::settings::{self, Config, Listen, ListenAt};
 use crate::deliver::{Delivery, RunningSinkSpec};
@@ -51,12 +53,15 @@ use crate::tls::server::ServerTls;
 use crate::traces;
 
 mod error;
+mod in_force;
 pub mod offline;
 mod reload;
 #[cfg(test)]
 mod tests;
+mod warm_up;
 
 pub use error::StartError;
+use in_force::Started;
 use reload::{Core, Seen, config_text, hangups, reload_handle, replay_handle, watch_over};
 
 /// How long the end waits for what is still to be told to other replicas.
@@ -85,7 +90,7 @@ pub struct Overrides {
 
 /// Reads and checks a configuration file.
 pub fn load(file: &Path) -> Result<(Config, Problems), StartError> {
-    let source = std::fs::read_to_string(file).map_err(|source| StartError::Read { file: file.to_owned(), source })?;
+    let source = config::file::read(file)?;
     match settings::check(&file.display().to_string(), &source) {
         (Some(config), problems) => Ok((config, problems)),
         (None, problems) => Err(StartError::Config(Box::new(problems))),
@@ -143,11 +148,15 @@ pub fn bind_with(
         true => wanted.into_iter().map(|listen| (listen, None)).collect(),
         false => matched(wanted, inherited)?.into_iter().map(|(listen, socket)| (listen, Some(socket))).collect(),
     };
+    refuse_circle(&config, &overrides, wanted.iter().map(|(listen, _)| &listen.address))?;
     let mut per_thread: Vec<Vec<(Entrance, Door)>> = (0..threads).map(|_| Vec::new()).collect();
     let (mut addresses, mut sockets) = (Vec::new(), Vec::new());
-    let data = overrides.data.clone().unwrap_or_else(|| config.base.join(&config.data));
+    let mut listens: Vec<Listen> = Vec::new();
+    let data = data_folder(&config, &overrides);
     let mut secured: Vec<Arc<ServerTls>> = Vec::new();
-    for (Listen { address, tls, proxy_protocol }, inherited) in wanted {
+    for (listen, inherited) in wanted {
+        listens.push(listen.clone());
+        let Listen { address, tls, proxy_protocol } = listen;
         let tls = tls.map(|mut plan| {
             plan.keep_in(&data);
             plan
@@ -171,7 +180,11 @@ pub fn bind_with(
                     None => listener::bind(*tcp, threads),
                 };
                 let bound = bound.map_err(failed)?;
-                addresses.extend(bound.first().and_then(|first| first.local_addr().ok()));
+                let real = bound.first().and_then(|first| first.local_addr().ok());
+                if let (Some(real), Some(listen)) = (real, listens.last_mut()) {
+                    listen.address = real.into();
+                }
+                addresses.extend(real);
                 bound.into_iter().map(Entrance::Tcp).collect()
             }
             // `matched` names each by its own address, which is never a path.
@@ -207,6 +220,8 @@ pub fn bind_with(
         );
     }
     let (glimpses, looks, in_use) = Glimpses::new(preset_names(&config));
+    let started = Started::new(&config, &overrides, &listens, threads, admin);
+    let shown = in_force::text(&config, &overrides, &started);
     let core = Core {
         in_use,
         file,
@@ -216,7 +231,8 @@ pub fn bind_with(
         metrics: metrics.clone(),
         spool: spool.clone(),
         colour,
-        shown: ArcSwap::from_pointee(config.to_string()),
+        shown: ArcSwap::from_pointee(shown),
+        started,
         started_with: config.start(),
         connections: Connections::new(&config.limits),
         secured,
@@ -243,6 +259,26 @@ pub fn bind_with(
         keeper,
         shared,
     })
+}
+
+/// An upstream that is authtap itself would be asked for ever; the file alone may not show it.
+fn refuse_circle<'l>(
+    config: &Config,
+    overrides: &Overrides,
+    mut listens: impl Iterator<Item = &'l ListenAt>,
+) -> Result<(), StartError> {
+    let of_file = config.upstream.iter().flat_map(|upstreams| &upstreams.servers);
+    let servers: Vec<&Address> = match &overrides.upstream {
+        Some(one) => vec![one],
+        None => of_file.collect(),
+    };
+    let met = listens.find_map(|listen| Some((listen, servers.iter().find(|server| leads_to(server, listen))?)));
+    match met {
+        Some((listen, server)) => Err(StartError::Usage(format!(
+            "the upstream {server} is authtap itself, which listens on {listen}: name the address of the application, or listen elsewhere"
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn preset_names(config: &Config) -> Vec<&'static str> {
@@ -514,6 +550,10 @@ impl Bound {
         for issuer in self.core.secured.iter().filter_map(|tls| tls.issuer()) {
             issuers.spawn(issuer.clone().run());
         }
+
+        // It ends with this function too, if nobody ever comes.
+        let mut warming = JoinSet::new();
+        warming.spawn(warm_up::warm_up(self.core.clone()));
 
         notify(State::Ready);
         watch_over(&self.core, &self.spool, hangups, stop).await;

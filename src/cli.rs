@@ -110,10 +110,10 @@ pub struct Demo {
 /// `authtap check`.
 #[derive(Args, Debug)]
 pub struct Check {
-    /// Configuration file
-    #[arg(env = "AUTHTAP_CONFIG", default_value = "routes.yaml", value_name = "FILE")]
-    pub file: PathBuf,
-    /// The same, as `run` takes it
+    /// Configuration files; without one that of AUTHTAP_CONFIG, else routes.yaml
+    #[arg(value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// One more, named as `run` takes it
     #[arg(short, long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Also try the upstream, the sinks and the databases

@@ -87,6 +87,14 @@ pub enum TailError {
     Output(#[source] io::Error),
 }
 
+/// Whether a text can be the address of an admin listener.
+///
+/// # Errors
+/// [`TailError::Address`] says what is wrong with it.
+pub fn check_address(text: &str) -> Result<(), TailError> {
+    Address::parse(text).map(drop).map_err(TailError::Address)
+}
+
 /// Follows events until `stop` is ready, the filter's limit is reached or `out` is closed by its
 /// reader (which is a quiet end), and gives the number of events written. Connections that fail or
 /// break off are tried again, without showing anything twice. `render` makes a line of an event,

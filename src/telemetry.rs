@@ -344,6 +344,12 @@ impl Metrics {
         block
     }
 
+    /// How many requests were answered, over all traffic threads.
+    pub fn requests_answered(&self) -> u64 {
+        let blocks = self.traffic.lock().unwrap_or_else(PoisonError::into_inner);
+        blocks.iter().flat_map(|block| &block.status).map(|count| count.load(Relaxed)).sum()
+    }
+
     /// Counts one emitted event. Types come from the configuration, so their number is bounded.
     pub fn event(&self, event_type: &str, outcome: &str) {
         let labels = EventLabels { event_type: event_type.into(), outcome: outcome.into() };

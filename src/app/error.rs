@@ -1,9 +1,9 @@
 //! Why authtap does not start, each with its remedy.
 
 use std::io;
-use std::path::PathBuf;
 
 use crate::admin;
+use crate::config::file::ReadError;
 use crate::config::problem::Problems;
 use crate::config::settings::ListenAt;
 use crate::socket_activation;
@@ -18,13 +18,8 @@ pub enum StartError {
     #[error("{0}")]
     Usage(String),
     /// The configuration file cannot be read.
-    #[error("cannot read {}: {source}; name the file, or begin with the routes.yaml of the project", .file.display())]
-    Read {
-        /// The file.
-        file: PathBuf,
-        /// The operating system's answer.
-        source: io::Error,
-    },
+    #[error("{0}")]
+    Read(#[from] ReadError),
     /// Nobody said where the application is.
     #[error(
         "no upstream: say where the application listens with `upstream:` in the file, or --upstream http://127.0.0.1:8000"

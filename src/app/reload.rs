@@ -12,6 +12,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
+use super::in_force::{self, Started};
 use super::{Overrides, build, load, preset_names};
 use crate::admin::{self, Readiness};
 use crate::config::settings::{Config, Start};
@@ -45,6 +46,7 @@ pub(super) struct Core {
     pub(super) colour: bool,
     pub(super) shown: ArcSwap<String>,
     pub(super) started_with: Start,
+    pub(super) started: Started,
     pub(super) connections: Arc<Connections>,
     pub(super) secured: Vec<Arc<ServerTls>>,
     pub(super) delivery: Mutex<Option<Delivery>>,
@@ -291,7 +293,7 @@ impl Core {
                 delivery.replace(parts.sinks);
             }
             self.in_use.follow(preset_names(&config));
-            self.shown.store(Arc::new(config.to_string()));
+            self.shown.store(Arc::new(in_force::text(&config, &self.overrides, &self.started)));
             Ok((config.rules.routes().len(), config.sinks.len(), problems))
         });
         self.metrics.reload(result.is_ok());

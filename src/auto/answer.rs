@@ -9,7 +9,8 @@ use serde_json::Value;
 
 use super::page::Page;
 use super::words::{
-    ACTION, AGAIN_IN_SESSION, DESTINATION, LOGIN, LOGIN_PLACE, LOGOUT, RESET, SECOND_FACTOR, VERIFY, WRONG, Words,
+    ACTION, AGAIN_IN_SESSION, DESTINATION, LOGIN, LOGIN_PLACE, LOGOUT, OTHER_KEYS, REFRESH, RESET, SECOND_FACTOR,
+    VERIFY, WRONG, Words,
 };
 use crate::body;
 use crate::body::cookie::{self, CookieChange, MAX_SET_COOKIES, SetCookie};
@@ -20,6 +21,11 @@ use crate::rules::facts::Facts;
 const MAX_DEPTH: usize = 6;
 /// The most members and elements of JSON that are looked at.
 const MAX_VALUES: usize = 2_000;
+
+/// How deep a key may stand that was made: `{"data": {"key": {"secret": …}}}`.
+const MAX_KEY_DEPTH: usize = 3;
+/// The most keys that one answer may hand out; more are a list of them.
+pub const MAX_KEYS: usize = 3;
 
 /// What came back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -98,6 +104,8 @@ pub struct Answer<'a> {
     pub said: Option<Said>,
     /// Values that look like session tokens: secrets.
     pub tokens: Vec<&'a str>,
+    /// Values that look like keys an account may have: secrets.
+    pub keys: Vec<&'a str>,
 }
 
 impl<'a> Answer<'a> {
@@ -112,6 +120,7 @@ impl<'a> Answer<'a> {
             page: None,
             said: None,
             tokens: Vec::new(),
+            keys: Vec::new(),
         };
         let kind = body::media_type(body::content_type(headers));
         let Some(body) = facts.response_body().filter(|b| !b.decoded().trim_ascii().is_empty()) else {
@@ -126,6 +135,7 @@ impl<'a> Answer<'a> {
                 let mut said = Said::default();
                 let mut left = MAX_VALUES;
                 look(json, 0, &mut left, &mut said, &mut answer.tokens);
+                find_keys(json, 0, &mut MAX_VALUES.clone(), &mut answer.keys);
                 answer.said = Some(said);
             }
         } else if kind.to_ascii_lowercase().contains("html") || (kind.is_empty() && begins == Some(b'<')) {
@@ -343,6 +353,47 @@ fn look<'a>(value: &'a Value, depth: usize, left: &mut usize, said: &mut Said, t
     }
 }
 
+/// Values that are called a key, token or secret and cannot be guessed.
+fn find_keys<'a>(value: &'a Value, depth: usize, left: &mut usize, keys: &mut Vec<&'a str>) {
+    if depth > MAX_KEY_DEPTH || *left == 0 || keys.len() > MAX_KEYS {
+        return;
+    }
+    *left = left.saturating_sub(1);
+    match value {
+        Value::Object(members) => {
+            for (name, value) in members {
+                if *left == 0 || keys.len() > MAX_KEYS {
+                    return;
+                }
+                match value {
+                    Value::String(text) if could_be_a_key(name, text) => keys.push(text),
+                    Value::Object(_) | Value::Array(_) => find_keys(value, depth + 1, left, keys),
+                    _ => *left = left.saturating_sub(1),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| find_keys(item, depth + 1, left, keys)),
+        _ => {}
+    }
+}
+
+fn could_be_a_key(name: &str, value: &str) -> bool {
+    let alphabet = |b: u8| b.is_ascii_alphanumeric() || b"_-.=+/:~".contains(&b);
+    if !looks_like_a_secret(value.as_bytes())
+        || value.len() > 1024
+        || !value.bytes().all(alphabet)
+        || value.contains("://")
+        || (value.contains('/') && value.contains('.'))
+    {
+        return false;
+    }
+    let words = Words::of(name);
+    let named = words.last().is_some_and(|last| {
+        ["key", "token", "secret", "apikey", "apitoken", "accesskey", "accesstoken", "pat"].contains(&last)
+    });
+    named && !words.say(&OTHER_KEYS) && !words.say(&REFRESH)
+}
+
 fn member<'a>(key: &str, value: &'a Value, depth: usize, said: &mut Said, tokens: &mut Vec<&'a str>) {
     let lower = key.to_ascii_lowercase();
     let words = Words::of(key);
@@ -500,6 +551,40 @@ mod tests {
         assert_eq!(said(r#"{"success":false}"#).success, Some(false));
         assert_eq!(said(r#"{"status":"fail"}"#).success, Some(false));
         assert_eq!(said(r#"{"meta":{"is_authenticated":true}}"#).signed_in, Some(true));
+    }
+
+    #[test]
+    fn keys_are_known_by_their_names_and_by_being_secret() {
+        let keys = |json: &str| {
+            let value: Value = serde_json::from_str(json).expect("json");
+            let mut keys = Vec::new();
+            find_keys(&value, 0, &mut MAX_VALUES.clone(), &mut keys);
+            keys.len()
+        };
+        for json in [
+            r#"{"key":"sk_live_0123456789abcdef"}"#,
+            r#"{"token":"0123456789abcdef0123"}"#,
+            r#"{"id":7,"name":"ci","secret":"0123456789abcdef0123"}"#,
+            r#"{"data":{"attributes":{"apiKey":"0123456789abcdef0123"}}}"#,
+            r#"{"api_key":{"id":1,"plain_text_token":"1|x","secret_key":"0123456789abcdef0123"}}"#,
+            r#"{"key":"q83v/q83v+q83vq83vq83vQ1=="}"#,
+        ] {
+            assert_eq!(keys(json), 1, "{json}");
+        }
+        for json in [
+            r#"{"key":"PROJ-1234"}"#,
+            r#"{"key":"ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAA1 me"}"#,
+            r#"{"public_key":"0123456789abcdef0123"}"#,
+            r#"{"key":"uploads/2024/a-photo-of-me.png"}"#,
+            r#"{"key":"https://cdn.example.test/0123456789abcdef"}"#,
+            r#"{"name":"0123456789abcdef0123","id":"0123456789abcdef0123"}"#,
+            r#"{"csrf_token":"0123456789abcdef0123","refreshToken":"0123456789abcdef0123"}"#,
+            r#"{"a":{"b":{"c":{"d":{"key":"0123456789abcdef0123"}}}}}"#,
+        ] {
+            assert_eq!(keys(json), 0, "{json}");
+        }
+        let many = format!("[{}]", vec![r#"{"key":"0123456789abcdef0123"}"#; 50].join(","));
+        assert!(keys(&many) > MAX_KEYS && keys(&many) < 50, "a list, not read to its end");
     }
 
     #[test]

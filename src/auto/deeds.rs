@@ -12,7 +12,7 @@ use super::request::{Role, looks_like_an_address};
 use super::seen::{Seen, actor_of, agent, carried, resolved};
 use super::verdict::{self, Context, Outcome, Scale, Verdict};
 use super::waiting::{self, Waiting};
-use super::words::{CONFIRM, EMAIL, Words};
+use super::words::{CONFIRM, EMAIL, KEY, Words};
 use super::{Auto, Lent, page};
 use crate::body::cookie::{self, CookieChange};
 use crate::event::{Actor, Event, Outcome as Went, Target, Text};
@@ -94,7 +94,8 @@ impl Auto {
         if verdict.outcome != Outcome::Accepted {
             return Vec::new();
         }
-        if intent == Intent::KeyMade && seen.answer.tokens.is_empty() {
+        let made = if intent == Intent::KeyMade { keys_made(seen) } else { Vec::new() };
+        if intent == Intent::KeyMade && made.is_empty() {
             return Vec::new();
         }
         let mut draft = self.draft(seen, lent);
@@ -142,7 +143,14 @@ impl Auto {
             Intent::EmailChange => "user.email.changed",
             Intent::SecondFactorOn => "user.mfa.enabled",
             Intent::SecondFactorOff => "user.mfa.disabled",
-            Intent::KeyMade => "api_key.created",
+            Intent::KeyMade => {
+                // Whoever uses it is known by it.
+                if let Some(actor) = &session {
+                    let made: Vec<_> = made.iter().map(|key| lent.sessions.handle(key.as_bytes())).collect();
+                    lent.sessions.bind(&carried(&made), actor, now);
+                }
+                "api_key.created"
+            }
             Intent::MakeUser => "user.created",
             _ => return Vec::new(),
         };
@@ -207,7 +215,6 @@ impl Auto {
         self.flows.forget(&seen.all);
         let mut draft = self.draft(seen, lent);
         draft.event.actor = actor;
-        draft.event.metadata.method = None;
         let verdict = Verdict { outcome: Outcome::Accepted, confidence: 0.75, rule: "address-confirmed" };
         let shown = seen.presented.first().copied();
         self.emit(draft, &[("user.email.changed", Went::Success)], shown, verdict, lent.sessions)
@@ -231,6 +238,14 @@ impl Auto {
             actor.fill_from(&answer::actor_of_token(&field.value));
         }
     }
+}
+
+/// The keys that an answer hands out: what the request brought is none, nor is a list of keys.
+fn keys_made<'s>(seen: &Seen<'s, '_>) -> Vec<&'s str> {
+    let tokens = seen.answer.tokens.iter().filter(|_| seen.request.hints(&KEY));
+    let keys = seen.answer.keys.iter().filter(|_| seen.answer.keys.len() <= answer::MAX_KEYS);
+    let brought = |key: &str| seen.request.fields.iter().any(|field| field.value == key);
+    tokens.chain(keys).copied().filter(|key| !brought(key)).collect()
 }
 
 /// True if the answer to a sign-up shows that there is an account now, rather than being what

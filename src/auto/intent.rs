@@ -8,8 +8,8 @@ use http::Method;
 
 use super::request::{Request, Role, Shape};
 use super::words::{
-    AGAIN_IN_SESSION, CHANGE, CHANGE_ONLY, EMAIL, KEY, LOGIN, LOGOUT, MAKE, OFF, PASSWORD, REFRESH, RESET, REVOKE,
-    SECOND_FACTOR, SEND, SIGN_UP, Words,
+    AGAIN_IN_SESSION, CHANGE, CHANGE_ONLY, EMAIL, KEY, KEYS, LOGIN, LOGOUT, MAKE, OFF, ONE_KEY, OTHER_KEYS, PASSWORD,
+    REFRESH, RESET, REVOKE, SECOND_FACTOR, SEND, SIGN_UP, Words,
 };
 
 /// How far a client without a session has come.
@@ -147,7 +147,7 @@ fn without_password(request: &Request<'_>, method: &Method, known: Known) -> Int
     if who && request.says(&SIGN_UP) {
         return if known.session { Intent::MakeUser } else { Intent::SignUp };
     }
-    if known.session && request.hints(&KEY) {
+    if known.session && (request.hints(&KEY) || (*method == Method::POST && makes_a_key(request))) {
         return Intent::KeyMade;
     }
     if who && !known.session && (request.says(&LOGIN) || known.login_path) {
@@ -164,6 +164,13 @@ fn without_password(request: &Request<'_>, method: &Method, known: Known) -> Int
     Intent::Nothing
 }
 
+/// Places of keys that may be others: the answer has to hand one out.
+fn makes_a_key(request: &Request<'_>) -> bool {
+    let keys = request.hints(&KEYS) && (request.place.ends_with_one_of(&["keys"]) || request.action.say(&KEYS));
+    let says = |words: &Words| words.say(&MAKE) && words.say(&ONE_KEY);
+    (keys || says(&request.place) || says(&request.action)) && !request.hints(&OTHER_KEYS)
+}
+
 fn with_password(request: &Request<'_>, method: &Method, known: Known) -> Intent {
     let old = request.with(Role::Old).next().is_some();
     let again = request.with(Role::Again).next().is_some();
@@ -175,6 +182,10 @@ fn with_password(request: &Request<'_>, method: &Method, known: Known) -> Intent
     let edits = *method == Method::PATCH || *method == Method::PUT;
     let makes = request.says(&SIGN_UP) || request.says(&MAKE);
     if request.says(&REFRESH) && !request.says(&LOGIN) && !who {
+        return Intent::Nothing;
+    }
+    // Without a session there is nobody whose password the place could mean.
+    if request.passwords_by_place && !known.session {
         return Intent::Nothing;
     }
     if old {

@@ -291,7 +291,12 @@ impl Auto {
         event.metadata.session_id = session.and_then(|session| session.shown().text());
         let made = types.iter().enumerate().map(|(i, (name, outcome))| {
             let id = if i == 0 { event.id } else { EventId::new() };
-            Event { id, event_type: EventType::fixed(name), outcome: *outcome, ..event.clone() }
+            let mut event = Event { id, event_type: EventType::fixed(name), outcome: *outcome, ..event.clone() };
+            // How somebody proved themselves is a matter of signing in; leaving or a reset proves nothing.
+            if !["user.login.", "user.mfa.challenge.", "api_key.used"].iter().any(|proof| name.starts_with(proof)) {
+                event.metadata.method = None;
+            }
+            event
         });
         made.collect()
     }

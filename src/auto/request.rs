@@ -10,8 +10,8 @@ use serde_json::Value;
 
 use super::page::Asks;
 use super::words::{
-    ABOUT_PASSWORD, ACTION, AGAIN, CODE, DESTINATION, EMAIL, IDENTIFIER, LOGIN_PLACE, MACHINERY, NEW, OLD, PASSWORD,
-    RESET, SIGN_UP, TOKEN, Words,
+    ABOUT_PASSWORD, ACTION, AGAIN, CODE, CREDENTIAL, DESTINATION, EMAIL, IDENTIFIER, LOGIN_PLACE, MACHINERY, NEW, OLD,
+    OTHER_PASSWORDS, PASSWORD, RESET, SIGN_UP, TOKEN, Words,
 };
 use crate::body;
 use crate::rules::facts::Facts;
@@ -88,6 +88,8 @@ pub struct Request<'a> {
     pub action: Words,
     /// True if the path has a segment that looks like a secret of a link.
     pub token_in_path: bool,
+    /// True if only the place says that an old and a new value are passwords.
+    pub passwords_by_place: bool,
 }
 
 impl<'a> Request<'a> {
@@ -101,6 +103,7 @@ impl<'a> Request<'a> {
             query: Vec::new(),
             place,
             action: Words::default(),
+            passwords_by_place: false,
             token_in_path: facts.path.split('/').any(crate::event::text::looks_like_a_token),
         };
         for (name, value) in facts.query().iter().take(64) {
@@ -136,6 +139,7 @@ impl<'a> Request<'a> {
                 field.role = Role::Other;
             }
         }
+        request.old_and_new();
         request.pair();
         request
     }
@@ -254,6 +258,56 @@ impl<'a> Request<'a> {
                 _ => Role::Other,
             };
             self.fields.push(Carried { name: Cow::Borrowed("param"), value: Cow::Owned(value), role });
+        }
+    }
+
+    /// `{"old": …, "new": …}`: where names leave the password's word to the place, or to a field beside.
+    fn old_and_new(&mut self) {
+        if !matches!(self.shape, Shape::Json | Shape::GraphQl) {
+            return;
+        }
+        let bare = |field: &Carried<'_>, meaning, other| {
+            let words = Words::of(&field.name);
+            let text = !field.value.is_empty() && !matches!(&*field.value, "true" | "false");
+            let of_others = [&PASSWORD, &EMAIL, &IDENTIFIER, other, &AGAIN].iter().any(|of| words.say(of));
+            text && words.say(meaning) && !of_others
+        };
+        let (mut old, mut new, mut again) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut plain, mut others) = (0_usize, 0_usize);
+        for (at, field) in self.fields.iter().enumerate() {
+            match field.role {
+                Role::Old | Role::New => return,
+                Role::Password => plain += 1,
+                Role::Again | Role::Machinery => {}
+                _ if bare(field, &OLD, &NEW) => old.push(at),
+                _ if bare(field, &NEW, &OLD) => new.push(at),
+                _ if Words::of(&field.name).say(&AGAIN) => again.push(at),
+                _ => others += 1,
+            }
+        }
+        match (plain, old.len(), new.len()) {
+            (0, 1, 1) => {
+                let place = self.hints(&PASSWORD) || self.hints(&CREDENTIAL);
+                if !place || self.hints(&OTHER_PASSWORDS) || others > 1 {
+                    return;
+                }
+                self.passwords_by_place = true;
+            }
+            // The other of the two has the password's word.
+            (1, 1, 0) | (1, 0, 1) => {
+                let mut names = old.iter().chain(&new).filter_map(|at| self.fields.get(*at));
+                if others > 0 || !names.all(|field| Words::of(&field.name).is_one()) {
+                    return;
+                }
+            }
+            _ => return,
+        }
+        for (places, role) in [(old, Role::Old), (new, Role::New), (again, Role::Again)] {
+            for at in places {
+                if let Some(field) = self.fields.get_mut(at) {
+                    field.role = role;
+                }
+            }
         }
     }
 
@@ -405,8 +459,16 @@ fn flatten<'a>(name: &str, value: &'a Value, depth: usize, into: &mut Vec<Carrie
     }
     match value {
         Value::Object(members) => {
+            // `{"password": {"old": …, "new": …}}`: the label above says of what.
+            let of_password = depth > 0 && {
+                let words = Words::of(name);
+                words.say(&PASSWORD) && !words.say(&ABOUT_PASSWORD) && !words.say(&OTHER_PASSWORDS)
+            };
             for (key, value) in members.iter().take(MAX_FIELDS) {
                 match value {
+                    Value::String(_) if of_password && is_of_change(key) => {
+                        push_scalar(&format!("{name} {key}"), value, into);
+                    }
                     Value::Object(_) | Value::Array(_) => flatten(key, value, depth + 1, into),
                     // The last label says what it is; the one before it where (`variables.email`).
                     _ => push_scalar(key, value, into),
@@ -419,6 +481,12 @@ fn flatten<'a>(name: &str, value: &'a Value, depth: usize, into: &mut Vec<Carrie
         }),
         _ => push_scalar(name, value, into),
     }
+}
+
+/// True for the name of one of the values of a change.
+fn is_of_change(name: &str) -> bool {
+    let words = Words::of(name);
+    words.say(&OLD) || words.say(&NEW) || words.say(&AGAIN)
 }
 
 fn push_scalar<'a>(name: &str, value: &'a Value, into: &mut Vec<Carried<'a>>) {

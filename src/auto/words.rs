@@ -80,6 +80,11 @@ impl Words {
         self.joined.iter().rev().take(2).any(|j| names.contains(&j.as_str()))
     }
 
+    /// True if there is only one.
+    pub fn is_one(&self) -> bool {
+        self.words.len() == 1
+    }
+
     /// The last word.
     pub fn last(&self) -> Option<&str> {
         self.words.last().map(String::as_str)
@@ -138,6 +143,11 @@ pub fn all() -> impl Iterator<Item = &'static Meaning> {
         &MACHINERY,
         &DESTINATION,
         &ACTION,
+        &KEYS,
+        &ONE_KEY,
+        &OTHER_KEYS,
+        &CREDENTIAL,
+        &OTHER_PASSWORDS,
         &KEY,
         &TOKEN,
     ];
@@ -920,6 +930,79 @@ pub const ACTION: Meaning = meaning(
 pub const KEY: Meaning = meaning(
     &["apikey", "apikeys", "apitoken", "apitokens", "tokens", "pat"],
     &["apikey", "apitoken", "accesstoken", "personaltoken", "applicationpassword", "apppassword", "accesskey"],
+);
+
+/// Keys, where the place may mean others: what the answer hands out decides.
+pub const KEYS: Meaning = meaning(&["keys"], &[]);
+
+/// One key or token, beside a word of making it.
+pub const ONE_KEY: Meaning = meaning(&["key", "token"], &[]);
+
+/// What is called a key or token and stands for no account: of machines, other programs, texts.
+pub const OTHER_KEYS: Meaning = meaning(
+    &[
+        "ssh",
+        "gpg",
+        "pgp",
+        "public",
+        "pubkey",
+        "deploy",
+        "device",
+        "devices",
+        "push",
+        "upload",
+        "uploads",
+        "csrf",
+        "xsrf",
+        "cache",
+        "translation",
+        "translations",
+        "i18n",
+        "license",
+        "licenses",
+        "licence",
+        "licences",
+        "encryption",
+        "idempotency",
+        "webauthn",
+        "captcha",
+        "invite",
+        "invitation",
+        "search",
+        "query",
+        "object",
+        "objects",
+        "refresh",
+        "sort",
+        "primary",
+        "foreign",
+    ],
+    &["sshkey", "publickey"],
+);
+
+/// What proves somebody, without the word of a password.
+pub const CREDENTIAL: Meaning = meaning(&["credential", "credentials", "passcode"], &["credential"]);
+
+/// Places that have a password's word and are about something else than whose session it is.
+pub const OTHER_PASSWORDS: Meaning = meaning(
+    &[
+        "policy",
+        "policies",
+        "hint",
+        "rules",
+        "strength",
+        "question",
+        "history",
+        "manager",
+        "vault",
+        "vaults",
+        "entries",
+        "items",
+        "generator",
+        "template",
+        "templates",
+    ],
+    &[],
 );
 
 /// A secret that a mailed link carries.

@@ -1,25 +1,37 @@
-//! `authtap check`: every problem of a configuration at once.
+//! `authtap check`: every problem of a configuration, or of several, at once.
 
 use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
 
-use super::{DIFFERENT, DONE, FAILED, USAGE, complain, control_runtime};
+use super::{DIFFERENT, DONE, FAILED, USAGE, complain, control_runtime, graver};
 use crate::cli::Check;
+use crate::config;
 use crate::config::problem::{Problems, Severity};
 use crate::config::settings::{self, Config};
 use crate::proxy::upstream::{self, Upstream};
 use crate::rules::presets::Chosen;
 use crate::sinks::BuildCx;
 
-/// Checks a file and says what it found.
+/// The file that is checked if none is named.
+const USUAL_FILE: &str = "routes.yaml";
+
+/// Checks every file that was named and says what it found. What cannot be used outweighs what cannot
+/// be reached.
 pub fn run(options: &Check) -> u8 {
-    let file = options.config.as_ref().unwrap_or(&options.file);
+    let mut files: Vec<PathBuf> = options.config.iter().chain(&options.files).cloned().collect();
+    if files.is_empty() {
+        let named = std::env::var_os("AUTHTAP_CONFIG").filter(|name| !name.is_empty());
+        files.push(named.map_or_else(|| USUAL_FILE.into(), PathBuf::from));
+    }
+    files.iter().fold(DONE, |code, file| graver(code, check(file, options)))
+}
+
+fn check(file: &Path, options: &Check) -> u8 {
     let name = file.display().to_string();
-    let source = match std::fs::read_to_string(file) {
+    let source = match config::file::read(file) {
         Ok(source) => source,
         Err(error) => {
-            complain(&format!(
-                "cannot read {name}: {error}; name the file, or begin with the routes.yaml of the project"
-            ));
+            complain(&error.to_string());
             return USAGE;
         }
     };
@@ -33,7 +45,7 @@ pub fn run(options: &Check) -> u8 {
     };
     let mut code = if options.strict && warnings > 0 { USAGE } else { DONE };
     if options.connect {
-        code = code.max(connect(&config));
+        code = graver(code, connect(&config));
     }
     if !options.json {
         super::print(&format!("{last}\n"));

@@ -1,7 +1,8 @@
 //! `authtap coverage`: the vocabulary as a checklist against a configuration.
 //!
 //! Reads the configuration, and the history if asked to. What it names is what *can* be emitted; what
-//! was observed stands beside it, and is never taken for what can be.
+//! was observed stands beside it, and is never taken for what can be. A type that a route names for an
+//! outcome that none of its rules decides, or behind one that takes all its requests, cannot be.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -62,7 +63,7 @@ fn observed(options: &Coverage, config: &Config) -> Result<Observed, u8> {
         complain(&why);
         USAGE
     })?;
-    let folder = options.data.clone().unwrap_or_else(|| config.base.join(&config.data));
+    let folder = options.data.clone().unwrap_or_else(|| config.data.clone());
     let query = Query {
         filter: Filter { since: Some(since), ..Filter::default() },
         until: None,
@@ -148,20 +149,24 @@ fn rows(config: &Config, observed: Option<&Observed>) -> Vec<Row> {
             known.push(who);
         }
     };
-    for route in config.rules.routes() {
-        for event_type in route.all_types() {
+    for route in config.rules.reachable() {
+        for event_type in route.possible_types() {
             add(event_type.as_str(), route.id.to_string());
         }
-    }
-    if config.session.created {
-        add("session.created", "session memory".into());
-    }
-    if config.session.revoked {
-        add("session.revoked", "session memory".into());
     }
     if config.auto {
         for name in AUTO {
             add(name, "auto".into());
+        }
+    }
+    // A session begins with a login that somebody tells of: a rule, auto, the application, a replica.
+    let told_elsewhere = config.hint.is_some() || config.session.share.is_some();
+    if told_elsewhere || by.contains_key("user.login.success") {
+        for (wanted, name) in [(config.session.created, "session.created"), (config.session.revoked, "session.revoked")]
+        {
+            if wanted {
+                by.entry(name.to_owned()).or_default().push("session memory".into());
+            }
         }
     }
     // What was seen and nothing can emit now is worth a line of its own.

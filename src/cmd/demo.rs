@@ -29,6 +29,12 @@ pub fn run(options: &Demo) -> u8 {
     });
     match result {
         Ok(code) => code,
+        Err(StartError::Bind { address, source }) if source.kind() == std::io::ErrorKind::AddrInUse => {
+            complain(&format!(
+                "cannot listen on {address}: {source}; another program has the port: leave --listen out for a free one, or name another"
+            ));
+            FAILED
+        }
         Err(error) => {
             complain(&error.to_string());
             FAILED

@@ -38,6 +38,7 @@ fn explained(options: &Explain) -> Result<u8, u8> {
     let exchanges = recorded::exchanges(&options.recording, offline.limits())?;
     let only = options.only.as_deref().map(|path| compared(path).into_owned());
     let mut out = BufWriter::new(anstream::stdout());
+    let mut shown = 0_usize;
     let write = || -> io::Result<()> {
         for (number, exchange) in exchanges.into_iter().enumerate() {
             let captured = offline.captured(exchange);
@@ -48,6 +49,7 @@ fn explained(options: &Explain) -> Result<u8, u8> {
             drop(facts);
             let events = offline.events_of(&captured);
             if wanted {
+                shown += 1;
                 let report = Report { number: number + 1, captured: &captured, routes, events };
                 let text = if options.json { format!("{}\n", report.json()) } else { report.text() };
                 out.write_all(text.as_bytes())?;
@@ -57,7 +59,14 @@ fn explained(options: &Explain) -> Result<u8, u8> {
         out.write_all(late(&offline.end(), options.json).as_bytes())?;
         out.flush()
     };
-    match write() {
+    let written = write();
+    if let (0, Some(path)) = (shown, &options.only) {
+        complain(&format!(
+            "no exchange of {} has the path {path}: --only takes the whole path, without the query",
+            options.recording.display()
+        ));
+    }
+    match written {
         Ok(()) => Ok(DONE),
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(DONE),
         Err(_) => Ok(FAILED),

@@ -45,6 +45,11 @@ fn offline(config: &Config) -> Result<Offline, u8> {
 
 fn recording(options: &Learn, from: &Path) -> Result<u8, u8> {
     let observed = seen(from, &recorded::config(None)?)?;
+    if observed.seen.is_empty() {
+        let why = "holds no exchange, so nothing is written: record while somebody uses the application";
+        complain(&format!("{} {why}", from.display()));
+        return Err(FAILED);
+    }
     let from = from.file_name().unwrap_or_default().to_string_lossy();
     let upstream = options.upstream.as_deref().unwrap_or(UPSTREAM);
     write(options, &observed, &Head { upstream, listen: None, from: &from, presets: !options.no_presets })

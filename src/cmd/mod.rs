@@ -32,6 +32,12 @@ pub const USAGE: u8 = 2;
 /// A check or test found a difference.
 pub const DIFFERENT: u8 = 3;
 
+/// Which of two codes says more of several things done: what cannot be used outweighs what differs.
+fn graver(one: u8, other: u8) -> u8 {
+    let weight = |code: u8| [DONE, DIFFERENT, USAGE, FAILED].iter().position(|known| *known == code);
+    if weight(other) > weight(one) { other } else { one }
+}
+
 /// Carries out a command line.
 pub fn run(cli: Cli) -> ExitCode {
     let code = match cli.command {

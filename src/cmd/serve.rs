@@ -46,7 +46,7 @@ pub(crate) fn code_of(error: &StartError) -> u8 {
     match error {
         StartError::Config(_)
         | StartError::Usage(_)
-        | StartError::Read { .. }
+        | StartError::Read(_)
         | StartError::NoUpstream
         | StartError::Admin(_) => USAGE,
         _ => FAILED,

@@ -13,10 +13,12 @@ use crate::event::line;
 use crate::filter::Filter;
 use crate::history::{History, Query};
 use crate::spool::store::{self, lock};
-use crate::tail::{TailOptions, tail};
+use crate::tail::{TailError, TailOptions, tail};
 
 /// How many events are read from the data folder unless a time or a number is named.
 const RECENT: u64 = 20;
+/// What the variable of `run` says where there is no admin listener: the data folder may be read still.
+const OFF: &str = "off";
 /// How long an admin listener may take to take a connection.
 const ANSWERS: Duration = Duration::from_secs(1);
 
@@ -29,6 +31,13 @@ pub fn run(options: &Tail) -> u8 {
             return USAGE;
         }
     };
+    // Said before anything is read: with a typing error nobody knows what is being looked at.
+    if options.admin != OFF
+        && let Err(error) = crate::tail::check_address(&options.admin)
+    {
+        complain(&error.to_string());
+        return USAGE;
+    }
     if let Some(folder) = unattended(options) {
         return read(&folder, filter, options.json);
     }
@@ -45,7 +54,10 @@ pub fn run(options: &Tail) -> u8 {
         Ok(_) => DONE,
         Err(error) => {
             complain(&error.to_string());
-            FAILED
+            match error {
+                TailError::Address(_) | TailError::Token => USAGE,
+                _ => FAILED,
+            }
         }
     }
 }

@@ -6,7 +6,7 @@
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
-use super::{DIFFERENT, DONE, FAILED, USAGE, check, print};
+use super::{DIFFERENT, DONE, USAGE, check, graver, print};
 use crate::app::{self, StartError};
 use crate::cli::Test;
 use crate::config::settings::Config;
@@ -37,14 +37,11 @@ pub struct Done {
 }
 
 impl Done {
-    /// Adds what another gave. What cannot be used outweighs what does not hold.
+    /// Adds what another gave.
     fn add(&mut self, other: Done) {
         self.out.push_str(&other.out);
         self.err.push_str(&other.err);
-        let weight = |code: u8| [DONE, DIFFERENT, USAGE, FAILED].iter().position(|known| *known == code);
-        if weight(other.code) > weight(self.code) {
-            self.code = other.code;
-        }
+        self.code = graver(self.code, other.code);
     }
 }
 

@@ -377,6 +377,10 @@ fn near<'k>(word: &str, known: impl Iterator<Item = &'k str> + Clone) -> Option<
     slip.map(|(_, k)| k).or_else(|| longer.next().filter(|_| longer.next().is_none()))
 }
 
+/// Words that other proxies have for keys of this file.
+const OF_OTHERS: &[(&str, &str)] =
+    &[("headers", "forwarded"), ("backend", "upstream"), ("bind", "listen"), ("outputs", "sinks")];
+
 /// What is said of a key that the mapping does not have.
 fn unknown_key(key: &Key, path: &str, fields: &'static [Field]) -> Problem {
     let error = |message: String, hint: &str| Problem::error(key.span.clone(), path, message).hint(hint);
@@ -387,6 +391,10 @@ fn unknown_key(key: &Key, path: &str, fields: &'static [Field]) -> Problem {
     }
     if NOT_BUILT.contains(&key.text.as_str()) {
         return error(format!("`{shown}` is not built yet"), "take it out; the file works without it");
+    }
+    let meant = OF_OTHERS.iter().find(|(word, _)| *word == key.text).map(|(_, meant)| *meant);
+    if let Some(meant) = meant.filter(|meant| path.is_empty() && fields.iter().any(|f| f.name == *meant)) {
+        return error(format!("unknown key `{shown}`"), &format!("did you mean `{meant}`?"));
     }
     let holds = |field: &&Field| inner_fields(&field.kind).iter().any(|inner| inner.name == key.text);
     let homes: Vec<String> = fields.iter().filter(holds).map(|f| format!("`{}`", f.name)).collect();

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::collide;
 use super::node::{Map, Node, Value, clip};
 use super::problem::Problems;
 use super::shape::{Field, Kind};
@@ -267,6 +268,12 @@ impl Listen {
     pub fn plain(address: impl Into<ListenAt>) -> Listen {
         Listen { address: address.into(), tls: None, proxy_protocol: None }
     }
+
+    /// As `/config` shows it.
+    pub fn shown(&self) -> serde_json::Value {
+        let (tls, proxied) = (self.tls.is_some(), self.proxy_protocol.is_some());
+        serde_json::json!({"address": self.address.to_string(), "tls": tls, "proxy_protocol": proxied})
+    }
 }
 
 /// The settings that only a start can follow.
@@ -340,6 +347,7 @@ fn checked(root: &Node, file: &str, problems: &mut Problems) -> Option<Config> {
         None => standard_output(problems),
     };
     let base = Path::new(file).parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    collide::check(&map, base, problems);
     // Every part is read before the first of them may end the reading.
     let client_ip = ClientIp::check(map.get("client_ip"), problems);
     let forwarded = Policy::check(map.get("forwarded"), problems);
@@ -525,16 +533,17 @@ fn admin(map: &Map<'_>, problems: &mut Problems) -> Option<Admin> {
     })
 }
 
-impl std::fmt::Display for Config {
-    /// What is in force, as JSON. Names variables that hold secrets, never a secret.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl Config {
+    /// What it says, as JSON. Names variables that hold secrets, never a secret.
+    pub fn shown(&self) -> serde_json::Value {
         let millis = |d: std::time::Duration| format!("{}ms", d.as_millis());
         let routes: Vec<_> = self
             .rules
             .routes()
             .iter()
             .map(|r| {
-                let types: std::collections::BTreeSet<&str> = r.all_types().into_iter().map(|t| t.as_str()).collect();
+                let types: std::collections::BTreeSet<&str> =
+                    r.possible_types().into_iter().map(|t| t.as_str()).collect();
                 serde_json::json!({"id": r.id.as_str(), "emits": types})
             })
             .collect();
@@ -542,9 +551,9 @@ impl std::fmt::Display for Config {
         // One address is shown as it is usually written.
         let mut upstream: Vec<_> = self.upstream.iter().flat_map(|u| &u.servers).map(ToString::to_string).collect();
         let upstream = if upstream.len() > 1 { serde_json::json!(upstream) } else { serde_json::json!(upstream.pop()) };
-        let shown = serde_json::json!({
+        serde_json::json!({
             "version": 1,
-            "listen": self.listen.iter().map(|l| serde_json::json!({"address": l.address.to_string(), "tls": l.tls.is_some(), "proxy_protocol": l.proxy_protocol.is_some()})).collect::<Vec<_>>(),
+            "listen": self.listen.iter().map(Listen::shown).collect::<Vec<_>>(),
             "upstream": upstream,
             "upstream_tls": self.upstream_tls.is_some(),
             "upstream_protocol": self.upstream.as_ref().map(|u| u.protocol.as_str()),
@@ -565,6 +574,7 @@ impl std::fmt::Display for Config {
                 "ttl": millis(self.session.ttl),
                 "share": self.session.share.as_ref().map(|share| share.shown()),
             },
+            "auto": self.auto,
             "identity": self.identity.shown(),
             "hint": self.hint.as_ref().map(|h| h.header.as_str()),
             "capture": { "request_body": self.capture.request_body, "response_body": self.capture.response_body },
@@ -577,8 +587,6 @@ impl std::fmt::Display for Config {
             "retention": { "age": format!("{}s", self.spool.retention.age.as_secs()), "size": self.spool.retention.size },
             "routes": routes,
             "sinks": sinks,
-        });
-        let text = serde_json::to_string_pretty(&shown).map_err(|_| std::fmt::Error)?;
-        writeln!(f, "{text}")
+        })
     }
 }

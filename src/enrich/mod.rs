@@ -35,6 +35,9 @@ pub trait Enricher: Send + Sync {
     /// Adds what is known. Takes no lock that another thread may hold for long.
     fn enrich(&self, facts: &Exchange, event: &mut Event);
 
+    /// Makes ready what the first event would wait for; most enrichers are ready. May take long.
+    fn warm_up(&self) {}
+
     /// Reads changed files again; most enrichers have none.
     fn refresh(&self) -> Vec<Refreshed> {
         Vec::new()
@@ -114,6 +117,11 @@ impl Enrichers {
         for enricher in &self.0 {
             enricher.enrich(facts, event);
         }
+    }
+
+    /// Makes ready what the first event would wait for. May take long: call it on a thread of its own.
+    pub fn warm_up(&self) {
+        self.0.iter().for_each(|enricher| enricher.warm_up());
     }
 
     /// Reads the configured files that changed since the last call, checks them and puts them to

@@ -52,14 +52,24 @@ pub enum HarError {
     Large(PathBuf),
     /// It is not HAR.
     #[error(
-        "not a HAR file (line {line}, column {column}): export one by `Save all as HAR` in the browser's network panel"
+        "{} is not a HAR file ({source}): export one by `Save all as HAR` in the browser's network panel", .file.display()
     )]
     Format {
-        /// Line of the first error, from 1.
-        line: usize,
-        /// Column of the first error, from 1.
-        column: usize,
+        /// The file.
+        file: PathBuf,
+        /// Where it ceases to be one.
+        source: NotHar,
     },
+}
+
+/// A text that is not HAR.
+#[derive(Debug, thiserror::Error)]
+#[error("line {line}, column {column}")]
+pub struct NotHar {
+    /// Line of the first error, from 1.
+    line: usize,
+    /// Column of the first error, from 1.
+    column: usize,
 }
 
 /// What a file holds.
@@ -73,7 +83,7 @@ pub struct Recorded {
 
 /// Reads a file.
 pub fn read_file(file: &Path, limits: Limits) -> Result<Recorded, HarError> {
-    read(&bounded(file, MAX_FILE)?, limits)
+    read(&bounded(file, MAX_FILE)?, limits).map_err(|source| HarError::Format { file: file.to_owned(), source })
 }
 
 /// The bytes of a file of at most `most`.
@@ -89,11 +99,11 @@ pub fn bounded(file: &Path, most: u64) -> Result<Vec<u8>, HarError> {
 }
 
 /// Reads the text of a file.
-pub fn read(source: &[u8], limits: Limits) -> Result<Recorded, HarError> {
+pub fn read(source: &[u8], limits: Limits) -> Result<Recorded, NotHar> {
     // Some tools put a byte order mark before it.
     let source = source.strip_prefix(b"\xef\xbb\xbf").unwrap_or(source);
-    let har: Har = serde_json::from_slice(source)
-        .map_err(|error| HarError::Format { line: error.line(), column: error.column() })?;
+    let har: Har =
+        serde_json::from_slice(source).map_err(|error| NotHar { line: error.line(), column: error.column() })?;
     let mut recorded = Recorded::default();
     for (i, entry) in har.log.entries.into_iter().enumerate() {
         match (i < MAX_ENTRIES).then(|| entry.exchange(i, limits)).flatten() {

@@ -141,7 +141,10 @@ impl<'s> Route<'s> {
     pub fn text(&self) -> String {
         let mut out = String::new();
         // Writing to a text cannot fail.
-        let _ = writeln!(out, "  # Seen {} times.", self.examples.len().max(1));
+        let _ = match self.examples.len() {
+            0 | 1 => writeln!(out, "  # Seen once."),
+            times => writeln!(out, "  # Seen {times} times."),
+        };
         let _ = writeln!(out, "  - id: {}\n    match: {}", self.id, self.matched());
         if !self.actor.is_empty() {
             let mut actor = Yaml::map();

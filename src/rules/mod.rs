@@ -215,6 +215,13 @@ impl RuleSet {
         &self.routes
     }
 
+    /// The routes that some request can reach: those whose requests no earlier one takes all.
+    pub fn reachable(&self) -> impl Iterator<Item = &Route> {
+        let mut work = 0_usize;
+        let routes = self.routes.iter().enumerate();
+        routes.filter(move |(i, route)| shadow_of(route, &self.routes[..*i], &mut work).is_none()).map(|(_, r)| r)
+    }
+
     /// The routes a request may belong to, by its head; `None` for almost every request.
     /// Allocates nothing to say no (but for paths with escapes).
     pub fn candidates(&self, facts: &Facts<'_>) -> Option<Candidates> {
@@ -466,26 +473,8 @@ fn matched(demands: &[Condition], facts: &Facts<'_>) -> facts::Truth {
 /// A route whose every request an earlier, undemanding route takes is never reached.
 fn shadowed_routes(routes: &[Route], places: &[&Node], problems: &mut Problems) {
     let mut work = 0_usize;
-    for (i, route) in routes.iter().enumerate() {
-        let shadow = routes[..i].iter().find(|before| {
-            // Pairs of paths are compared; a file that would take minutes is only looked at so far.
-            work = work.saturating_add(1 + route.paths.len().saturating_mul(before.paths.len()));
-            if work > MAX_COMPARED {
-                return false;
-            }
-            let only_paths = before.demands.iter().all(|d| match d {
-                Condition::Path(_) => true,
-                Condition::Method(methods) => route
-                    .demands
-                    .iter()
-                    .any(|d| matches!(d, Condition::Method(mine) if mine.iter().all(|m| methods.contains(m)))),
-                _ => false,
-            });
-            only_paths
-                && !route.paths.is_empty()
-                && route.paths.iter().all(|p| before.paths.iter().any(|b| b.covers(p)))
-        });
-        if let (Some(before), Some(node)) = (shadow, places.get(i)) {
+    for (i, (route, node)) in routes.iter().zip(places).enumerate() {
+        if let Some(before) = shadow_of(route, &routes[..i], &mut work) {
             problems.warn(
                 node,
                 format!("the route `{}` is never reached: `{}` takes its requests first", route.id, before.id),
@@ -493,4 +482,24 @@ fn shadowed_routes(routes: &[Route], places: &[&Node], problems: &mut Problems) 
             );
         }
     }
+}
+
+/// The first of the routes before it that takes all its requests. `work` counts the pairs of paths
+/// that were compared; a file that would take minutes is only looked at so far.
+fn shadow_of<'r>(route: &Route, before: &'r [Route], work: &mut usize) -> Option<&'r Route> {
+    before.iter().find(|before| {
+        *work = work.saturating_add(1 + route.paths.len().saturating_mul(before.paths.len()));
+        if *work > MAX_COMPARED {
+            return false;
+        }
+        let only_paths = before.demands.iter().all(|d| match d {
+            Condition::Path(_) => true,
+            Condition::Method(methods) => route
+                .demands
+                .iter()
+                .any(|d| matches!(d, Condition::Method(mine) if mine.iter().all(|m| methods.contains(m)))),
+            _ => false,
+        });
+        only_paths && !route.paths.is_empty() && route.paths.iter().all(|p| before.paths.iter().any(|b| b.covers(p)))
+    })
 }

@@ -1,7 +1,7 @@
 //! One entry of `routes:`, checked and compiled.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry;
+use std::collections::{HashMap, HashSet};
 
 use http::Method;
 use http::header::AUTHORIZATION;
@@ -504,10 +504,44 @@ impl Route {
         self.emit.iter().find(|(o, _)| *o == outcome).map(|(_, t)| t)
     }
 
-    /// Every event type the route can emit.
-    pub fn all_types(&self) -> Vec<&EventType> {
-        all_types(&self.emit, &self.rules)
+    /// The event types that some exchange can get from the route: those of rules that are reached, of
+    /// the default where no rule always holds, and of what is left open. What `emit` names for an
+    /// outcome that nothing decides is none of them.
+    pub fn possible_types(&self) -> Vec<&EventType> {
+        let mut types = Vec::new();
+        // What is not known of an exchange (no answer, a cut body) leaves a condition open.
+        let mut open = false;
+        for rule in reached(&self.rules) {
+            open |= rule.when.is_some() || rule.follow.is_some();
+            match &rule.follow {
+                Some(follow) => types.extend(reached(&follow.rules).flat_map(|rule| self.types_by(rule))),
+                None => types.extend(self.types_by(rule)),
+            }
+        }
+        if self.rules.iter().all(|rule| rule.when.is_some()) {
+            types.extend(self.type_of(self.default));
+        }
+        if open {
+            types.extend(self.type_of(Outcome::Unknown));
+        }
+        types
     }
+
+    /// What a rule of the route emits when it decides.
+    fn types_by<'r>(&'r self, rule: &'r Rule) -> impl Iterator<Item = &'r EventType> {
+        let emits = rule.outcome != Outcome::Ignore;
+        let first = rule.emit.as_ref().or_else(|| self.type_of(rule.outcome));
+        first.into_iter().chain(&rule.also).filter(move |_| emits)
+    }
+}
+
+/// The rules that can decide: up to the first that always holds, without those that repeat the
+/// condition of an earlier one.
+fn reached(rules: &[Rule]) -> impl Iterator<Item = &Rule> {
+    let mut seen = HashSet::new();
+    let always = rules.iter().position(|rule| rule.when.is_none());
+    let until = always.map_or(rules.len(), |last| last + 1);
+    rules.iter().take(until).filter(move |rule| seen.insert(format!("{:?}", rule.when)))
 }
 
 fn all_types<'r>(emit: &'r [(Outcome, EventType)], rules: &'r [Rule]) -> Vec<&'r EventType> {

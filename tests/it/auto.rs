@@ -303,6 +303,86 @@ fn a_json_interface_with_bearer_tokens() {
 }
 
 #[test]
+fn passwords_and_keys_of_a_json_interface_whose_names_say_little() {
+    let counter = AtomicU64::new(0);
+    let origin = Origin::answering(move |request| {
+        let (text, key) = (request.text(), fresh(&counter));
+        match request.target().as_str() {
+            "/api/login" => json("200 OK", &[], &format!(r#"{{"token":"{key}"}}"#)),
+            "/api/me/password" if text.contains("wr0ng") => json("403 Forbidden", &[], r#"{"error":"no"}"#),
+            "/api/keys" if text.contains("public") => {
+                json("201 Created", &[], r#"{"id":1,"key":"0123456789abcdef0123"}"#)
+            }
+            "/api/keys" => json("201 Created", &[], &format!(r#"{{"id":2,"name":"ci","key":"{key}"}}"#)),
+            "/api/tokens" if text.contains("push") => json("200 OK", &[], r#"{"token":"f00dfeed0123456789ab"}"#),
+            "/api/tokens" if text.contains("taken") => json("409 Conflict", &[], r#"{"error":"taken"}"#),
+            "/api/tokens" => json("201 Created", &[], &format!(r#"{{"data":{{"secret":"{key}"}}}}"#)),
+            "/api/rows" => json("200 OK", &[], &format!(r#"{{"key":"{key}"}}"#)),
+            _ => json("200 OK", &[], r#"{"ok":true}"#),
+        }
+    });
+    let proxy = before(&origin);
+    let mut visitor = Visitor::of(&proxy);
+    let login = visitor.json("POST", "/api/login", r#"{"email":"alice@example.test","password":"r1ght"}"#);
+    let body: Value = serde_json::from_str(&login.text()).expect("json");
+    visitor.fields = format!("Authorization: Bearer {}\r\n", body["token"].as_str().unwrap_or_default());
+    visitor.json("POST", "/api/me/password", r#"{"old":"wr0ng","new":"n3w"}"#);
+    visitor.json("POST", "/api/me/password", r#"{"old":"r1ght","new":"n3w"}"#);
+    visitor.json("PUT", "/api/me", r#"{"password":{"current":"n3w","new":"n3w3r"}}"#);
+    visitor.json("POST", "/api/documents/3", r#"{"old":"draft","new":"final"}"#);
+    visitor.json("POST", "/api/keys", r#"{"name":"ci"}"#);
+    // What came with the request was not made by it.
+    visitor.json("POST", "/api/keys", r#"{"name":"public","key":"0123456789abcdef0123"}"#);
+    visitor.json("POST", "/api/tokens", r#"{"push":true,"token":"f00dfeed0123456789ab"}"#);
+    visitor.json("POST", "/api/tokens", r#"{"name":"taken"}"#);
+    visitor.json("POST", "/api/tokens", r#"{"name":"deploy"}"#);
+    visitor.json("POST", "/api/rows", r#"{"name":"row"}"#);
+    visitor.json("POST", "/api/logout", "{}");
+    let events = proxy.stop();
+    assert_eq!(
+        told(&events),
+        [
+            "user.login.success alice@example.test",
+            "user.password.changed alice@example.test",
+            "user.password.changed alice@example.test",
+            "api_key.created alice@example.test",
+            "api_key.created alice@example.test",
+            "user.logout alice@example.test",
+        ]
+    );
+    // How somebody proved themselves stands at the login alone.
+    let methods: Vec<_> = events.iter().map(|event| at(event, "/metadata/method")).collect();
+    assert_eq!(methods, ["password", "", "", "", "", ""]);
+}
+
+#[test]
+fn only_a_sign_in_says_by_what_it_was_proved() {
+    let origin = Origin::answering(|request| match request.target().as_str() {
+        "/forgot" => json("200 OK", &[], r#"{"ok":true}"#),
+        "/reset" => json("200 OK", &[], r#"{"ok":true}"#),
+        "/register" => json("201 Created", &[], r#"{"id":1}"#),
+        _ => json("401 Unauthorized", &[], r#"{"error":"no"}"#),
+    });
+    let proxy = before(&origin);
+    let mut visitor = Visitor::of(&proxy);
+    visitor.json("POST", "/login", r#"{"username":"alice","password":"wr0ng"}"#);
+    visitor.json("POST", "/forgot", r#"{"email":"bob@example.test"}"#);
+    visitor.json("POST", "/reset", r#"{"token":"0123456789abcdef0123","password":"n3w","email":"bob@example.test"}"#);
+    visitor.json("POST", "/register", r#"{"username":"carol","password":"n3w"}"#);
+    let events = proxy.stop();
+    let said: Vec<_> = events.iter().map(|event| (at(event, "/event_type"), at(event, "/metadata/method"))).collect();
+    assert_eq!(
+        said,
+        [
+            ("user.login.failed", "password"),
+            ("user.password.reset_requested", ""),
+            ("user.password.reset_completed", ""),
+            ("user.created", ""),
+        ]
+    );
+}
+
+#[test]
 fn a_refusal_that_redirects_back_to_the_form() {
     let counter = AtomicU64::new(0);
     let inside = AtomicBool::new(false);

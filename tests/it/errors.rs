@@ -169,6 +169,12 @@ fn ended(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     (status.code(), String::from_utf8_lossy(&stderr).into_owned())
 }
 
+/// The same with what it printed on standard output.
+fn said(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
+    let Output { status, stdout, stderr } = run(folder, arguments);
+    (status.code(), String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned())
+}
+
 const FREE: [&str; 7] = ["run", "--listen", "127.0.0.1:0", "--admin", "off", "--upstream", "http://127.0.0.1:9"];
 
 #[test]
@@ -189,6 +195,33 @@ fn a_port_in_use_ends_the_start_with_1_and_the_remedy() {
         program(None, &["run", "--listen", "127.0.0.1:0", "--admin", &address, "--upstream", "http://127.0.0.1:9"]);
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains(&format!("cannot listen on {address}")), "{said}");
+}
+
+#[test]
+fn the_demo_names_a_remedy_that_it_has() {
+    let taken = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let address = taken.local_addr().expect("its address").to_string();
+    let (code, said) = program(None, &["demo", "--drive", "--listen", &address]);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("leave --listen out for a free one") && !said.contains("--admin"), "{said}");
+}
+
+#[test]
+fn an_admin_address_that_is_none_is_wrong_usage_of_tail() {
+    for wrong in ["nonsense", "http://", "127.0.0.1:x"] {
+        let (code, said) = program(None, &["tail", "--no-wait", "--admin", wrong]);
+        assert_eq!(code, Some(2), "{wrong}: {said}");
+        assert!(said.contains("the address of the admin listener"), "{said}");
+    }
+    assert_eq!(program(None, &["tail", "--no-wait", "--admin", "127.0.0.1:1"]).0, Some(1), "nobody is there");
+}
+
+#[test]
+fn an_upstream_that_is_authtap_itself_ends_the_start_with_2_and_the_remedy() {
+    let circle = ["run", "--listen", "127.0.0.1:18080", "--admin", "off", "--upstream", "http://localhost:18080"];
+    let (code, said) = program(None, &circle);
+    assert_eq!(code, Some(2), "{said}");
+    assert!(said.contains("is authtap itself, which listens on 127.0.0.1:18080: name the address of the"), "{said}");
 }
 
 #[test]
@@ -239,6 +272,41 @@ fn check_shows_every_problem_at_once_with_its_place() {
     assert_eq!(code, Some(2), "{said}");
     for has in ["routes.yaml:2:", "routes.yaml:4:", "rulez", "did you mean `rules`?"] {
         assert!(said.contains(has), "{has} is missing in {said}");
+    }
+}
+
+#[test]
+fn check_looks_at_every_file_that_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("right.yaml"), "version: 1\n").expect("written");
+    std::fs::write(folder.path().join("wrong.yaml"), "version: 1\nsesion: {}\n").expect("written");
+    std::fs::write(
+        folder.path().join("warned.yaml"),
+        "version: 1\nroutes: [{ id: a, match: {}, emit: user.logout }]\n",
+    )
+    .expect("written");
+    let both = said(folder.path(), &["check", "-c", "right.yaml", "wrong.yaml"]);
+    assert_eq!(both.0, Some(2), "{}", both.1);
+    assert!(both.1.contains("right.yaml: no routes") && both.1.contains("wrong.yaml:2:1"), "{}", both.1);
+    assert_eq!(ended(folder.path(), &["check", "wrong.yaml", "right.yaml"]).0, Some(2), "in any order");
+    let fine = said(folder.path(), &["check", "warned.yaml", "-c", "right.yaml"]);
+    assert_eq!(fine.0, Some(0), "{}", fine.1);
+    assert!(fine.1.contains("warned.yaml: 1 route") && fine.1.contains("right.yaml: no routes"), "{}", fine.1);
+    assert_eq!(ended(folder.path(), &["check", "--strict", "warned.yaml", "right.yaml"]).0, Some(2));
+    assert_eq!(ended(folder.path(), &["check", "right.yaml", "missing.yaml"]).0, Some(2));
+    // Without a name the usual one, which is not there.
+    let usual = said(folder.path(), &["check"]);
+    assert!(usual.0 == Some(2) && usual.1.contains("cannot read routes.yaml"), "{}", usual.1);
+}
+
+#[test]
+fn a_file_in_another_encoding_is_told_by_its_line_and_the_remedy() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("latin.yaml"), b"version: 1\n# f\xfcr alle\n").expect("written");
+    for command in [&["check", "latin.yaml"][..], &["run", "--config", "latin.yaml"], &["test", "latin.yaml"]] {
+        let (code, said) = ended(folder.path(), command);
+        assert_eq!(code, Some(2), "{command:?}: {said}");
+        assert!(said.contains("latin.yaml: line 2 is not UTF-8; save the file as UTF-8"), "{command:?}: {said}");
     }
 }
 

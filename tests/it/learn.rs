@@ -38,6 +38,24 @@ fn visit(client: &mut Client) {
         .answer("POST");
 }
 
+#[test]
+fn what_was_seen_once_was_not_seen_1_times() {
+    let folder = tempfile::tempdir().expect("a folder");
+    crate::recorded::recording(folder.path());
+    let traffic = std::fs::read_to_string(folder.path().join("traffic.har")).expect("the recording");
+    let mut traffic: serde_json::Value = serde_json::from_str(&traffic).expect("JSON");
+    // The login that was right alone.
+    traffic["log"]["entries"].as_array_mut().expect("entries").drain(..1);
+    std::fs::write(folder.path().join("once.har"), traffic.to_string()).expect("written");
+    for (recording, seen) in [("traffic.har", "# Seen 2 times."), ("once.har", "# Seen once.")] {
+        let output = format!("{recording}.yaml");
+        let (ended, said) = code(folder.path(), &["learn", "--from", recording, "-o", &output]);
+        assert_eq!(ended, Some(0), "{said}");
+        let draft = std::fs::read_to_string(folder.path().join(output)).expect("the draft");
+        assert!(draft.contains(seen) && !draft.contains("Seen 1 times"), "{draft}");
+    }
+}
+
 fn code(folder: &Path, arguments: &[&str]) -> (Option<i32>, String) {
     let output = run(folder, arguments);
     let text = [output.stdout, output.stderr].concat();
@@ -102,14 +120,31 @@ fn learning_ends_with_its_time_and_never_writes_over_a_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let at = folder.path();
     let arguments = ["learn", "--listen", "127.0.0.1:0", "--upstream", "http://127.0.0.1:9", "--for", "50ms"];
-    assert_eq!(code(at, &arguments).0, Some(0));
-    let draft = std::fs::read_to_string(at.join("routes.yaml")).expect("the draft");
-    assert!(draft.contains("routes: []"), "{draft}");
+    let (ended, said) = code(at, &arguments);
+    assert_eq!(ended, Some(1), "{said}");
+    assert!(said.contains("no exchange was seen, so nothing is written: send the application's traffic"), "{said}");
+    assert!(!at.join("routes.yaml").exists(), "an empty draft helps nobody");
+    std::fs::write(at.join("routes.yaml"), "version: 1\n").expect("written");
     let (ended, said) = code(at, &arguments);
     assert_eq!(ended, Some(2), "{said}");
-    assert!(said.contains("it is there already"), "{said}");
+    assert!(said.contains("it is there already; name another with -o"), "{said}");
+    let (ended, said) = code(at, &["learn", "--verify", "--record", "seen"]);
+    assert_eq!(ended, Some(2), "{said}");
+    assert!(said.contains("authtap learn --from seen --output routes.yaml --verify"), "{said}");
     assert_eq!(code(at, &["learn", "-o", "other.yaml", "--for", "soon"]).0, Some(2));
-    assert_eq!(code(at, &["learn", "-o", "other.yaml", "--verify"]).0, Some(2), "there is nothing to verify with");
+    let (ended, said) = code(at, &["learn", "-o", "other.yaml", "--verify"]);
+    assert_eq!(ended, Some(2), "there is nothing to verify with: {said}");
+    assert!(said.contains("write one with --record DIR, or name one with --from"), "{said}");
+}
+
+#[test]
+fn a_recording_without_an_exchange_is_no_draft() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::write(folder.path().join("empty.har"), r#"{"log":{"entries":[]}}"#).expect("written");
+    let (ended, said) = code(folder.path(), &["learn", "--from", "empty.har"]);
+    assert_eq!(ended, Some(1), "{said}");
+    assert!(said.contains("empty.har holds no exchange, so nothing is written"), "{said}");
+    assert!(!folder.path().join("routes.yaml").exists());
 }
 
 #[test]

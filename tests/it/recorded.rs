@@ -93,6 +93,18 @@ fn explain_names_the_leaf_that_failed_and_what_was_there_instead() {
 }
 
 #[test]
+fn explain_says_that_no_exchange_has_the_path() {
+    let folder = tempfile::tempdir().expect("a folder");
+    recording(folder.path());
+    let output = run(folder.path(), &["explain", "traffic.har", "--config", "routes.yaml", "--only", "/nowhere"]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!((output.status.code(), output.stdout.len()), (Some(0), 0), "{said}");
+    assert!(said.contains("no exchange of traffic.har has the path /nowhere: --only takes the whole path"), "{said}");
+    let found = run(folder.path(), &["explain", "traffic.har", "--only", "/logout"]);
+    assert!(!found.stdout.is_empty() && found.stderr.is_empty(), "{}", String::from_utf8_lossy(&found.stderr));
+}
+
+#[test]
 fn coverage_says_which_names_a_configuration_can_emit_and_by_what() {
     let folder = tempfile::tempdir().expect("a folder");
     recording(folder.path());
@@ -105,6 +117,59 @@ fn coverage_says_which_names_a_configuration_can_emit_and_by_what() {
     let text = String::from_utf8_lossy(&table.stdout).into_owned();
     assert!(text.starts_with("must: 2 of "), "{text}");
     assert!(text.contains("  + user.logout ") && text.contains("  - user.deleted "), "{text}");
+}
+
+#[test]
+fn coverage_counts_only_what_a_reachable_rule_can_give() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let routes = "version: 1
+session: { cookies: [sid], events: [created, revoked] }
+routes:
+  - id: login
+    match: { method: POST, path: /login }
+    rules:
+      - { when: { location.path: /login }, outcome: failure }
+      - { when: { status: 30x }, outcome: success, also: session.created }
+      - { outcome: ignore, also: user.locked }
+      - { outcome: challenge }
+    emit: { success: user.login.success, failure: user.login.failed, rejected: user.locked }
+  - { id: late, match: { method: POST, path: /login }, emit: user.created }
+  - id: followed
+    match: { method: POST, path: /in }
+    rules:
+      - when: { status: 30x }
+        follow: { rules: [{ when: { path: /home }, outcome: success }, { outcome: failure, emit: user.login.rejected }, { outcome: failure, emit: user.deleted }] }
+    default: ignore
+    emit: { success: user.password.changed, unknown: user.login.unknown }
+  - { id: out, match: { method: POST, path: /logout }, rules: [{ when: { status: 403 }, outcome: failure }], emit: { success: user.logout } }
+";
+    std::fs::write(folder.path().join("routes.yaml"), routes).expect("written");
+    let rows = lines(&run(folder.path(), &["coverage", "--config", "routes.yaml", "--json"]));
+    let covered: Vec<_> = rows.iter().filter(|row| row["covered"] == true).collect();
+    let by: Vec<_> = covered.iter().map(|row| (row["event_type"].as_str(), row["by"].clone())).collect();
+    for (name, who) in [
+        ("user.login.success", "login"),
+        ("user.login.failed", "login"),
+        ("user.login.rejected", "followed"),
+        ("user.password.changed", "followed"),
+    ] {
+        assert!(by.contains(&(Some(name), serde_json::json!([who]))), "{name}: {by:?}");
+    }
+    // A cut body or a missing answer leaves it open.
+    assert!(by.contains(&(Some("user.login.unknown"), serde_json::json!(["login", "followed"]))), "{by:?}");
+    assert!(by.iter().any(|(name, _)| *name == Some("session.revoked")), "{by:?}");
+    let cannot = ["user.mfa.challenge.requested", "user.locked", "user.created", "user.deleted", "user.logout"];
+    assert!(by.iter().all(|(name, _)| !cannot.contains(&name.unwrap_or_default())), "{by:?}");
+}
+
+#[test]
+fn coverage_without_a_login_has_no_sessions() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let routes = "version: 1\nsession: { events: [created, revoked] }\nroutes: [{ id: out, match: { method: POST, path: /logout }, emit: user.logout }]\n";
+    std::fs::write(folder.path().join("routes.yaml"), routes).expect("written");
+    let rows = lines(&run(folder.path(), &["coverage", "--config", "routes.yaml", "--json"]));
+    let covered: Vec<_> = rows.iter().filter(|row| row["covered"] == true).map(|row| &row["event_type"]).collect();
+    assert_eq!(covered, ["user.logout"]);
 }
 
 #[test]
@@ -158,14 +223,19 @@ fn coverage_counts_what_the_history_has_since_then() {
     }
     running.signal("TERM");
     assert_eq!(running.await_end().code(), Some(0));
-    let observed = |since: &str| {
-        let arguments =
-            ["coverage", "--config", "routes.yaml", "--observed", "--data", "data", "--since", since, "--json"];
+    let observed_in = |of: &[&str], since: &str| {
+        let arguments = [&["coverage", "--observed", "--since", since, "--json"], of].concat();
         let rows = lines(&run(folder.path(), &arguments));
         let count = |name: &str| rows.iter().find(|row| row["event_type"] == name).expect("a row")["observed"].clone();
         (count("user.login.success"), count("user.login.failed"))
     };
+    let observed = |since: &str| observed_in(&["--config", "routes.yaml", "--data", "data"], since);
     assert_eq!(observed("1d"), (2.into(), 0.into()));
+    // The folder that the file names, beside the file.
+    std::fs::create_dir(folder.path().join("conf")).expect("a folder");
+    let beside = format!("{CONFIG}data: ../data\n");
+    std::fs::write(folder.path().join("conf/routes.yaml"), beside).expect("written");
+    assert_eq!(observed_in(&["--config", "conf/routes.yaml"], "1d"), (2.into(), 0.into()));
     assert_eq!(observed("2999-01-01T00:00:00Z"), (0.into(), 0.into()), "nothing since then");
     let table = run(folder.path(), &["coverage", "--config", "routes.yaml", "--observed", "--data", "data"]);
     let table = String::from_utf8_lossy(&table.stdout);
@@ -184,4 +254,20 @@ fn a_file_that_is_no_recording_is_wrong_usage() {
     }
     let empty = tempfile::tempdir().expect("a folder");
     assert_eq!(run(empty.path(), &["replay", "."]).status.code(), Some(2));
+}
+
+#[test]
+fn of_a_folder_the_recording_that_is_broken_is_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    recording(folder.path());
+    std::fs::write(folder.path().join("zz-broken.har"), "{\"log\":\nhunter22").expect("written");
+    for command in
+        [&["replay", "."][..], &["explain", "."], &["test", "."], &["learn", "--from", ".", "-o", "draft.yaml"]]
+    {
+        let output = run(folder.path(), command);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{command:?}: {said}");
+        assert!(said.contains("zz-broken.har is not a HAR file (line 2, column 1)"), "{command:?}: {said}");
+        assert!(!said.contains("hunter22"), "{said}");
+    }
 }

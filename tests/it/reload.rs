@@ -88,6 +88,41 @@ fn a_bad_file_keeps_the_old_rules_and_says_why() {
 }
 
 #[test]
+fn the_admin_port_shows_what_is_in_force_and_not_what_the_file_has() {
+    let (origin, named) = (application("app"), application("named"));
+    let (folder, file) = folder();
+    let of_start = "listen: 127.0.0.1:1\ndata: kept-here\nadmin: { listen: 127.0.0.1:2, token_env: SOME_NAME }\nauto: off\ndurability: memory";
+    write(&file, &origin, "first", "/one", &format!("{of_start}\nsinks: []"));
+    let upstream = format!("http://{}", named.address);
+    let arguments =
+        ["--config", "routes.yaml", "--upstream", &upstream, "--auto", "on", "--workers", "2", "--data", "d"];
+    let (mut running, address, admin) = Running::start(folder.path(), &arguments);
+    let shown = || serde_json::from_str::<serde_json::Value>(&get(admin, "/config").text()).expect("JSON");
+    let in_force = |shown: &serde_json::Value| {
+        assert_eq!(shown["listen"][0]["address"], address.to_string(), "the real port, from the command line");
+        assert_eq!(shown["listen"].as_array().map(Vec::len), Some(1));
+        assert_eq!(shown["upstream"], upstream);
+        assert_eq!(shown["auto"], true);
+        assert_eq!(shown["workers"], 2);
+        assert_eq!(shown["data"], "d");
+        assert_eq!(shown["admin"]["listen"], admin.to_string());
+        assert_eq!(shown["admin"]["token_env"], "SOME_NAME");
+        assert_eq!(shown["durability"], "memory");
+    };
+    in_force(&shown());
+    assert_eq!(shown()["routes"][0]["id"], "first");
+
+    // A reload puts the routes in force, and nothing that takes a restart or that a flag said.
+    let other =
+        of_start.replace("127.0.0.1:1", "127.0.0.1:3").replace("kept-here", "there").replace("memory", "interval 5ms");
+    write(&file, &origin, "second", "/two", &format!("{other}\nsinks: []"));
+    eventually("the new file is in force", || shown()["routes"][0]["id"] == "second");
+    in_force(&shown());
+    running.signal("TERM");
+    assert_eq!(running.await_end().code(), Some(0));
+}
+
+#[test]
 fn a_file_that_goes_away_changes_nothing() {
     let origin = application("app");
     let (_folder, file) = folder();

@@ -4,7 +4,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, Instant};
 
-use crate::harness::binary::Running;
+use crate::harness::binary::{Running, authtap};
 use crate::harness::client::{ask, get};
 use crate::harness::origin::{Origin, answer};
 use crate::harness::proxy::Proxy;
@@ -74,6 +74,19 @@ fn an_application_on_a_unix_socket_is_reached() {
     let proxy = Proxy::with_file(file);
     assert_eq!(get(proxy.address, "/page?x=1").text(), "over the socket");
     assert!(application.join().expect("no panic").starts_with("GET /page?x=1 HTTP/1.1\r\n"));
+}
+
+#[test]
+fn what_the_first_event_needs_is_made_ready_when_the_first_request_was_answered() {
+    let origin = Origin::answering(|_| answer("200 OK", &[], "ok"));
+    let folder = tempfile::tempdir().expect("a folder");
+    let upstream = format!("http://{}", origin.address);
+    let arguments = ["run", "--listen", "127.0.0.1:0", "--admin", "off", "--upstream", &upstream];
+    let running = Running::spawn(authtap(folder.path(), &arguments).env("AUTHTAP_LOG", "authtap=debug"));
+    let address = running.await_address("listening");
+    // No login, and nothing that any rule is about.
+    assert_eq!(get(address, "/style.css").status(), 200);
+    running.await_line("what the first event needs is ready");
 }
 
 #[test]

@@ -1,5 +1,6 @@
 use http::{HeaderMap, HeaderValue, Method, Uri, header};
 
+use super::super::intent::{self, Intent, Known};
 use super::*;
 use crate::event::Timestamp;
 use crate::exchange::{Ended, Exchange, Kept, Request as Asked};
@@ -118,6 +119,80 @@ fn arguments_of_graphql_are_fields_wherever_their_values_stand() {
     let exchange = exchange(JSON, "/graphql", r#"{"query":"query { login { email } }"}"#);
     let facts = Facts::of_exchange(&exchange);
     assert_eq!(Request::read(&facts, &nothing).shape, Shape::GraphQlRead);
+}
+
+/// What a JSON body is about at a place, for somebody with or without a session.
+fn about(target: &'static str, body: &str, session: bool) -> Intent {
+    let exchange = exchange(JSON, target, body);
+    let facts = Facts::of_exchange(&exchange);
+    let request = Request::read(&facts, &nothing);
+    intent::of(&request, &Method::POST, Known { session, ..Known::default() })
+}
+
+#[test]
+fn an_old_and_a_new_value_are_passwords_where_the_place_or_a_name_beside_says_so() {
+    for (target, body) in [
+        ("/api/password", r#"{"old":"a1","new":"b2"}"#),
+        ("/api/me/change-password", r#"{"current":"a1","new":"b2"}"#),
+        ("/api/changePassword", r#"{"old":"a1","new":"b2","confirm":"b2"}"#),
+        ("/account/pwd", r#"{"oldSecret":"a1","newSecret":"b2","newSecretRepeat":"b2"}"#),
+        ("/users/7/credentials", r#"{"previous":"a1","new":"b2","sign_out_others":true}"#),
+        ("/profil/passwort", r#"{"alt":"a1","neu":"b2"}"#),
+        ("/api/me/password", r#"{"data":{"old":"a1","new":"me@home.example"}}"#),
+        ("/api/me", r#"{"password":{"old":"a1","new":"b2"}}"#),
+        ("/api/me", r#"{"user":{"password":{"current":"a1","new":"b2","confirmation":"b2"}}}"#),
+        ("/api/me", r#"{"password":"a1","new":"b2"}"#),
+        ("/api/me", r#"{"old":"a1","password":"b2"}"#),
+        ("/rpc", r#"{"jsonrpc":"2.0","method":"user.changePassword","params":{"old":"a1","new":"b2"}}"#),
+        ("/graphql", r#"{"query":"mutation { changePassword(old: \"a1\", new: \"b2\") { ok } }"}"#),
+    ] {
+        assert_eq!(about(target, body, true), Intent::PasswordChange, "{target} {body}");
+    }
+}
+
+#[test]
+fn an_old_and_a_new_value_of_something_else_are_no_passwords() {
+    for (target, body) in [
+        ("/api/documents/3/rename", r#"{"old":"draft-1","new":"final-2"}"#),
+        ("/api/me", r#"{"old":"Nick_1999","new":"Nick_2000"}"#),
+        ("/api/me/email", r#"{"old":"a@b.cd","new":"e@b.cd"}"#),
+        ("/api/me/password", r#"{"old_email":"a@b.cd","new_email":"e@b.cd"}"#),
+        ("/api/password-policy", r#"{"old":"strict-8","new":"lax-6"}"#),
+        ("/vault/passwords/7", r#"{"old":"a1","new":"b2"}"#),
+        ("/api/password/hint", r#"{"old":"my dog","new":"my cat"}"#),
+        ("/api/password", r#"{"old":true,"new":false}"#),
+        ("/api/password", r#"{"old":"a1"}"#),
+        ("/api/password", r#"{"old":"a1","new":"b2","title":"x","body":"y"}"#),
+        ("/api/things", r#"{"password":"a1","title":"x","new":"b2"}"#),
+    ] {
+        assert_ne!(about(target, body, true), Intent::PasswordChange, "{target} {body}");
+    }
+    // Whose password the place could mean nobody knows without a session.
+    assert_eq!(about("/api/password", r#"{"old":"a1","new":"b2"}"#, false), Intent::Nothing);
+}
+
+#[test]
+fn keys_are_made_at_places_of_keys_inside_a_session() {
+    for target in
+        ["/api/keys", "/api/tokens", "/api/v1/api-keys", "/me/keys", "/account/key/generate", "/keys/create-token"]
+    {
+        assert_eq!(about(target, r#"{"name":"ci","scopes":["read"]}"#, true), Intent::KeyMade, "{target}");
+        assert_eq!(about(target, r#"{"name":"ci"}"#, false), Intent::Nothing, "{target}");
+    }
+    assert_eq!(about("/rpc", r#"{"method":"createKey","params":{"name":"ci"}}"#, true), Intent::KeyMade);
+    for target in [
+        "/user/ssh/keys",
+        "/api/ssh-keys",
+        "/projects/1/translations/keys",
+        "/csrf-token/new",
+        "/devices/push-token/add",
+        "/keys/7/comments",
+        "/api/keyboards",
+        "/licenses/keys",
+        "/cache/keys",
+    ] {
+        assert_eq!(about(target, r#"{"name":"ci"}"#, true), Intent::Nothing, "{target}");
+    }
 }
 
 proptest::proptest! {

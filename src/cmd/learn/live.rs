@@ -27,16 +27,27 @@ const REDRAWN: Duration = Duration::from_millis(200);
 
 /// Watches until told to stop, then writes the draft.
 pub fn run(options: &Learn) -> Result<u8, u8> {
+    if options.verify && options.record.is_none() {
+        complain(
+            "live traffic cannot be verified while it passes: --verify holds a recording against the file, \
+             so write one with --record DIR, or name one with --from",
+        );
+        return Err(USAGE);
+    }
     if options.output.exists() {
-        complain(&format!("cannot write {}: it is there already; name another with -o", options.output.display()));
+        let name = options.output.display();
+        let remedy = match (options.verify, &options.record) {
+            (true, Some(folder)) => format!(
+                "name another draft with -o, or record first and then hold it against this file: authtap learn --from {} --output {name} --verify",
+                folder.display()
+            ),
+            _ => "name another with -o".to_owned(),
+        };
+        complain(&format!("cannot write {name}: it is there already; {remedy}"));
         return Err(USAGE);
     }
     if let Some(folder) = options.output.parent().filter(|folder| *folder != Path::new("") && !folder.is_dir()) {
         complain(&format!("cannot write {}: there is no folder {}", options.output.display(), folder.display()));
-        return Err(USAGE);
-    }
-    if options.verify && options.record.is_none() {
-        complain("`--verify` needs a recording: name one with --from, or where it is to be written with --record");
         return Err(USAGE);
     }
     let until = options.for_.as_deref().map(time).transpose()?;
@@ -79,6 +90,12 @@ pub fn run(options: &Learn) -> Result<u8, u8> {
         complain(&format!("{missed} exchanges were not looked at: there was no room for them, or one was too much"));
     }
     let kept = recorded.is_none_or(|recorded| told(recorded, options));
+    if progress.exchanges == 0 {
+        complain(
+            "no exchange was seen, so nothing is written: send the application's traffic through authtap while it learns",
+        );
+        return Err(FAILED);
+    }
     let from = format!("{} exchanges of live traffic", progress.exchanges);
     let head = Head {
         upstream: upstream.as_deref().unwrap_or(UPSTREAM),
