@@ -9,8 +9,9 @@ use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
 
+use super::lookup::Lookup;
 use super::schema::{self, BLOCK};
-use super::{Cursor, Work};
+use super::{Cursor, Stored, Work};
 use crate::event::{Event, Text, Timestamp};
 
 /// The most dead letters that are kept, for all sinks together; the oldest go first.
@@ -57,11 +58,18 @@ pub struct Found {
     pub cursors: Vec<(String, Cursor)>,
     /// Up to where the texts are indexed.
     pub searchable: u64,
+    /// Up to where names and addresses are indexed.
+    pub looked_up: u64,
 }
 
 /// The file, open for writing.
 pub struct Db {
     connection: Connection,
+    lookup: Lookup,
+    /// Up to where names and addresses are indexed: to the end of a block, or a file's own beginning.
+    looked_up: u64,
+    /// True until the first event of a file.
+    empty: bool,
 }
 
 impl Db {
@@ -69,7 +77,8 @@ impl Db {
     pub fn open(path: &Path) -> rusqlite::Result<(Db, Found)> {
         let connection = schema::open(path)?;
         let found = found(&connection)?;
-        Ok((Db { connection }, found))
+        let (looked_up, empty) = (found.looked_up, found.newest == 0);
+        Ok((Db { connection, lookup: Lookup::default(), looked_up, empty }, found))
     }
 
     /// Commits events, positions and dead letters together.
@@ -77,6 +86,57 @@ impl Db {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         append(&transaction, work)?;
         acknowledge(&transaction, work)?;
+        transaction.commit()?;
+        if let Some(first) = work.events.first().filter(|_| std::mem::take(&mut self.empty)) {
+            // In place of a file that was damaged, positions begin where they were.
+            self.looked_up = first.seq.saturating_sub(1);
+        }
+        for stored in &work.events {
+            self.look_up_to(stored.seq / BLOCK);
+            self.lookup.add(stored);
+        }
+        Ok(())
+    }
+
+    /// Makes names and addresses of what comes before a block searchable, if they are not. A failure is
+    /// made good with the next block: until then the events are found by reading them.
+    fn look_up_to(&mut self, block: u64) {
+        while self.looked_up.saturating_add(1) / BLOCK < block {
+            let (number, first) = (self.looked_up.saturating_add(1) / BLOCK, self.looked_up.saturating_add(1));
+            let end = number.saturating_mul(BLOCK).saturating_add(BLOCK - 1);
+            if let Err(error) = self.index_block(number, first, end) {
+                tracing::debug!(%error, block = number, "names of a block of events are not indexed yet");
+                return;
+            }
+            self.looked_up = end;
+        }
+    }
+
+    fn index_block(&mut self, block: u64, first: u64, end: u64) -> rusqlite::Result<()> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        {
+            // Not seen whole: the process began within it, or its turn failed before.
+            let mut read = Lookup::default();
+            if self.lookup.rows(block, first).is_none() {
+                read_block(&transaction, first, end, &mut read)?;
+            }
+            let rows = match self.lookup.rows(block, first) {
+                Some(rows) => Some(rows),
+                None => read.rows(block, first),
+            };
+            let mut name = transaction.prepare_cached("INSERT OR IGNORE INTO names VALUES (?1, ?2, ?3)")?;
+            let mut address = transaction.prepare_cached("INSERT OR IGNORE INTO addresses VALUES (?1, ?2, ?3)")?;
+            if let Some(rows) = rows {
+                for (known, seq) in rows.names() {
+                    name.execute(params![sql(block), known, sql(seq)])?;
+                }
+                for (known, seq) in rows.addresses() {
+                    address.execute(params![sql(block), known, sql(seq)])?;
+                }
+            }
+            let mut note = transaction.prepare_cached("INSERT OR REPLACE INTO progress VALUES ('lookup', ?1)")?;
+            note.execute(params![sql(end)])?;
+        }
         transaction.commit()
     }
 
@@ -176,6 +236,8 @@ fn found(db: &Connection) -> rusqlite::Result<Found> {
     }
     let searchable = db.query_row("SELECT seq FROM progress WHERE name = 'search'", [], |row| row.get(0)).optional()?;
     found.searchable = searchable.map_or(0, unsigned).min(found.newest);
+    let looked_up = db.query_row("SELECT seq FROM progress WHERE name = 'lookup'", [], |row| row.get(0)).optional()?;
+    found.looked_up = looked_up.map_or(0, unsigned).min(found.newest);
     // All else is read on demand: that it can be read at all shows that the tables are there.
     db.query_row("SELECT count(*) FROM (SELECT 1 FROM dead_letters LIMIT 1)", [], |_| Ok(()))?;
     Ok(found)
@@ -187,8 +249,6 @@ fn append(transaction: &Transaction<'_>, work: &Work) -> rusqlite::Result<()> {
     }
     let mut event =
         transaction.prepare_cached("INSERT OR REPLACE INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?;
-    let mut name = transaction.prepare_cached("INSERT OR IGNORE INTO names VALUES (?1, ?2, ?3)")?;
-    let mut address = transaction.prepare_cached("INSERT OR IGNORE INTO addresses VALUES (?1, ?2, ?3)")?;
     let mut touched: BTreeMap<u64, Block> = BTreeMap::new();
     let mut ip_text = String::new();
     for stored in &work.events {
@@ -211,12 +271,6 @@ fn append(transaction: &Transaction<'_>, work: &Work) -> rusqlite::Result<()> {
             one.metadata.geo.as_ref().and_then(|geo| geo.country.as_ref()).map(Text::as_str),
             &*stored.line,
         ])?;
-        for known in names(one) {
-            name.execute(params![sql(block), known, seq])?;
-        }
-        if let Some(ip) = ip {
-            address.execute(params![sql(block), address_key(ip), seq])?;
-        }
         let bytes = stored.line.len() as u64;
         touched.entry(block).and_modify(|b| b.add(time, bytes)).or_insert_with(|| Block::of(time, bytes));
     }
@@ -227,6 +281,20 @@ fn append(transaction: &Transaction<'_>, work: &Work) -> rusqlite::Result<()> {
     )?;
     for (number, b) in touched {
         block.execute(params![sql(number), sql(b.events), sql(b.bytes), b.first_time, b.last_time])?;
+    }
+    Ok(())
+}
+
+/// Takes in what stands in the file from `first` to `end`.
+fn read_block(db: &Connection, first: u64, end: u64, lookup: &mut Lookup) -> rusqlite::Result<()> {
+    let mut read = db.prepare_cached("SELECT seq, event FROM events WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq")?;
+    let mut rows = read.query(params![sql(first), sql(end)])?;
+    while let Some(row) = rows.next()? {
+        let line = row.get_ref(1)?.as_str().unwrap_or_default();
+        // What cannot be read has no names.
+        if let Ok(event) = Event::from_line(line) {
+            lookup.add(&Stored { seq: unsigned(row.get(0)?), event: event.into(), line: "".into() });
+        }
     }
     Ok(())
 }

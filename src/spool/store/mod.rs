@@ -12,6 +12,7 @@
 
 mod db;
 pub mod lock;
+mod lookup;
 mod read;
 pub mod schema;
 mod writer;
@@ -29,7 +30,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 use self::db::Block;
-pub use self::db::{MAX_DEAD_LETTERS, address_key, texts};
+pub use self::db::{MAX_DEAD_LETTERS, address_key, names, texts};
 use self::lock::{Lock, LockError};
 use self::read::Reader;
 pub use self::read::position_at;
