@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Statement, Transaction, TransactionBehavior, params};
 
 use super::lookup::Lookup;
 use super::schema::{self, BLOCK};
@@ -16,6 +16,9 @@ use crate::event::{Event, Text, Timestamp};
 
 /// The most dead letters that are kept, for all sinks together; the oldest go first.
 pub const MAX_DEAD_LETTERS: i64 = 100_000;
+
+/// Rows that are written by one statement.
+const ROWS: usize = 16;
 
 /// What is known of one block of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,15 +127,9 @@ impl Db {
                 Some(rows) => Some(rows),
                 None => read.rows(block, first),
             };
-            let mut name = transaction.prepare_cached("INSERT OR IGNORE INTO names VALUES (?1, ?2, ?3)")?;
-            let mut address = transaction.prepare_cached("INSERT OR IGNORE INTO addresses VALUES (?1, ?2, ?3)")?;
             if let Some(rows) = rows {
-                for (known, seq) in rows.names() {
-                    name.execute(params![sql(block), known, sql(seq)])?;
-                }
-                for (known, seq) in rows.addresses() {
-                    address.execute(params![sql(block), known, sql(seq)])?;
-                }
+                insert_all(&transaction, "INSERT OR IGNORE INTO names", block, rows.names())?;
+                insert_all(&transaction, "INSERT OR IGNORE INTO addresses", block, rows.addresses())?;
             }
             let mut note = transaction.prepare_cached("INSERT OR REPLACE INTO progress VALUES ('lookup', ?1)")?;
             note.execute(params![sql(end)])?;
@@ -247,32 +244,20 @@ fn append(transaction: &Transaction<'_>, work: &Work) -> rusqlite::Result<()> {
     if work.events.is_empty() {
         return Ok(());
     }
-    let mut event =
-        transaction.prepare_cached("INSERT OR REPLACE INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?;
+    let mut many = transaction.prepare_cached(&rows("INSERT OR REPLACE INTO events", 8, ROWS))?;
+    let mut one = transaction.prepare_cached(&rows("INSERT OR REPLACE INTO events", 8, 1))?;
+    let (whole, rest) = work.events.as_chunks::<ROWS>();
+    for chunk in whole {
+        insert(&mut many, chunk)?;
+    }
+    for event in rest {
+        insert(&mut one, std::slice::from_ref(event))?;
+    }
     let mut touched: BTreeMap<u64, Block> = BTreeMap::new();
-    let mut ip_text = String::new();
     for stored in &work.events {
-        let (one, seq) = (&*stored.event, sql(stored.seq));
-        let (block, time) = (stored.seq / BLOCK, one.timestamp.as_millis());
-        let ip = one.metadata.ip_address;
-        if let Some(ip) = ip {
-            use std::fmt::Write;
-            ip_text.clear();
-            // Writing to a String cannot fail.
-            let _ = write!(ip_text, "{ip}");
-        }
-        event.execute(params![
-            seq,
-            time,
-            one.event_type.as_str(),
-            one.outcome.as_str(),
-            one.actor.label(),
-            ip.map(|_| ip_text.as_str()),
-            one.metadata.geo.as_ref().and_then(|geo| geo.country.as_ref()).map(Text::as_str),
-            &*stored.line,
-        ])?;
-        let bytes = stored.line.len() as u64;
-        touched.entry(block).and_modify(|b| b.add(time, bytes)).or_insert_with(|| Block::of(time, bytes));
+        let (time, bytes) = (stored.event.timestamp.as_millis(), stored.line.len() as u64);
+        let block = touched.entry(stored.seq / BLOCK);
+        block.and_modify(|b| b.add(time, bytes)).or_insert_with(|| Block::of(time, bytes));
     }
     let mut block = transaction.prepare_cached(
         "INSERT INTO blocks VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (block) DO UPDATE SET
@@ -281,6 +266,66 @@ fn append(transaction: &Transaction<'_>, work: &Work) -> rusqlite::Result<()> {
     )?;
     for (number, b) in touched {
         block.execute(params![sql(number), sql(b.events), sql(b.bytes), b.first_time, b.last_time])?;
+    }
+    Ok(())
+}
+
+/// A statement that writes so many rows at once: it finds the end of a table once for all of them.
+fn rows(insert: &str, columns: usize, rows: usize) -> String {
+    let row = vec!["?"; columns].join(", ");
+    format!("{insert} VALUES {}", vec![format!("({row})"); rows].join(", "))
+}
+
+/// Writes as many events as the statement has rows.
+fn insert(statement: &mut Statement<'_>, events: &[Stored]) -> rusqlite::Result<()> {
+    use std::fmt::Write;
+    let mut ip = String::new();
+    for (at, stored) in events.iter().enumerate() {
+        let one = &*stored.event;
+        let column = |number: usize| at * 8 + number;
+        ip.clear();
+        if let Some(address) = one.metadata.ip_address {
+            // Writing to a String cannot fail.
+            let _ = write!(ip, "{address}");
+        }
+        let country = one.metadata.geo.as_ref().and_then(|geo| geo.country.as_ref());
+        statement.raw_bind_parameter(column(1), sql(stored.seq))?;
+        statement.raw_bind_parameter(column(2), one.timestamp.as_millis())?;
+        statement.raw_bind_parameter(column(3), one.event_type.as_str())?;
+        statement.raw_bind_parameter(column(4), one.outcome.as_str())?;
+        statement.raw_bind_parameter(column(5), one.actor.label())?;
+        statement.raw_bind_parameter(column(6), one.metadata.ip_address.map(|_| ip.as_str()))?;
+        statement.raw_bind_parameter(column(7), country.map(Text::as_str))?;
+        statement.raw_bind_parameter(column(8), &*stored.line)?;
+    }
+    statement.raw_execute().map(|_| ())
+}
+
+/// Writes rows of an index, in the order in which they come.
+fn insert_all<K: rusqlite::ToSql>(
+    transaction: &Transaction<'_>,
+    into: &str,
+    block: u64,
+    all: impl Iterator<Item = (K, u64)>,
+) -> rusqlite::Result<()> {
+    let mut many = transaction.prepare_cached(&rows(into, 3, ROWS))?;
+    let mut one = transaction.prepare_cached(&rows(into, 3, 1))?;
+    let bind = |statement: &mut Statement<'_>, at: usize, (key, seq): &(K, u64)| {
+        statement.raw_bind_parameter(at * 3 + 1, sql(block))?;
+        statement.raw_bind_parameter(at * 3 + 2, key)?;
+        statement.raw_bind_parameter(at * 3 + 3, sql(*seq))
+    };
+    let all: Vec<(K, u64)> = all.collect();
+    let (whole, rest) = all.as_chunks::<ROWS>();
+    for chunk in whole {
+        for (at, row) in chunk.iter().enumerate() {
+            bind(&mut many, at, row)?;
+        }
+        many.raw_execute()?;
+    }
+    for row in rest {
+        bind(&mut one, 0, row)?;
+        one.raw_execute()?;
     }
     Ok(())
 }
