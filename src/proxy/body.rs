@@ -11,6 +11,7 @@ use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
 use super::expect::Gate;
+use super::http1::spelling::Spelling;
 use super::http2::sending::Fails;
 use super::idle::{Hold, IdleBody, IdleError};
 use super::inbound::{Cut, Inbound};
@@ -123,13 +124,25 @@ pub struct RequestBody {
     gate: Option<Gate>,
     /// Told how it goes, if somebody asked.
     watched: Option<Rc<Watch>>,
+    /// Its first piece, until that is sent.
+    kept: Option<Bytes>,
+    /// The kept piece is to be passed on once more.
+    rewound: bool,
 }
 
 impl RequestBody {
     /// Forwards `inner` within the limits, feeding `copy` if there is one.
     pub fn new(inner: Inbound, copy: Option<RequestCopy>, gate: Option<Gate>, limits: &Limits) -> RequestBody {
         let room = (limits.request_body > 0).then_some(limits.request_body);
-        let body = RequestBody { inner: Some(IdleBody::new(inner, limits.body_idle)), copy, room, gate, watched: None };
+        let body = RequestBody {
+            inner: Some(IdleBody::new(inner, limits.body_idle)),
+            copy,
+            room,
+            gate,
+            watched: None,
+            kept: None,
+            rewound: false,
+        };
         if body.is_end_stream() {
             body.note(|copy| copy.end());
         }
@@ -138,7 +151,7 @@ impl RequestBody {
 
     /// No body.
     pub fn empty() -> RequestBody {
-        RequestBody { inner: None, copy: None, room: None, gate: None, watched: None }
+        RequestBody { inner: None, copy: None, room: None, gate: None, watched: None, kept: None, rewound: false }
     }
 
     /// Where it will say how it goes. `None` if it has ended.
@@ -147,6 +160,32 @@ impl RequestBody {
             return None;
         }
         Some(self.watched.get_or_insert_default().clone())
+    }
+
+    /// How the head of its request was spelled, if that came over HTTP/1.
+    pub fn spelling(&self) -> Option<&Spelling> {
+        self.inner.as_ref()?.get_ref().spelling()
+    }
+
+    /// True while it is kept back for a client that waits to be told to go on.
+    pub fn is_held_back(&self) -> bool {
+        self.gate.as_ref().is_some_and(|gate| !gate.is_open())
+    }
+
+    /// Keeps its first piece, which is not sent yet.
+    pub fn keep(&mut self, piece: &Bytes) {
+        // A second piece is only asked for when the first is sent.
+        self.kept = Some(piece.clone());
+    }
+
+    /// True until the piece that it keeps was sent, or is asked for again.
+    pub fn keeps(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// The piece that was kept was not sent: it is passed on once more.
+    pub fn rewind(&mut self) {
+        self.rewound = self.kept.is_some();
     }
 
     fn fails(&self, error: BodyError) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
@@ -186,6 +225,11 @@ impl Body for RequestBody {
             ready!(gate.poll_open(cx));
             self.gate = None;
         }
+        if let Some(kept) = self.kept.take()
+            && std::mem::take(&mut self.rewound)
+        {
+            return Poll::Ready(Some(Ok(Frame::data(kept))));
+        }
         let Self { inner, watched, .. } = &mut *self;
         let Some(inner) = inner else { return Poll::Ready(None) };
         if watched.as_ref().is_some_and(|watched| watched.answered.get()) {
@@ -224,7 +268,7 @@ impl Body for RequestBody {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.inner.as_ref().is_none_or(Body::is_end_stream)
+        !self.rewound && self.inner.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
@@ -287,12 +331,27 @@ impl ResponseBody {
         held.take().map(|held| held.on_disk)
     }
 
+    /// How the head of the answer was spelled, if that came over HTTP/1.
+    pub fn spelling(&self) -> Option<&Spelling> {
+        match self {
+            ResponseBody::Upstream { inner, .. } => inner.get_ref().spelling(),
+            ResponseBody::Own(_) => None,
+        }
+    }
+
+    /// Sends on what is left of the request, while nobody reads the answer.
+    pub fn drive(&mut self, cx: &mut Context<'_>) {
+        if let ResponseBody::Upstream { inner, .. } = self {
+            inner.get_mut().drive(cx);
+        }
+    }
+
     fn finish(&mut self, ended: Ended) {
-        let ResponseBody::Upstream { lease, pending, seen, held, .. } = self else { return };
+        let ResponseBody::Upstream { inner, lease, pending, seen, held, .. } = self else { return };
         if let Some(lease) = lease.take()
             && ended == Ended::Complete
         {
-            lease.give_back();
+            lease.give_back(inner.get_mut().connection());
         }
         if let Some(mut pending) = pending.take() {
             if ended == Ended::Complete {

@@ -9,34 +9,26 @@
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
-use http::Request;
-use hyper::body::Incoming;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use pin_project_lite::pin_project;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 
 use super::forwarded::Peer;
 use super::handler::{Connection, Live, Place, Shared, handle};
-use super::head_timer::HeadTimer;
-use super::http2;
+use super::http1::head;
+use super::http1::server::Wire;
+use super::http1::stream::ClientStream;
 use super::idle::{Busy, IdleStream, IdleTimes};
-use super::inbound::Inbound;
-use super::interim::{Interim, InterimStream};
-use super::limits::USUAL_HEADERS;
+use super::limits::Limits;
 use super::proxy_protocol::{self, Prefixed};
 use super::stream::Watched;
+use super::{http1, http2};
 use crate::exchange::ClientTls;
 use crate::tls::acme::{self, Issuer};
 use crate::tls::server::ServerTls;
@@ -123,46 +115,90 @@ impl Arrival {
                     name: facts.client_name,
                     email: facts.client_email,
                 };
-                let serving = self.serving(peer.zip(local), "https", Some(Arc::new(facts)), busy);
-                serve(stream, protocol, serving).await
+                let stream = ClientStream::Tls(Box::new(stream));
+                let from = From { ends: peer.zip(local), scheme: "https", tls: Some(Arc::new(facts)), busy };
+                match protocol {
+                    Protocol::Http1 => self.http1(stream, BytesMut::new(), from).await,
+                    Protocol::Http2 => self.http2(stream, from).await,
+                }
             }
             None => {
-                let (protocol, stream) = tokio::select! {
+                let (protocol, first, stream) = tokio::select! {
                     sniffed = sniff(stream, within) => sniffed?,
                     // Nothing was asked yet, so nothing is cut off.
                     _ = stop.wait_for(|stop| *stop) => return Ok(()),
                 };
-                let serving = self.serving(peer.zip(local), "http", None, busy);
-                serve(stream, protocol, serving).await
+                let from = From { ends: peer.zip(local), scheme: "http", tls: None, busy };
+                match protocol {
+                    Protocol::Http1 => self.http1(ClientStream::Plain(stream), first, from).await,
+                    Protocol::Http2 => {
+                        let (mut first, (rest, stream)) = (first, stream.into_parts());
+                        first.extend_from_slice(&rest);
+                        self.http2(ClientStream::Plain(Prefixed::new(first.freeze(), stream)), from).await
+                    }
+                }
             }
         }
     }
 
-    fn serving(
-        self,
-        ends: Option<(SocketAddr, SocketAddr)>,
-        scheme: &'static str,
-        tls: Option<Arc<ClientTls>>,
-        busy: Busy,
-    ) -> Serving {
+    /// Serves HTTP/1, of which `first` was read already.
+    async fn http1(self, stream: ClientStream, first: BytesMut, from: From) -> io::Result<()> {
+        let (header, limits) = self.limits();
+        let head = head::Allowed { headers: limits.headers, bytes: limits.header_bytes };
+        let allowed = http1::server::Allowed { head, within: header };
+        let wire = Wire::new(stream, first);
+        let (stats, stop) = (self.shared.stats.clone(), self.stop.clone());
+        let (live, shared) = (self.live.clone(), self.shared.clone());
+        let connection = self.connection(from, Some(wire.clone()));
+        let answer = move |request| {
+            let (live, shared, connection) = (live.clone(), shared.clone(), connection.clone());
+            async move { handle(&shared, &live.load(), &connection, request, None).await }
+        };
+        http1::server::serve(wire, allowed, stats, stop, answer).await
+    }
+
+    /// Serves HTTP/2.
+    async fn http2(self, stream: ClientStream, from: From) -> io::Result<()> {
+        let (header, limits) = self.limits();
+        let allowed = http2::server::Allowed {
+            streams: limits.streams_per_connection,
+            header_bytes: limits.header_bytes,
+            pong: header,
+            idle: limits.keep_alive_idle,
+        };
+        let (stop, busy) = (self.stop.clone(), from.busy.clone());
+        let (live, shared) = (self.live.clone(), self.shared.clone());
+        let connection = self.connection(from, None);
+        let answer = move |request, asked| {
+            let (live, shared, connection) = (live.clone(), shared.clone(), connection.clone());
+            async move { handle(&shared, &live.load(), &connection, request, Some(asked)).await }
+        };
+        http2::server::serve(stream, allowed, busy, stop, answer).await.map_err(io::Error::other)
+    }
+
+    fn limits(&self) -> (Duration, Limits) {
+        let live = self.live.load();
+        (live.timeouts.header, live.limits)
+    }
+
+    fn connection(self, from: From, wire: Option<Rc<Wire>>) -> Rc<Connection> {
+        let From { ends, scheme, tls, busy } = from;
         let (peer, place) = (Peer::new(ends.map(|(peer, _)| peer.ip())), self.place);
-        let interim = Interim::new();
         let (served, challenges) = (Cell::new(0), self.door.challenges);
-        let connection = Connection { peer, ends, scheme, tls, challenges, busy, interim, served, place };
-        Serving { live: self.live, shared: self.shared, connection: Rc::new(connection), stop: self.stop }
+        Rc::new(Connection { peer, ends, scheme, tls, challenges, busy, wire, served, place })
     }
 }
 
-/// What serving a connection needs besides the stream.
-struct Serving {
-    live: Arc<ArcSwap<Live>>,
-    shared: Rc<Shared>,
-    connection: Rc<Connection>,
-    stop: watch::Receiver<bool>,
+/// What is known of a connection when its protocol is.
+struct From {
+    ends: Option<(SocketAddr, SocketAddr)>,
+    scheme: &'static str,
+    tls: Option<Arc<ClientTls>>,
+    busy: Busy,
 }
 
-/// Reads just enough to tell the protocol, and gives it all back.
-async fn sniff<S: AsyncRead + Unpin>(mut stream: S, within: Duration) -> io::Result<(Protocol, Prefixed<S>)> {
+/// Reads just enough to tell the protocol; what was read goes before what is left of the stream.
+async fn sniff<S: AsyncRead + Unpin>(mut stream: S, within: Duration) -> io::Result<(Protocol, BytesMut, S)> {
     let mut first = BytesMut::with_capacity(8 << 10);
     let reading = async {
         loop {
@@ -179,92 +215,5 @@ async fn sniff<S: AsyncRead + Unpin>(mut stream: S, within: Duration) -> io::Res
         }
     };
     let protocol = tokio::time::timeout(within, reading).await.unwrap_or(Err(io::ErrorKind::TimedOut.into()))?;
-    Ok((protocol, Prefixed::new(first.freeze(), stream)))
-}
-
-/// Serves a connection until it ends, or until told to stop and its requests in flight have ended.
-async fn serve<S>(stream: S, protocol: Protocol, serving: Serving) -> io::Result<()>
-where
-    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let Serving { live, shared, connection, mut stop } = serving;
-    let (header_timeout, limits) = {
-        let live = live.load();
-        (live.timeouts.header, live.limits)
-    };
-    let stats = shared.stats.clone();
-    let (interim, busy) = (connection.interim.clone(), connection.busy.clone());
-    let answer = move |request, asked| {
-        let (live, shared, connection) = (live.clone(), shared.clone(), connection.clone());
-        async move {
-            let live = live.load();
-            handle(&shared, &live, &connection, request, asked).await
-        }
-    };
-    match protocol {
-        Protocol::Http1 => {
-            let stream = InterimStream::new(stream, interim);
-            let mut builder = http1::Builder::new();
-            if limits.headers != USUAL_HEADERS {
-                builder.max_headers(limits.headers);
-            }
-            let serving = builder
-                .timer(HeadTimer::default())
-                .header_read_timeout(header_timeout)
-                .max_buf_size(limits.header_bytes)
-                .preserve_header_case(true)
-                .auto_date_header(false)
-                .half_close(true)
-                .serve_connection(
-                    TokioIo::new(stream),
-                    service_fn(|request: Request<Incoming>| answered(answer(request.map(Inbound::Http1), None))),
-                )
-                .with_upgrades();
-            tokio::pin!(serving);
-            let served = tokio::select! {
-                served = serving.as_mut() => served,
-                _ = stop.wait_for(|stop| *stop) => {
-                    serving.as_mut().graceful_shutdown();
-                    serving.await
-                }
-            };
-            // A head that hyper cannot read, or not within the limits, it answers itself: 400 or 431.
-            if served.as_ref().is_err_and(hyper::Error::is_parse) {
-                stats.refused.fetch_add(1, Relaxed);
-            }
-            served.map_err(io::Error::other)
-        }
-        Protocol::Http2 => {
-            let allowed = http2::server::Allowed {
-                streams: limits.streams_per_connection,
-                header_bytes: limits.header_bytes,
-                pong: header_timeout,
-                idle: limits.keep_alive_idle,
-            };
-            let answer = move |request, asked| answer(request, Some(asked));
-            http2::server::serve(stream, allowed, busy, stop, answer).await.map_err(io::Error::other)
-        }
-    }
-}
-
-/// What hyper wants of a service: nothing fails, an error is an answer too. Not an `async fn`, which
-/// would keep room for the answer's making twice and move it as often, with each request.
-fn answered<F: Future>(answer: F) -> Answered<F> {
-    Answered { answer }
-}
-
-pin_project! {
-    /// See [`answered`].
-    struct Answered<F> {
-        #[pin]
-        answer: F,
-    }
-}
-
-impl<F: Future> Future for Answered<F> {
-    type Output = Result<F::Output, std::convert::Infallible>;
-
-    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        self.project().answer.poll(cx).map(Ok)
-    }
+    Ok((protocol, first, stream))
 }

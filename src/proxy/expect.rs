@@ -1,8 +1,7 @@
 //! `Expect: 100-continue` (RFC 9110 section 10.1.1): the application, not the proxy, says whether
 //! the body may come.
 //!
-//! Over HTTP/1 hyper tells the client to go on as soon as the body is asked for, so the body is not
-//! asked for until the application has said so; over HTTP/2 the application's own word is passed on.
+//! The body is not asked for until the application has said so, whose own word is passed on.
 //! An application that says nothing (HTTP/1.0, or one that only reads) gets the body after
 //! [`PATIENCE`], as the RFC wants of whoever waits.
 
@@ -35,6 +34,11 @@ impl Gate {
         let first = !self.0.open.swap(true, Ordering::AcqRel);
         self.0.waiting.wake();
         first
+    }
+
+    /// Whether it lets the body through.
+    pub fn is_open(&self) -> bool {
+        self.0.open.load(Ordering::Acquire)
     }
 
     /// Ready once it is open.

@@ -213,6 +213,20 @@ pub fn set_forwarded(headers: &mut HeaderMap, hop: &Hop<'_>, policy: Policy) {
     let client_ip = hop.client_ip.to_canonical();
     let client = if client_ip == peer { hop.peer.text.clone() } else { address_value(client_ip) };
 
+    if !hop.trusted_peer && policy.mode == Mode::Append && !policy.rfc7239 {
+        // Nothing was left that would have to be looked at: nearly every request.
+        let chain = match client_ip == peer {
+            true => client.clone(),
+            false => list(96, [client.as_bytes(), hop.peer.text.as_bytes()].into_iter()),
+        };
+        headers.append(X_FORWARDED_FOR, chain);
+        headers.append(X_REAL_IP, client);
+        headers.append(X_FORWARDED_PROTO, HeaderValue::from_static(hop.scheme));
+        if let Some(host) = &hop.host {
+            headers.append(X_FORWARDED_HOST, host.clone());
+        }
+        return;
+    }
     if policy.rfc7239 || headers.contains_key(FORWARDED) {
         let element = element(if policy.mode == Mode::Replace { client_ip } else { peer }, hop);
         let value = match policy.mode {

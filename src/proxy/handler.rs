@@ -22,10 +22,10 @@ use super::client_ip::ClientIp;
 use super::error::{ProxyError, Side};
 use super::expect::{self, Gate};
 use super::forwarded::{Hop, Peer, Policy, client_scheme, set_forwarded};
+use super::http1::server::Wire;
 use super::http2;
 use super::idle::Busy;
 use super::inbound::Inbound;
-use super::interim::Interim;
 use super::limits::{Limits, Permit};
 use super::listener::Opened;
 use super::observed::Observed;
@@ -101,8 +101,8 @@ pub struct Connection {
     pub challenges: Vec<Arc<Issuer>>,
     /// Tells its stream that a request is being answered.
     pub busy: Busy,
-    /// Its way for interim answers, if it speaks HTTP/1; over HTTP/2 each stream has its own.
-    pub interim: Interim,
+    /// The way to its client, if it speaks HTTP/1; over HTTP/2 each stream has its own.
+    pub wire: Option<Rc<Wire>>,
     /// How many requests it has carried.
     pub served: Cell<u64>,
     /// Its place among the connections; given back with the last of its requests and tunnels.
@@ -209,6 +209,7 @@ async fn forward(
     let (mut parts, body) = request.into_parts();
     // A client of HTTP/1.0 knows no interim answer (RFC 9110 section 15.2).
     let takes_interim = parts.version == Version::HTTP_11;
+    let knows_expect = parts.version != Version::HTTP_10;
     if parts.version == Version::HTTP_2 {
         live.limits.admit_head(&parts)?;
     }
@@ -289,30 +290,31 @@ async fn forward(
 
     let glimpsed = shared.glimpses.turn(&parts.uri, &shared.stats);
     let copy = pending.as_ref().and_then(Pending::request_copy);
-    let gate = (!body.is_end_stream() && expect::is_expected(&parts.headers)).then(Gate::default);
+    // An expectation in HTTP/1.0 must be ignored (RFC 9110 section 10.1.1).
+    let expects = knows_expect && expect::is_expected(&parts.headers);
+    let gate = (!body.is_end_stream() && expects).then(Gate::default);
     let mut body = RequestBody::new(body, copy.clone(), gate.clone(), &live.limits);
     trace.body = body.watch();
-    let mut request = Request::from_parts(parts, body);
+    let request = Request::from_parts(parts, body);
     let expected = gate.is_some();
     let passage = match &stream {
         Some(stream) => Passage::http2(stream.interim.clone(), gate),
-        None if takes_interim => Passage::http1(connection.interim.clone(), connection.interim.begin().await, gate),
-        None => Passage::closed(gate),
+        None => match connection.wire.as_ref().filter(|_| takes_interim) {
+            Some(wire) => Passage::http1(wire, gate),
+            None => Passage::closed(gate),
+        },
     };
     if expected {
         expect::go_on_late(&passage);
     }
     let client_side = switching.then(|| match stream.as_mut().and_then(|stream| stream.tunnel.take()) {
-        Some(opened) => upgrade::Side::Http2(opened),
-        None => upgrade::Side::Http1(hyper::upgrade::on(&mut request)),
+        Some(opened) => Some(upgrade::Side::Http2(opened)),
+        None => connection.wire.as_ref().map(|wire| upgrade::Side::Client(wire.switches())),
     });
     shared.pool.point_at(&live.upstream, live.limits.answer_headers);
     let client = if live.upstream.tells_client() { connection.client(client_ip) } else { None };
     trace.seen.asks();
     let sent = shared.pool.send(request, &passage, client, &live.timeouts).await;
-    if takes_interim {
-        connection.interim.end();
-    }
     let (mut response, lease) = match sent {
         Ok(answered) => answered,
         Err(error) => {
@@ -355,10 +357,17 @@ async fn forward(
     }
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         // An application that switches unasked would leave two readings of what follows.
-        let client_side = client_side.ok_or(ProxyError::Ambiguous("it switches protocols unasked"))?;
+        let unasked = ProxyError::Ambiguous("it switches protocols unasked");
+        let client_side = client_side.flatten().ok_or(unasked)?;
         let application = match std::mem::replace(response.body_mut(), Inbound::Http2(None)) {
             Inbound::Tunnel(stream) => upgrade::Side::Open(stream),
-            _ => upgrade::Side::Http1(hyper::upgrade::on(&mut response)),
+            mut body => match body.connection() {
+                Some(http1) if http1.has_sent() => upgrade::Side::Application(http1),
+                Some(_) => {
+                    return Err(shared.pool.failed(ProxyError::Ambiguous("it switches before it has the request")));
+                }
+                None => return Err(shared.pool.failed(ProxyError::Ambiguous("it switches protocols it cannot"))),
+            },
         };
         upgrade::tunnel(client_side, application, &shared.stats, hold, connection.clone(), lease);
         headers::strip_response(response.headers_mut(), true);

@@ -117,6 +117,9 @@ impl<'a> HostPort<'a> {
     /// IP addresses of a future version are refused, because no application can read them.
     pub fn read(bytes: &'a [u8]) -> Option<HostPort<'a>> {
         let text = std::str::from_utf8(bytes).ok()?;
+        if let Some(plain) = HostPort::plain(text) {
+            return Some(plain);
+        }
         let (host, port) = if text.starts_with('[') {
             let (host, port) = text.split_at_checked(text.find(']')?.checked_add(1)?)?;
             let inside = host.strip_prefix('[')?.strip_suffix(']')?;
@@ -137,6 +140,24 @@ impl<'a> HostPort<'a> {
             Some(_) => return None,
         };
         Some(HostPort { host, port })
+    }
+}
+
+impl<'a> HostPort<'a> {
+    /// What nearly every host is: letters, digits, dots and hyphens, and perhaps a port. `None` is not
+    /// known.
+    fn plain(text: &'a str) -> Option<HostPort<'a>> {
+        let bytes = text.as_bytes();
+        let end = bytes.iter().position(|b| !(b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-')));
+        let Some(end) = end else {
+            return (text.len() <= MAX_HOST_BYTES).then_some(HostPort { host: text, port: None });
+        };
+        let (host, port) = text.split_at_checked(end)?;
+        let digits = port.strip_prefix(':')?.as_bytes();
+        let usual = (1..=5).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
+        let port = digits.iter().fold(0_u32, |port, digit| port.wrapping_mul(10).wrapping_add(u32::from(digit.wrapping_sub(b'0'))));
+        let known = usual && host.len() <= MAX_HOST_BYTES;
+        Some(HostPort { host, port: Some(u16::try_from(port).ok().filter(|_| known)?) })
     }
 }
 

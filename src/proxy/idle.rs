@@ -31,12 +31,6 @@ pub(super) struct Alarm {
 }
 
 impl Alarm {
-    /// Whether something has been waited for.
-    #[cfg(test)]
-    pub(super) fn is_set(&self) -> bool {
-        self.sleep.is_some()
-    }
-
     /// Ready if `deadline` has passed; else the task is woken then, or earlier.
     pub(super) fn poll(&mut self, deadline: Instant, cx: &mut Context<'_>) -> Poll<()> {
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
@@ -99,6 +93,11 @@ impl<B> IdleBody<B> {
     /// The body itself.
     pub fn get_ref(&self) -> &B {
         &self.inner
+    }
+
+    /// The body itself.
+    pub fn get_mut(&mut self) -> &mut B {
+        &mut self.inner
     }
 }
 

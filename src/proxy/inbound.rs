@@ -8,16 +8,20 @@ use std::task::{Context, Poll};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 
+use super::http1;
+use super::http1::spelling::Spelling;
 use super::http2::sending::Fails;
 use super::http2::{Duplex, Received};
+use super::upstream::http1::{Answer, Http1};
 
 /// A body that comes in.
 #[derive(Debug)]
 pub enum Inbound {
-    /// Over HTTP/1.
-    Http1(Incoming),
+    /// From a client over HTTP/1.
+    Http1(http1::Body),
+    /// From the application over HTTP/1.
+    Answer(Answer),
     /// Over HTTP/2; `None` is none, for a CONNECT.
     Http2(Option<Received>),
     /// None, but the stream of HTTP/2 that the answer has opened.
@@ -29,7 +33,7 @@ pub enum Inbound {
 pub enum Cut {
     /// Over HTTP/1.
     #[error(transparent)]
-    Http1(#[from] hyper::Error),
+    Http1(#[from] http1::server::Cut),
     /// Over HTTP/2.
     #[error(transparent)]
     Http2(#[from] h2::Error),
@@ -44,6 +48,33 @@ impl Fails for Cut {
     }
 }
 
+impl Inbound {
+    /// How the head before it was spelled, if that came over HTTP/1.
+    pub fn spelling(&self) -> Option<&Spelling> {
+        match self {
+            Inbound::Http1(body) => Some(body.spelling()),
+            Inbound::Answer(answer) => answer.spelling(),
+            Inbound::Http2(_) | Inbound::Tunnel(_) => None,
+        }
+    }
+
+    /// The connection to the application that it comes over, if that is HTTP/1; what is left of the body
+    /// is lost.
+    pub fn connection(&mut self) -> Option<Box<Http1>> {
+        match self {
+            Inbound::Answer(answer) => answer.connection(),
+            _ => None,
+        }
+    }
+
+    /// Sends on what is left of the request, while nobody reads the answer.
+    pub fn drive(&mut self, cx: &mut Context<'_>) {
+        if let Inbound::Answer(answer) = self {
+            answer.drive(cx);
+        }
+    }
+}
+
 impl Body for Inbound {
     type Data = Bytes;
     type Error = Cut;
@@ -51,6 +82,7 @@ impl Body for Inbound {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Cut>>> {
         match self.get_mut() {
             Inbound::Http1(body) => Pin::new(body).poll_frame(cx).map_err(Cut::Http1),
+            Inbound::Answer(body) => Pin::new(body).poll_frame(cx).map_err(Cut::Http1),
             Inbound::Http2(Some(body)) => Pin::new(body).poll_frame(cx).map_err(Cut::Http2),
             Inbound::Http2(None) | Inbound::Tunnel(_) => Poll::Ready(None),
         }
@@ -59,6 +91,7 @@ impl Body for Inbound {
     fn is_end_stream(&self) -> bool {
         match self {
             Inbound::Http1(body) => body.is_end_stream(),
+            Inbound::Answer(body) => body.is_end_stream(),
             Inbound::Http2(body) => body.as_ref().is_none_or(Body::is_end_stream),
             Inbound::Tunnel(_) => true,
         }
@@ -67,6 +100,7 @@ impl Body for Inbound {
     fn size_hint(&self) -> SizeHint {
         match self {
             Inbound::Http1(body) => body.size_hint(),
+            Inbound::Answer(body) => body.size_hint(),
             Inbound::Http2(body) => body.as_ref().map_or(SizeHint::with_exact(0), Body::size_hint),
             Inbound::Tunnel(_) => SizeHint::with_exact(0),
         }

@@ -15,15 +15,18 @@ use std::task::{Context, Poll};
 use base64::Engine;
 use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode, header};
-use hyper::upgrade::{OnUpgrade, Upgraded};
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
 use super::handler::Connection;
+use super::http1::server::Switched;
+use super::http1::stream::ClientStream;
 use super::http2::Duplex;
 use super::idle::Hold;
+use super::proxy_protocol::Prefixed;
 use super::upstream::Lease;
+use super::upstream::http1::Http1;
+use super::upstream::wire;
 use crate::telemetry::Traffic;
 
 /// Turns a WebSocket of HTTP/2 (extended CONNECT, RFC 8441) into one of HTTP/1.1 (RFC 6455 section
@@ -57,8 +60,10 @@ pub fn translate_answer<B>(response: &mut Response<B>) {
 
 /// One side of a tunnel that is about to be.
 pub enum Side {
-    /// A connection of HTTP/1.
-    Http1(OnUpgrade),
+    /// A client's connection of HTTP/1, once it has its 101.
+    Client(oneshot::Receiver<Switched>),
+    /// A connection of HTTP/1 to the application.
+    Application(Box<Http1>),
     /// A stream of HTTP/2.
     Http2(oneshot::Receiver<Duplex>),
     /// The same, open already.
@@ -69,7 +74,14 @@ impl Side {
     /// The side, once it has switched; `None` if it went away before.
     async fn end(self) -> Option<End> {
         match self {
-            Side::Http1(switching) => Some(End::Http1(TokioIo::new(switching.await.ok()?))),
+            Side::Client(switching) => {
+                let (rest, stream) = switching.await.ok()?;
+                Some(End::Client(Prefixed::new(rest, stream)))
+            }
+            Side::Application(http1) => {
+                let (rest, stream) = http1.into_tunnel();
+                Some(End::Application(Prefixed::new(rest, stream)))
+            }
             Side::Http2(opening) => Some(End::Http2(opening.await.ok()?)),
             Side::Open(stream) => Some(End::Http2(*stream)),
         }
@@ -78,7 +90,8 @@ impl Side {
 
 /// One end of a tunnel.
 enum End {
-    Http1(TokioIo<Upgraded>),
+    Client(Prefixed<ClientStream>),
+    Application(Prefixed<wire::Counted>),
     Http2(Duplex),
 }
 
@@ -86,7 +99,8 @@ enum End {
 macro_rules! either {
     ($end:expr, $stream:ident => $call:expr) => {
         match $end.get_mut() {
-            End::Http1($stream) => $call,
+            End::Client($stream) => $call,
+            End::Application($stream) => $call,
             End::Http2($stream) => $call,
         }
     };

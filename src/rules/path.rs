@@ -238,6 +238,11 @@ fn template_to_regex(template: &str) -> Result<String, String> {
 /// The form of a path that routes are compared with. Borrows, and so allocates nothing, unless
 /// the path holds an escape, a repeated slash or a dot segment.
 pub fn compared(path: &str) -> Cow<'_, str> {
+    let plain = |before: u8, byte: u8| byte != b'%' && !(before == b'/' && matches!(byte, b'/' | b'.'));
+    let bytes = path.as_bytes();
+    if bytes.first() != Some(&b'%') && bytes.iter().zip(bytes.get(1..).unwrap_or_default()).all(|(a, b)| plain(*a, *b)) {
+        return Cow::Borrowed(path);
+    }
     let decoded: Cow<'_, str> =
         if path.contains('%') { percent_decode_str(path).decode_utf8_lossy() } else { Cow::Borrowed(path) };
     if !decoded.contains("//") && !decoded.contains("/.") {

@@ -17,6 +17,7 @@ mod errors;
 mod examples;
 mod faults;
 mod harness;
+mod http1_edge;
 mod http2_edge;
 mod http2_upstream;
 mod identity;

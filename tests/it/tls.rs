@@ -464,6 +464,23 @@ fn the_limit_of_requests_does_not_spoil_an_upgrade() {
 }
 
 #[test]
+fn a_connection_on_which_nothing_was_asked_yet_ends_with_a_stop_over_tls_too() {
+    let (folder, authority) = (tempfile::tempdir().expect("a folder"), Authority::new());
+    authority.write(folder.path(), "a", &["a.test"]);
+    let origin = application();
+    let listen = secured(folder.path(), "a");
+    let mut proxy = Proxy::listening(origin.address, &listen, "timeouts: { drain: 20s, header: 20s }");
+    let mut unused = Secure::connect(proxy.address, &authority, "a.test");
+    eventually("it is accepted", || get(proxy.admin, "/metrics").text().contains("authtap_connections_open 1"));
+    let told = std::time::Instant::now();
+    proxy.tell_to_stop();
+    // Closed in order, or reset if that was during the handshake's last message.
+    assert!(unused.0.some(&mut [0; 1]).is_ok_and(|n| n == 0));
+    proxy.await_end();
+    assert!(told.elapsed() < std::time::Duration::from_secs(10), "nobody waited for the deadline");
+}
+
+#[test]
 fn a_connection_without_a_next_request_is_closed() {
     let origin = application();
     let proxy = Proxy::before(origin.address, "limits: { keep_alive_idle: 200ms }");

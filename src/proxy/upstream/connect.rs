@@ -7,17 +7,14 @@
 
 use std::time::Duration;
 
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
 
-use super::wire::{Counted, Wire};
+use super::http1::Http1;
+use super::wire::Wire;
 use super::{Address, Protocol, Timeouts, Upstream, http2};
 use crate::descriptors::Outgoing;
-use crate::proxy::body::RequestBody;
 use crate::proxy::error::ProxyError;
-use crate::proxy::limits::USUAL_HEADERS;
 use crate::tls::HandshakeError;
 use crate::tls::client::ClientTls;
 
@@ -26,7 +23,7 @@ const REFUSAL: Duration = Duration::from_millis(300);
 /// A new connection, ready for requests.
 pub(super) enum Opened {
     /// For one request after the other.
-    Http1(http1::SendRequest<RequestBody>),
+    Http1(Box<Http1>),
     /// For many at once.
     Http2(http2::Connection),
 }
@@ -40,8 +37,6 @@ pub(super) struct Dial<'a> {
     /// What goes before everything else: a PROXY header, or nothing.
     pub(super) first: &'a [u8],
     pub(super) within: Duration,
-    /// The most headers of an answer over HTTP/1.
-    pub(super) answer_headers: usize,
 }
 
 impl Dial<'_> {
@@ -87,13 +82,12 @@ impl Dial<'_> {
     /// # Errors
     /// As [`Dial::dial`].
     pub(super) async fn open(self, outgoing: Outgoing) -> Result<Opened, ProxyError> {
-        let answer_headers = self.answer_headers;
         let (wire, speaks_http2) = self.dial().await?;
         let wire = wire.counted(outgoing);
         if speaks_http2 {
             http2::Connection::over(wire).await.map(Opened::Http2)
         } else {
-            speak_http1(wire, answer_headers).await.map(Opened::Http1)
+            Ok(Opened::Http1(Box::new(Http1::over(wire))))
         }
     }
 
@@ -127,8 +121,7 @@ impl Dial<'_> {
 pub async fn probe(upstream: &Upstream, address: &Address, timeouts: &Timeouts) -> Result<(), ProxyError> {
     let first = upstream.proxy_protocol.map(|version| version.encode_local()).unwrap_or_default();
     let (tls, protocol) = (upstream.tls(), upstream.protocol.towards(address));
-    let (within, answer_headers) = (timeouts.connect, USUAL_HEADERS);
-    match (Dial { address, tls, protocol, first: &first, within, answer_headers }).dial().await? {
+    match (Dial { address, tls, protocol, first: &first, within: timeouts.connect }).dial().await? {
         (wire @ Wire::Tls(_), _) => rejected(wire).await,
         _ => Ok(()),
     }
@@ -147,23 +140,4 @@ async fn rejected(mut stream: Wire) -> Result<(), ProxyError> {
 
 fn refused(error: std::io::Error) -> ProxyError {
     ProxyError::Connect(error.into())
-}
-
-async fn speak_http1(wire: Counted, answer_headers: usize) -> Result<http1::SendRequest<RequestBody>, ProxyError> {
-    let mut builder = http1::Builder::new();
-    if answer_headers != USUAL_HEADERS {
-        builder.max_headers(answer_headers);
-    }
-    let (sender, connection) = builder
-        .preserve_header_case(true)
-        // Where the client's spelling is not known (HTTP/2, our own headers), the usual one.
-        .title_case_headers(true)
-        .handshake(TokioIo::new(wire))
-        .await
-        .map_err(|error| ProxyError::Connect(error.into()))?;
-    // The task ends with the connection; what went wrong reaches the request that uses it.
-    tokio::task::spawn_local(async move {
-        let _ = connection.with_upgrades().await;
-    });
-    Ok(sender)
 }

@@ -24,7 +24,6 @@ use super::translate::to_http2;
 use super::{Address, Upstream};
 use crate::proxy::balance::Health;
 use crate::proxy::error::ProxyError;
-use crate::proxy::limits::USUAL_HEADERS;
 
 #[cfg(test)]
 mod tests;
@@ -134,14 +133,7 @@ async fn exchange(upstream: &Upstream, address: &Address, health: &Health) -> Re
     // It is nobody's connection but authtap's own.
     let first = upstream.proxy_protocol.map(|version| version.encode_local()).unwrap_or_default();
     let protocol = upstream.protocol.towards(address);
-    let dial = Dial {
-        address,
-        tls: upstream.tls(),
-        protocol,
-        first: &first,
-        within: health.timeout,
-        answer_headers: USUAL_HEADERS,
-    };
+    let dial = Dial { address, tls: upstream.tls(), protocol, first: &first, within: health.timeout };
     let (wire, h2) = dial.dial().await.map_err(Bad::Unreached)?;
     let mut request = Request::new(Empty::<Bytes>::new());
     // `Health::check` has seen that it is the path of a URL.

@@ -1,7 +1,7 @@
 //! The application: its addresses, connections to them, and one request's way there.
 //!
-//! [`address`] reads where it listens, [`connect`] makes one connection, [`http2`] drives one that
-//! requests share, [`pool`] keeps those of a traffic thread and sends requests, [`translate`] turns them into those of HTTP/2 and back,
+//! [`address`] reads where it listens, [`connect`] makes one connection, [`http1`] is one of HTTP/1.1, [`http2`]
+//! drives one that requests share, [`pool`] keeps those of a traffic thread and sends requests, [`translate`] turns them into those of HTTP/2 and back,
 //! [`health`] asks each address how it is. What all threads share is here: [`Upstream`], which never
 //! changes; a reload makes a new one.
 
@@ -10,11 +10,12 @@ mod again;
 pub mod connect;
 mod deadline;
 pub mod health;
+pub mod http1;
 mod http2;
 pub mod pool;
 pub mod translate;
 mod websocket;
-mod wire;
+pub(super) mod wire;
 
 use std::fmt;
 use std::path::Path;

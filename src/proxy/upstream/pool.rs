@@ -19,17 +19,15 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use http::{Request, Response, header};
-use hyper::client::conn::http1::SendRequest;
 
-use super::again::{Again, is_idempotent};
+use super::again::is_idempotent;
 use super::connect::{Dial, Opened};
-use super::deadline::within;
+use super::http1::{Failed, Http1};
 use super::{Protocol, Timeouts, Upstream, websocket};
 use crate::descriptors::{Outgoing, Outward};
 use crate::proxy::balance::{Tried, Turn};
-use crate::proxy::body::{BodyError, RequestBody};
+use crate::proxy::body::RequestBody;
 use crate::proxy::error::ProxyError;
-use crate::proxy::idle::Alarm;
 use crate::proxy::inbound::Inbound;
 use crate::proxy::limits::USUAL_HEADERS;
 use crate::proxy::passage::Passage;
@@ -48,7 +46,7 @@ const MAX_IDLE: usize = 512;
 pub struct Pool {
     upstream: RefCell<Arc<Upstream>>,
     generation: Cell<u64>,
-    /// The most headers of an answer over HTTP/1, for connections made from now on.
+    /// The most headers of an answer over HTTP/1.
     answer_headers: Cell<usize>,
     /// The connections to each address.
     stations: RefCell<Vec<Station>>,
@@ -75,23 +73,9 @@ struct Station {
 }
 
 struct Idle {
-    http1: Http1,
+    http1: Box<Http1>,
     since: Instant,
     owner: Owner,
-}
-
-/// An HTTP/1.1 connection.
-struct Http1 {
-    sender: SendRequest<RequestBody>,
-    /// For the time that an answer may take. It stays with the connection, because entering a timer in
-    /// the runtime for each request and taking it out costs more than all waiting it is for.
-    alarm: Alarm,
-}
-
-impl Http1 {
-    fn new(sender: SendRequest<RequestBody>) -> Http1 {
-        Http1 { sender, alarm: Alarm::default() }
-    }
 }
 
 /// Whose connection it is: everybody's, or that of the client whom its PROXY header names.
@@ -124,7 +108,8 @@ pub struct Lease {
 
 /// What a request was sent over.
 enum Link {
-    Http1(Http1),
+    /// The connection goes along with the answer's body.
+    Http1,
     /// Its end is the stream's; the connection serves the others on.
     Http2(#[expect(dead_code, reason = "counts as long as it lives")] Stream),
 }
@@ -135,15 +120,32 @@ impl Lease {
         self.place.server
     }
 
-    /// The answer was read to its end: the connection may serve again.
-    pub fn give_back(self) {
-        let Lease { link: Link::Http1(http1), pool, place, owner } = self else { return };
-        if place.generation != pool.generation.get() || http1.sender.is_closed() {
+    /// The answer was read to its end: the connection it came over, if that was HTTP/1, may serve again.
+    pub fn give_back(self, http1: Option<Box<Http1>>) {
+        let (Link::Http1, Some(mut http1)) = (&self.link, http1) else { return };
+        if http1.is_reusable() {
+            return self.keep(http1);
+        }
+        if http1.is_sending() && !http1.is_held_back() {
+            // An early answer: the request goes on.
+            tokio::task::spawn_local(async move {
+                http1.send_rest().await;
+                if http1.is_reusable() {
+                    self.keep(http1);
+                }
+            });
+        }
+    }
+
+    fn keep(self, mut http1: Box<Http1>) {
+        let Lease { pool, place, owner, .. } = self;
+        if place.generation != pool.generation.get() {
             return;
         }
         if let Some(Station { idle, .. }) = pool.stations.borrow_mut().get_mut(place.server)
             && idle.len() < MAX_IDLE
         {
+            http1.rest();
             idle.push(Idle { http1, since: Instant::now(), owner: owner.map(|owner| *owner) });
         }
     }
@@ -195,7 +197,7 @@ impl Pool {
     /// Closes connections that have been idle for too long.
     pub fn sweep(&self, idle: Duration) {
         for station in self.stations.borrow_mut().iter_mut() {
-            station.idle.retain(|c| c.since.elapsed() < idle && !c.http1.sender.is_closed());
+            station.idle.retain_mut(|c| c.since.elapsed() < idle && !c.http1.is_spent());
             station.shared.retain(|c| c.is_kept(idle));
         }
     }
@@ -314,21 +316,19 @@ impl Pool {
         owner: Owner,
         timeouts: &Timeouts,
     ) -> Result<(Response<Inbound>, Link), Missed> {
-        if let Some(mut http1) = self.warm(place, owner, timeouts.upstream_idle) {
-            let again = is_idempotent(request.method()).then(|| Again::of(&request)).flatten();
-            request = match exchange(&mut http1, request, passage, timeouts).await {
-                Ok(response) => return Ok((response, Link::Http1(http1))),
+        let answer_headers = self.answer_headers.get();
+        if let Some(http1) = self.warm(place, owner, timeouts.upstream_idle) {
+            request = match http1.ask(request, passage, timeouts, answer_headers).await {
+                Ok(response) => return Ok((response, Link::Http1)),
                 // Nothing of it was written: the connection had been closed meanwhile.
                 Err(Failed::NotSent(unsent, _)) => *unsent,
                 // Closed just as it was used again: repeated if that cannot do a thing twice.
-                Err(Failed::Lost(error)) => match again.filter(|_| matches!(error, ProxyError::Closed(_))) {
-                    Some(again) => again.request(),
-                    None => return Err(error.into()),
-                },
+                Err(Failed::Again(again, _)) if is_idempotent(again.method()) => *again,
+                Err(Failed::Again(_, error) | Failed::Lost(error)) => return Err(error.into()),
             };
         }
         match Box::pin(self.connect(place, owner, Protocol::Http1, timeouts)).await {
-            Ok(Opened::Http1(sender)) => Box::pin(over_new_http1(sender, request, passage, timeouts)).await,
+            Ok(Opened::Http1(http1)) => over_new_http1(http1, request, passage, timeouts, answer_headers).await,
             // Cannot be: HTTP/1.1 was asked for.
             Ok(Opened::Http2(_)) => Err(ProxyError::Connect("it speaks HTTP/2 unasked".into()).into()),
             Err(error) => Err(Missed { error, unsent: Some(Box::new(request)) }),
@@ -336,7 +336,7 @@ impl Pool {
     }
 
     /// The warmest idle connection that is still good.
-    fn warm(&self, place: Place, owner: Owner, idle_for: Duration) -> Option<Http1> {
+    fn warm(&self, place: Place, owner: Owner, idle_for: Duration) -> Option<Box<Http1>> {
         if place.generation != self.generation.get() {
             return None;
         }
@@ -344,15 +344,14 @@ impl Pool {
         let idle = &mut stations.get_mut(place.server)?.idle;
         let mut kept = Vec::new();
         let found = loop {
-            let Some(last) = idle.pop() else { break None };
-            if last.http1.sender.is_closed() || last.since.elapsed() >= idle_for {
+            let Some(mut last) = idle.pop() else { break None };
+            if last.since.elapsed() >= idle_for || last.http1.is_spent() {
                 continue;
             }
-            if last.owner == owner && last.http1.sender.is_ready() {
+            if last.owner == owner {
                 break Some(last.http1);
             }
-            // Another client's, or its last answer is not quite read yet (a request's body still on
-            // its way).
+            // Another client's.
             kept.push(last);
         };
         idle.extend(kept);
@@ -384,8 +383,8 @@ impl Pool {
             (Some(version), Some(client)) => version.encode(client.address, client.local),
             (Some(version), None) => version.encode_local(),
         };
-        let (within, answer_headers) = (timeouts.connect, self.answer_headers.get());
-        let dial = Dial { address, tls: upstream.tls(), protocol, first: &first, within, answer_headers };
+        let within = timeouts.connect;
+        let dial = Dial { address, tls: upstream.tls(), protocol, first: &first, within };
         dial.open(outgoing).await
     }
 
@@ -426,64 +425,21 @@ impl Pool {
     }
 }
 
-enum Failed {
-    /// Nothing was written; the request is whole.
-    NotSent(Box<Request<RequestBody>>, hyper::Error),
-    /// It may have had an effect.
-    Lost(ProxyError),
-}
-
 fn stations(upstream: &Upstream) -> Vec<Station> {
     upstream.servers.iter().map(|_| Station::default()).collect()
 }
 
 /// Sends a request over a connection that nobody else has used.
 async fn over_new_http1(
-    sender: SendRequest<RequestBody>,
+    http1: Box<Http1>,
     request: Request<RequestBody>,
     passage: &Passage,
     timeouts: &Timeouts,
+    answer_headers: usize,
 ) -> Result<(Response<Inbound>, Link), Missed> {
-    let mut http1 = Http1::new(sender);
-    match exchange(&mut http1, request, passage, timeouts).await {
-        Ok(response) => Ok((response, Link::Http1(http1))),
-        Err(Failed::NotSent(unsent, error)) => {
-            Err(Missed { error: ProxyError::Closed(error.into()), unsent: Some(unsent) })
-        }
-        Err(Failed::Lost(error)) => Err(error.into()),
-    }
-}
-
-async fn exchange(
-    http1: &mut Http1,
-    mut request: Request<RequestBody>,
-    passage: &Passage,
-    timeouts: &Timeouts,
-) -> Result<Response<Inbound>, Failed> {
-    passage.listen(&mut request);
-    let body = request.body_mut().watch();
-    let Http1 { sender, alarm } = http1;
-    match within(timeouts.answer, alarm, body.as_deref(), sender.try_send_request(request)).await {
-        None => Err(Failed::Lost(ProxyError::UpstreamTimeout)),
-        Some(Ok(response)) => Ok(response.map(Inbound::Http1)),
-        Some(Err(mut error)) => Err(match error.take_message() {
-            Some(unsent) => Failed::NotSent(Box::new(unsent), error.into_error()),
-            None => Failed::Lost(lost(error.into_error())),
-        }),
-    }
-}
-
-/// What a failed exchange means.
-fn lost(error: hyper::Error) -> ProxyError {
-    if error.is_parse_too_large() {
-        ProxyError::AnswerHeadTooLarge(error.into())
-    } else if error.is_parse() {
-        ProxyError::Invalid(error.into())
-    } else if error.is_user() {
-        // The only thing we do to the client side of hyper is to feed it the client's body.
-        let body = std::error::Error::source(&error).and_then(|source| source.downcast_ref::<BodyError>());
-        ProxyError::of_the_client(body.map(BodyError::broke))
-    } else {
-        ProxyError::Closed(error.into())
+    match http1.ask(request, passage, timeouts, answer_headers).await {
+        Ok(response) => Ok((response, Link::Http1)),
+        Err(Failed::NotSent(unsent, error)) => Err(Missed { error, unsent: Some(unsent) }),
+        Err(Failed::Again(_, error) | Failed::Lost(error)) => Err(error.into()),
     }
 }

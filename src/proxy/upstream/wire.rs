@@ -14,6 +14,7 @@ use tokio_rustls::client::TlsStream;
 use crate::descriptors::Outgoing;
 
 /// A connection to the application.
+#[derive(Debug)]
 pub(super) enum Wire {
     /// Over TCP.
     Tcp(TcpStream),
@@ -31,9 +32,27 @@ impl Wire {
 }
 
 /// A connection that counts as long as it is open, also as a tunnel.
-pub(super) struct Counted {
+#[derive(Debug)]
+pub struct Counted {
     wire: Wire,
     _outgoing: Outgoing,
+}
+
+impl Counted {
+    /// True if nothing has come that nobody has read, not even its end; false may be wrong.
+    pub(super) fn is_quiet(&self) -> bool {
+        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        match &self.wire {
+            Wire::Tcp(stream) => stream.poll_read_ready(cx).is_pending(),
+            Wire::Tls(stream) => stream.get_ref().0.poll_read_ready(cx).is_pending(),
+            Wire::Unix(stream) => stream.poll_read_ready(cx).is_pending(),
+        }
+    }
+
+    /// True if it may keep back what was written, until it is flushed.
+    pub(super) fn is_buffered(&self) -> bool {
+        matches!(self.wire, Wire::Tls(_))
+    }
 }
 
 /// Calls the same method of whichever it is.

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use http::uri::Scheme;
 use http::{Request, Response};
-use hyper::client::conn::http1::SendRequest;
 
 use super::{Link, Missed, Owner, Place, Pool, Station, Timeouts, over_new_http1};
 use crate::proxy::body::RequestBody;
@@ -19,6 +18,7 @@ use crate::proxy::inbound::Inbound;
 use crate::proxy::passage::Passage;
 use crate::proxy::upstream::again::Again;
 use crate::proxy::upstream::connect::Opened;
+use crate::proxy::upstream::http1::Http1;
 use crate::proxy::upstream::http2::{self, Connection, Failed, Processed};
 use crate::proxy::upstream::translate::{to_http1, to_http2};
 use crate::proxy::upstream::{Address, Protocol, websocket};
@@ -74,7 +74,7 @@ enum Reached {
     /// The first of a new one.
     New(Stream),
     /// The address chose HTTP/1.1, just now on a new connection or before.
-    Http1(Option<SendRequest<RequestBody>>),
+    Http1(Option<Box<Http1>>),
 }
 
 impl Pool {
@@ -94,7 +94,9 @@ impl Pool {
             let (stream, warm) = match self.stream(place, owner, protocol, timeouts).await {
                 Ok(Reached::Warm(stream)) => (stream, true),
                 Ok(Reached::New(stream)) => (stream, false),
-                Ok(Reached::Http1(Some(sender))) => return over_new_http1(sender, request, passage, timeouts).await,
+                Ok(Reached::Http1(Some(sender))) => {
+                    return over_new_http1(sender, request, passage, timeouts, self.answer_headers.get()).await;
+                }
                 Ok(Reached::Http1(None)) => return self.send_http1(place, request, passage, owner, timeouts).await,
                 Err(error) => return Err(Missed { error, unsent: Some(Box::new(request)) }),
             };
