@@ -29,9 +29,9 @@ GOAL = 1.03
 LOGINS_AT_ONCE, FEW_LOGINS, MANY_LOGINS = 32, 2560, 6144
 # A function that only this thread has.
 THREADS = {
-    "pipeline": "authtap::pipeline::Pipeline::run",
+    "pipeline": "authtap::pipeline::Pipeline::events_of",
     "store": "store::writer::Writer::write",
-    "sink": "sinks::file::Log::write",
+    "sink": "sinks::file::Log",
     "traffic": "authtap::proxy::handler",
     "control": "deliver::feeder",
 }

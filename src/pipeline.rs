@@ -198,8 +198,11 @@ impl Pipeline {
 
     /// `awaited` are told once these events are on disk.
     fn append(&mut self, events: Vec<Event>, awaited: Vec<oneshot::Sender<()>>) {
-        for event in &events {
-            self.metrics.event(event.event_type.as_str(), event.outcome.as_str());
+        let alike = |one: &Event, next: &Event| one.event_type == next.event_type && one.outcome == next.outcome;
+        for run in events.chunk_by(alike) {
+            if let Some(event) = run.first() {
+                self.metrics.events(event.event_type.as_str(), event.outcome.as_str(), run.len() as u64);
+            }
         }
         self.metrics.sessions.set(self.sessions.len() as i64);
         self.metrics.flows.set(self.flows.len() as i64);

@@ -75,8 +75,10 @@ pub const VERSION: usize = MIGRATIONS.len();
 
 /// How long a statement waits for another program that writes to the file.
 const BUSY: Duration = Duration::from_secs(2);
+/// Bytes of a page of a new file: each is one write to the log and one to the file, and a few lines fit.
+const PAGE: u32 = 8192;
 /// Pages of the write-ahead log after which it is brought into the file: 16 MiB.
-const CHECKPOINT_PAGES: u32 = 4096;
+const CHECKPOINT_PAGES: u32 = 2048;
 /// The write-ahead log is cut to this when it can be, in bytes.
 const LOG_LIMIT: u32 = 64 << 20;
 
@@ -91,6 +93,7 @@ pub fn open(path: &Path) -> rusqlite::Result<Connection> {
     let mut db = Connection::open_with_flags(path, flags)?;
     db.busy_timeout(BUSY)?;
     // Before the first table, or never.
+    db.pragma_update(None, "page_size", PAGE)?;
     db.pragma_update(None, "auto_vacuum", "INCREMENTAL")?;
     db.pragma_update(None, "journal_mode", "WAL")?;
     db.pragma_update(None, "synchronous", "FULL")?;
