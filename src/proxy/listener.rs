@@ -249,6 +249,7 @@ impl Acceptor {
             let watched = Watched::new(stream);
             let arrival = Arrival { door, live, shared, place, stop };
             let served = tokio::select! {
+                biased;
                 served = arrival.serve(watched.clone(), peer) => served,
                 () = watched.reset() => Err(io::ErrorKind::ConnectionReset.into()),
             };

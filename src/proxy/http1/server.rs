@@ -123,8 +123,12 @@ impl Io {
 }
 
 /// What came instead of a request, or one.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "nearly every one is the large one; a box would be an allocation a request"
+)]
 enum Next {
-    Request(Box<RequestHead>),
+    Request(RequestHead),
     Refused(HeadFault),
     End,
 }
@@ -214,7 +218,7 @@ impl Wire {
         loop {
             if !reader.is_empty() {
                 match heads.request(reader.buf(), allowed.head) {
-                    Ok(Some(head)) => return Poll::Ready(Ok(Next::Request(Box::new(head)))),
+                    Ok(Some(head)) => return Poll::Ready(Ok(Next::Request(head))),
                     Ok(None) => {}
                     Err(fault) => return Poll::Ready(Ok(Next::Refused(fault))),
                 }
@@ -423,7 +427,7 @@ pub async fn serve<A: Future<Output = Response<ResponseBody>>>(
         };
         since = None;
         let body = wire.begin(&head);
-        let RequestHead { parts, keep_alive, .. } = *head;
+        let RequestHead { parts, keep_alive, .. } = head;
         let (method, version) = (parts.method.clone(), parts.version);
         let waits = body.wire.is_some() && crate::proxy::expect::is_expected(&parts.headers);
         let request = Request::from_parts(parts, Inbound::Http1(body));

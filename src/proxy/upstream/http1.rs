@@ -73,10 +73,10 @@ struct Sending {
 /// Why there is no answer.
 pub(super) enum Failed {
     /// Nothing was written; the request is whole.
-    NotSent(Box<Request<RequestBody>>, ProxyError),
+    NotSent(ProxyError),
     /// It was written, and may be written again: it has no body and can do nothing twice, and nothing was
     /// answered.
-    Again(Box<Request<RequestBody>>, ProxyError),
+    Again(ProxyError),
     /// It may have had an effect.
     Lost(ProxyError),
 }
@@ -151,13 +151,14 @@ impl Http1 {
 
     /// Gives back the memory it does not need while nobody uses it.
     pub(super) fn rest(&mut self) {
-        self.reader.rest();
+        self.reader.shrink();
     }
 
-    /// Writes a request and reads the head of the answer.
+    /// Writes a request and reads the head of the answer. If there is none and the request may be sent
+    /// again, it is as it was but for what frames its body.
     pub(super) async fn ask(
         mut self: Box<Self>,
-        mut request: Request<RequestBody>,
+        request: &mut Request<RequestBody>,
         passage: &Passage,
         timeouts: &Timeouts,
         answer_headers: usize,
@@ -170,7 +171,7 @@ impl Http1 {
             // Nothing follows that would need a framing of its own.
             request.headers_mut().remove(header::TRANSFER_ENCODING);
         } else {
-            encoder = framing(&mut request);
+            encoder = framing(request);
         }
         let headers = request.headers();
         head::write_request(self.writer.head(), request.method(), request.uri(), headers, request.body().spelling());
@@ -181,7 +182,7 @@ impl Http1 {
             timeouts.answer,
             &mut alarm,
             watch.as_deref(),
-            poll_fn(|cx| self.poll_ask(cx, &mut request, &mut encoder, &mut ended, &mut sent, passage, allowed)),
+            poll_fn(|cx| self.poll_ask(cx, request, &mut encoder, &mut ended, &mut sent, passage, allowed)),
         );
         let answered = answered.await;
         self.alarm = alarm;
@@ -193,9 +194,9 @@ impl Http1 {
                 let error = ProxyError::from(fault);
                 return Err(if closed && !sent {
                     request.body_mut().rewind();
-                    Failed::NotSent(Box::new(request), error)
+                    Failed::NotSent(error)
                 } else if closed && bodiless {
-                    Failed::Again(Box::new(request), error)
+                    Failed::Again(error)
                 } else {
                     Failed::Lost(error)
                 });
@@ -212,7 +213,7 @@ impl Http1 {
             if let Some(watch) = &watch {
                 watch.answered();
             }
-            let (body, allowed) = (request.into_body(), timeouts.answer);
+            let (body, allowed) = (std::mem::replace(request.body_mut(), RequestBody::empty()), timeouts.answer);
             self.sending = Some(Box::new(Sending { body, encoder, ended, watch, allowed }));
         }
         Ok(Response::from_parts(parts, Inbound::Answer(Answer { http1: Some(self), spelling: Some(spelling) })))

@@ -154,13 +154,13 @@ impl Lease {
 /// A request that one address did not answer.
 struct Missed {
     error: ProxyError,
-    /// The whole request, if nothing of it can have had an effect.
-    unsent: Option<Box<Request<RequestBody>>>,
+    /// The request is whole, and nothing of it can have had an effect.
+    unsent: bool,
 }
 
 impl From<ProxyError> for Missed {
     fn from(error: ProxyError) -> Missed {
-        Missed { error, unsent: None }
+        Missed { error, unsent: false }
     }
 }
 
@@ -219,7 +219,7 @@ impl Pool {
         let mut place = self.choose(tried).unwrap_or(Place { server: 0, generation: self.generation.get() });
         let mut first_try = true;
         loop {
-            let missed = match self.send_to(place, request, passage, client, timeouts).await {
+            let missed = match self.send_to(place, &mut request, passage, client, timeouts).await {
                 Ok((response, link)) => {
                     self.answered(place);
                     return Ok((response, Lease { link, pool: self.clone(), place, owner: client.map(Box::new) }));
@@ -231,10 +231,12 @@ impl Pool {
             let Missed { error, unsent } = missed;
             // Where there is no place for a connection, another address needs one too.
             let elsewhere = first_try && !matches!(error, ProxyError::Overloaded(_));
-            let Some(unsent) = unsent.filter(|_| elsewhere) else { return Err(self.failed(error)) };
+            if !unsent || !elsewhere {
+                return Err(self.failed(error));
+            }
             let Some(other) = self.choose(tried) else { return Err(self.failed(error)) };
             tracing::debug!("another address of the application is tried: {error}");
-            (request, place, first_try) = (*unsent, other, false);
+            (place, first_try) = (other, false);
         }
     }
 
@@ -275,7 +277,7 @@ impl Pool {
     async fn send_to(
         &self,
         place: Place,
-        request: Request<RequestBody>,
+        request: &mut Request<RequestBody>,
         passage: &Passage,
         owner: Owner,
         timeouts: &Timeouts,
@@ -286,7 +288,7 @@ impl Pool {
             Protocol::Auto if request.headers().contains_key(header::UPGRADE) => {
                 self.send_http1(place, request, passage, owner, timeouts).await
             }
-            Protocol::Http2 if request.headers().contains_key(header::UPGRADE) && !websocket::is_asked(&request) => {
+            Protocol::Http2 if request.headers().contains_key(header::UPGRADE) && !websocket::is_asked(request) => {
                 Err(ProxyError::NotImplemented("an upgrade, as the application speaks HTTP/2 only").into())
             }
             // In a box, as is connecting: what is seldom must take no room in each request's way.
@@ -311,27 +313,27 @@ impl Pool {
     async fn send_http1(
         &self,
         place: Place,
-        mut request: Request<RequestBody>,
+        request: &mut Request<RequestBody>,
         passage: &Passage,
         owner: Owner,
         timeouts: &Timeouts,
     ) -> Result<(Response<Inbound>, Link), Missed> {
         let answer_headers = self.answer_headers.get();
         if let Some(http1) = self.warm(place, owner, timeouts.upstream_idle) {
-            request = match http1.ask(request, passage, timeouts, answer_headers).await {
+            match http1.ask(request, passage, timeouts, answer_headers).await {
                 Ok(response) => return Ok((response, Link::Http1)),
                 // Nothing of it was written: the connection had been closed meanwhile.
-                Err(Failed::NotSent(unsent, _)) => *unsent,
+                Err(Failed::NotSent(_)) => {}
                 // Closed just as it was used again: repeated if that cannot do a thing twice.
-                Err(Failed::Again(again, _)) if is_idempotent(again.method()) => *again,
-                Err(Failed::Again(_, error) | Failed::Lost(error)) => return Err(error.into()),
-            };
+                Err(Failed::Again(_)) if is_idempotent(request.method()) => {}
+                Err(Failed::Again(error) | Failed::Lost(error)) => return Err(error.into()),
+            }
         }
         match Box::pin(self.connect(place, owner, Protocol::Http1, timeouts)).await {
             Ok(Opened::Http1(http1)) => over_new_http1(http1, request, passage, timeouts, answer_headers).await,
             // Cannot be: HTTP/1.1 was asked for.
             Ok(Opened::Http2(_)) => Err(ProxyError::Connect("it speaks HTTP/2 unasked".into()).into()),
-            Err(error) => Err(Missed { error, unsent: Some(Box::new(request)) }),
+            Err(error) => Err(Missed { error, unsent: true }),
         }
     }
 
@@ -432,14 +434,14 @@ fn stations(upstream: &Upstream) -> Vec<Station> {
 /// Sends a request over a connection that nobody else has used.
 async fn over_new_http1(
     http1: Box<Http1>,
-    request: Request<RequestBody>,
+    request: &mut Request<RequestBody>,
     passage: &Passage,
     timeouts: &Timeouts,
     answer_headers: usize,
 ) -> Result<(Response<Inbound>, Link), Missed> {
     match http1.ask(request, passage, timeouts, answer_headers).await {
         Ok(response) => Ok((response, Link::Http1)),
-        Err(Failed::NotSent(unsent, error)) => Err(Missed { error, unsent: Some(unsent) }),
-        Err(Failed::Again(_, error) | Failed::Lost(error)) => Err(error.into()),
+        Err(Failed::NotSent(error)) => Err(Missed { error, unsent: true }),
+        Err(Failed::Again(error) | Failed::Lost(error)) => Err(error.into()),
     }
 }

@@ -301,7 +301,7 @@ fn a_head_is_written_as_it_was_spelled() {
     parts.headers.remove("cookie");
     parts.headers.insert("x-added-here", HeaderValue::from_static("3"));
     parts.headers.insert("host", HeaderValue::from_static("b"));
-    assert_eq!(written(&parts), "GET /a?b HTTP/1.1\r\nHOST: b\r\nX-ID: 1\r\nx-Id: 2\r\nX-Added-Here: 3\r\n\r\n");
+    assert_eq!(written(&parts), "GET /a?b HTTP/1.1\r\nHost: b\r\nX-ID: 1\r\nx-Id: 2\r\nX-Added-Here: 3\r\n\r\n");
 
     let bytes = "HTTP/1.1 200 Alles gut\r\nsErver: a\r\nX-B:  c \r\n\r\n";
     let AnswerHead { parts, spelling, .. } = whole(answer(bytes));

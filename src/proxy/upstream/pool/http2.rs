@@ -83,7 +83,7 @@ impl Pool {
     pub(super) async fn send_http2(
         &self,
         place: Place,
-        mut request: Request<RequestBody>,
+        whole: &mut Request<RequestBody>,
         passage: &Passage,
         owner: Owner,
         protocol: Protocol,
@@ -95,11 +95,13 @@ impl Pool {
                 Ok(Reached::Warm(stream)) => (stream, true),
                 Ok(Reached::New(stream)) => (stream, false),
                 Ok(Reached::Http1(Some(sender))) => {
-                    return over_new_http1(sender, request, passage, timeouts, self.answer_headers.get()).await;
+                    return over_new_http1(sender, whole, passage, timeouts, self.answer_headers.get()).await;
                 }
-                Ok(Reached::Http1(None)) => return self.send_http1(place, request, passage, owner, timeouts).await,
-                Err(error) => return Err(Missed { error, unsent: Some(Box::new(request)) }),
+                Ok(Reached::Http1(None)) => return self.send_http1(place, whole, passage, owner, timeouts).await,
+                Err(error) => return Err(Missed { error, unsent: true }),
             };
+            // A stream keeps what it is given; what is left of it comes back if it was not sent.
+            let mut request = std::mem::replace(whole, Request::new(RequestBody::empty()));
             let again = Again::of(&request);
             let websocket = websocket::is_asked(&request);
             to_http2(&mut request, self.scheme(place))?;
@@ -116,7 +118,7 @@ impl Pool {
                     if warm {
                         // It had been closed meanwhile, and may not be the only one. There is an end
                         // to it: a spent one is not found again, and a new one is not warm.
-                        request = *unsent;
+                        *whole = *unsent;
                         continue;
                     }
                     (ProxyError::Closed(error.into()), Some(*unsent))
@@ -137,10 +139,12 @@ impl Pool {
                     (error, again.map(Again::request))
                 }
             };
-            match unsent {
-                Some(unsent) if first_try => (request, first_try) = (unsent, false),
-                unsent => return Err(Missed { error, unsent: unsent.map(Box::new) }),
+            let Some(unsent) = unsent else { return Err(error.into()) };
+            *whole = unsent;
+            if !first_try {
+                return Err(Missed { error, unsent: true });
             }
+            first_try = false;
         }
     }
 
