@@ -47,6 +47,12 @@ mod tests;
 const BATCH: usize = 256;
 /// How often the clock is looked at where nothing waits.
 const IDLE: Duration = Duration::from_secs(10);
+/// How long the next exchanges may gather while one batch follows another: whoever offers one meanwhile
+/// wakes nobody, and what is done once a batch (waking the store and the sinks, a commit, a write) is
+/// done once for all of them.
+const LINGER: Duration = Duration::from_millis(1);
+/// A batch that comes so soon after the one before it follows it.
+const FOLLOWS: Duration = Duration::from_millis(3);
 /// How often what is remembered is written down, if it changed.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(60);
 
@@ -145,12 +151,16 @@ impl Pipeline {
 
     fn run(mut self, clock: &tokio::runtime::Runtime, mut queue: mpsc::Receiver<Captured>) {
         let mut batch = Vec::with_capacity(BATCH);
+        let mut done = Instant::now();
         loop {
             let wait = self.until_next(Timestamp::now());
             let received = async { tokio::time::timeout(wait, queue.recv_many(&mut batch, BATCH)).await };
             if clock.block_on(received) == Ok(0) {
                 break;
             }
+            // An answer that is held until its event is on disk must not wait for others; a full batch has
+            // more behind it.
+            let lingers = batch.len() < BATCH && done.elapsed() < FOLLOWS && batch.iter().all(|c| c.written.is_none());
             self.follow_reload();
             let mut events = self.events_of_others(Timestamp::now());
             self.ask_others(&batch);
@@ -174,6 +184,10 @@ impl Pipeline {
             events.extend(self.events_of_time(Timestamp::now()));
             self.append(events, awaited);
             self.keep();
+            if lingers {
+                std::thread::sleep(LINGER);
+            }
+            done = Instant::now();
         }
         // No request will come any more: what waits for one is undecided now.
         let left = self.events_of_time(Timestamp::from_millis(i64::MAX));
@@ -184,8 +198,11 @@ impl Pipeline {
 
     /// `awaited` are told once these events are on disk.
     fn append(&mut self, events: Vec<Event>, awaited: Vec<oneshot::Sender<()>>) {
-        for event in &events {
-            self.metrics.event(event.event_type.as_str(), event.outcome.as_str());
+        let alike = |one: &Event, next: &Event| one.event_type == next.event_type && one.outcome == next.outcome;
+        for run in events.chunk_by(alike) {
+            if let Some(event) = run.first() {
+                self.metrics.events(event.event_type.as_str(), event.outcome.as_str(), run.len() as u64);
+            }
         }
         self.metrics.sessions.set(self.sessions.len() as i64);
         self.metrics.flows.set(self.flows.len() as i64);

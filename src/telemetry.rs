@@ -350,10 +350,11 @@ impl Metrics {
         blocks.iter().flat_map(|block| &block.status).map(|count| count.load(Relaxed)).sum()
     }
 
-    /// Counts one emitted event. Types come from the configuration, so their number is bounded.
-    pub fn event(&self, event_type: &str, outcome: &str) {
+    /// Counts emitted events of one type and outcome. Types come from the configuration, so their number
+    /// is bounded.
+    pub fn events(&self, event_type: &str, outcome: &str, count: u64) {
         let labels = EventLabels { event_type: event_type.into(), outcome: outcome.into() };
-        self.events.get_or_create(&labels).inc();
+        self.events.get_or_create(&labels).inc_by(count);
     }
 
     /// Counts an exchange that the evidence did not decide. Routes come from the configuration, so

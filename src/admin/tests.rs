@@ -125,7 +125,7 @@ async fn healthz_is_ok_and_readyz_names_what_is_awaited() {
 #[tokio::test]
 async fn metrics_are_openmetrics_text() {
     let bench = Bench::new(8);
-    bench.state.metrics.event("user.login.failed", "failure");
+    bench.state.metrics.events("user.login.failed", "failure", 1);
     let response = bench.ask("GET", "/metrics", &[]).await;
     let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     assert_eq!(response.headers()[header::CONTENT_TYPE], kind);

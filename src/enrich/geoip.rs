@@ -18,6 +18,7 @@ use std::time::SystemTime;
 use arc_swap::ArcSwap;
 use maxminddb::PathElement::{self, Index, Key};
 use maxminddb::{LookupResult, MaxMindDbError, Reader, WithinOptions};
+use quick_cache::sync::Cache;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
@@ -50,6 +51,9 @@ pub const GEOIP_FIELDS: &[Field] = &[
 
 /// The largest file that is read: several times the largest database sold.
 const MAX_DATABASE_BYTES: u64 = 1 << 30;
+
+/// Records whose content is remembered, for each database.
+const RECORDS: usize = 512;
 
 #[cfg(feature = "geoip-embedded")]
 static BUILT_IN: &[u8] = include_bytes!("../../data/iptoasn-country.mmdb");
@@ -140,7 +144,7 @@ impl EnricherPlan for GeoIpPlan {
         if databases.is_empty() && built_in.is_none() {
             return Ok(None);
         }
-        Ok(Some(Box::new(GeoIp { databases, built_in })))
+        Ok(Some(Box::new(GeoIp { databases, built_in: built_in.map(Known::new) })))
     }
 }
 
@@ -163,7 +167,28 @@ fn built_in() -> Result<Option<Reader<&'static [u8]>>, EnrichError> {
 struct GeoIp {
     /// Sorted by role.
     databases: Vec<Database>,
-    built_in: Option<Reader<&'static [u8]>>,
+    built_in: Option<Known<&'static [u8]>>,
+}
+
+/// A database, and what was read of its records: the addresses of a day are of few networks, and what a
+/// record holds is the same until its file is replaced, which replaces this too.
+struct Known<S: AsRef<[u8]>> {
+    reader: Reader<S>,
+    /// By the record's place in the file.
+    records: Cache<usize, Record>,
+}
+
+/// What a record tells.
+#[derive(Clone, Default)]
+struct Record {
+    place: Option<Geo>,
+    network: Option<Network>,
+}
+
+impl<S: AsRef<[u8]>> Known<S> {
+    fn new(reader: Reader<S>) -> Known<S> {
+        Known { reader, records: Cache::new(RECORDS) }
+    }
 }
 
 impl Enricher for GeoIp {
@@ -173,8 +198,8 @@ impl Enricher for GeoIp {
         for database in &self.databases {
             ask(&database.current.load(), database.role, address, event);
         }
-        if let Some(reader) = &self.built_in {
-            ask(reader, Role::Country, address, event);
+        if let Some(known) = &self.built_in {
+            ask(known, Role::Country, address, event);
         }
     }
 
@@ -187,7 +212,7 @@ impl Enricher for GeoIp {
 struct Database {
     role: Role,
     file: PathBuf,
-    current: ArcSwap<Reader<Vec<u8>>>,
+    current: ArcSwap<Known<Vec<u8>>>,
     /// The state of the file that was last looked at, whether it was any good or not; `None` if
     /// there was no file.
     seen: Mutex<Option<Stamp>>,
@@ -214,7 +239,7 @@ impl Stamp {
 impl Database {
     fn open(role: Role, file: PathBuf) -> Result<Database, EnrichError> {
         let (stamp, reader) = load(role, &file);
-        Ok(Database { role, file, current: ArcSwap::from_pointee(reader?), seen: Mutex::new(stamp) })
+        Ok(Database { role, file, current: ArcSwap::from_pointee(Known::new(reader?)), seen: Mutex::new(stamp) })
     }
 
     fn refresh(&self) -> Option<Refreshed> {
@@ -225,7 +250,7 @@ impl Database {
         }
         let (stamp, reader) = load(self.role, &self.file);
         *seen = stamp;
-        let result = reader.map(|reader| self.current.store(Arc::new(reader)));
+        let result = reader.map(|reader| self.current.store(Arc::new(Known::new(reader))));
         Some(Refreshed { what: self.role.what(), file: self.file.clone(), result })
     }
 }
@@ -287,18 +312,22 @@ fn verify<S: AsRef<[u8]>>(reader: &Reader<S>) -> Result<(), MaxMindDbError> {
 }
 
 /// Adds what one database knows about an address and nobody before it knew.
-fn ask<S: AsRef<[u8]>>(reader: &Reader<S>, role: Role, address: IpAddr, event: &mut Event) {
+fn ask<S: AsRef<[u8]>>(known: &Known<S>, role: Role, address: IpAddr, event: &mut Event) {
     // An IPv6 address asked of an IPv4 database is an error of the reader's, and no news of ours.
-    let Ok(found) = reader.lookup(address) else { return };
-    if !found.has_data() {
-        return;
-    }
+    let Ok(found) = known.reader.lookup(address) else { return };
+    let Some(at) = found.offset() else { return };
+    let record = known.records.get(&at).unwrap_or_else(|| {
+        let place = if role.knows_places() { place(&found) } else { None };
+        let record = Record { place, network: network(&found) };
+        known.records.insert(at, record.clone());
+        record
+    });
     let metadata = &mut event.metadata;
-    if role.knows_places() && metadata.geo.is_none() {
-        metadata.geo = place(&found);
+    if metadata.geo.is_none() {
+        metadata.geo = record.place;
     }
     // The built-in database and its like hold nothing but a country.
-    if let Some(network) = network(&found) {
+    if let Some(network) = record.network {
         let known = metadata.network.get_or_insert_default();
         if known.asn.is_none() && known.organization.is_none() {
             known.asn = network.asn;

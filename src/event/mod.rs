@@ -7,6 +7,7 @@
 
 pub mod ended;
 pub mod id;
+mod json;
 pub mod kind;
 pub mod line;
 pub mod names;
@@ -319,8 +320,8 @@ impl Event {
 
     /// The event as one line of JSON, without the line end.
     pub fn to_line(&self) -> String {
-        // Every field is a string, number or map with text keys, which serde_json cannot refuse.
-        serde_json::to_string(self).unwrap_or_default()
+        // Every field is a string, number or map with text keys, which neither can refuse.
+        json::line(self).or_else(|| serde_json::to_string(self).ok()).unwrap_or_default()
     }
 
     /// Reads a line that [`Event::to_line`] wrote. Texts are cleaned and capped once more, because

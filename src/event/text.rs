@@ -4,9 +4,12 @@
 //! invalid UTF-8 is replaced, and the length is capped in characters, never inside one.
 
 use std::borrow::Cow;
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// Cap of identifiers (actor, target, organization), in characters (RFC 5321 section 4.5.3.1).
 pub const IDENTIFIER: usize = 254;
@@ -15,15 +18,21 @@ pub const USER_AGENT: usize = 512;
 /// Cap of everything else, in characters.
 pub const OTHER: usize = 256;
 
-/// A cleaned, capped string.
-#[derive(Clone, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
-#[serde(transparent)]
-pub struct Text(Cow<'static, str>);
+/// A cleaned, capped string. A copy shares its bytes: the name of a route stands in thousands of events,
+/// and an event's actor in the flow and the session as well.
+#[derive(Clone)]
+pub struct Text(Held);
+
+#[derive(Clone)]
+enum Held {
+    Fixed(&'static str),
+    Shared(Arc<str>),
+}
 
 impl Text {
     /// A constant of our own: trusted as it is.
     pub const fn fixed(value: &'static str) -> Text {
-        Text(Cow::Borrowed(value))
+        Text(Held::Fixed(value))
     }
 
     /// An identifier: surrounding white space is dropped; `None` if nothing is left.
@@ -31,13 +40,13 @@ impl Text {
         // What is taken out, or cut off, would bare white space behind it: one name must stay one name
         // however often it is cleaned.
         let text = Text::capped(value.trim_matches(|c: char| c.is_whitespace() || is_unsafe(c)), IDENTIFIER)?;
-        let end = text.0.trim_end();
-        Some(if end.len() == text.0.len() { text } else { Text(Cow::Owned(end.to_owned())) })
+        let end = text.as_str().trim_end();
+        Some(if end.len() == text.as_str().len() { text } else { Text(Held::Shared(end.into())) })
     }
 
     /// A user agent; `None` if nothing is left.
     pub fn user_agent(value: &[u8]) -> Option<Text> {
-        Text::capped(&String::from_utf8_lossy(value), USER_AGENT)
+        Text::capped(&lossy(value), USER_AGENT)
     }
 
     /// Any other text; `None` if nothing is left.
@@ -47,19 +56,71 @@ impl Text {
 
     /// Any other text given as bytes; `None` if nothing is left.
     pub fn other_bytes(value: &[u8]) -> Option<Text> {
-        Text::capped(&String::from_utf8_lossy(value), OTHER)
+        Text::capped(&lossy(value), OTHER)
     }
 
     /// At most `cap` characters of `value` without control characters; `None` if nothing is left.
     pub fn capped(value: &str, cap: usize) -> Option<Text> {
+        // As nearly every text is: nothing to clean, nothing to cut. Without a way out of the loop, so that
+        // many bytes are looked at together.
+        if value.len() <= cap && value.bytes().fold(true, |plain, b| plain & matches!(b, 0x20..=0x7e)) {
+            return if value.is_empty() { None } else { Some(Text(Held::Shared(value.into()))) };
+        }
         // The scan is bounded too: a megabyte of control characters is not walked to its end.
         let clean: String = value.chars().take(cap.saturating_mul(4)).filter(|c| !is_unsafe(*c)).take(cap).collect();
-        if clean.is_empty() { None } else { Some(Text(Cow::Owned(clean))) }
+        if clean.is_empty() { None } else { Some(Text(Held::Shared(clean.into()))) }
     }
 
     /// The text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        match &self.0 {
+            Held::Fixed(text) => text,
+            Held::Shared(text) => text,
+        }
+    }
+}
+
+/// Bytes as text; what is no UTF-8 is replaced.
+fn lossy(value: &[u8]) -> Cow<'_, str> {
+    // The way round it that nearly every header takes is much the quicker one.
+    std::str::from_utf8(value).map_or_else(|_| String::from_utf8_lossy(value), Cow::Borrowed)
+}
+
+impl Default for Text {
+    fn default() -> Text {
+        Text::fixed("")
+    }
+}
+
+impl PartialEq for Text {
+    fn eq(&self, other: &Text) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Text {}
+
+impl PartialOrd for Text {
+    fn partial_cmp(&self, other: &Text) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Text {
+    fn cmp(&self, other: &Text) -> Ordering {
+        self.as_str().cmp(other.as_str())
+    }
+}
+
+impl Hash for Text {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
+    }
+}
+
+impl Serialize for Text {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_str(self.as_str())
     }
 }
 
@@ -90,19 +151,19 @@ impl<'de> Deserialize<'de> for Text {
 
 impl fmt::Display for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for Text {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
+        fmt::Debug::fmt(self.as_str(), f)
     }
 }
 
 impl AsRef<str> for Text {
     fn as_ref(&self) -> &str {
-        &self.0
+        self.as_str()
     }
 }
 
@@ -121,6 +182,22 @@ mod tests {
         assert_eq!(Text::capped(&"ü".repeat(10), 3).map(|t| t.to_string()).as_deref(), Some("üüü"));
         assert_eq!(Text::other("\r\n"), None);
         assert_eq!(Text::identifier("  \t "), None);
+    }
+
+    #[test]
+    fn plain_text_is_kept_as_it_is_up_to_its_cap_and_compares_by_its_letters() {
+        let plain: String = (' '..='~').collect();
+        assert_eq!(Text::capped(&plain, plain.len()).map(|t| t.to_string()), Some(plain.clone()));
+        assert_eq!(Text::capped(&plain, plain.len() - 1).map(|t| t.to_string()), Some(plain[..94].to_owned()));
+        assert_eq!(Text::other("alice\u{7f}"), Some(Text::fixed("alice")));
+        let hash = |text: &Text| {
+            std::hash::BuildHasher::hash_one(
+                &std::hash::BuildHasherDefault::<std::hash::DefaultHasher>::default(),
+                text,
+            )
+        };
+        let (fixed, shared) = (Text::fixed("alice"), Text::other("alice").unwrap_or_default());
+        assert_eq!((hash(&fixed), &fixed), (hash(&shared), &shared));
     }
 
     #[test]

@@ -135,12 +135,15 @@ impl History {
     fn walk(&self, query: &Query, newest_first: bool, show: &mut Show<'_>) -> Result<(), HistoryError> {
         let filter = query.filter.clone().from_now();
         let words = query.search.as_deref().map(Words::parse);
-        let indexed =
-            self.db.query_row("SELECT coalesce(max(seq), 0) FROM progress WHERE name = 'search'", [], |row| {
-                row.get::<_, i64>(0)
-            })?;
-        let conditions = self.conditions(query, &filter, words.as_ref(), indexed)?;
+        let progress = |name: &str, otherwise: i64| {
+            let asked = "SELECT coalesce(max(seq), ?2) FROM progress WHERE name = ?1";
+            self.db.query_row(asked, rusqlite::params![name, otherwise], |row| row.get::<_, i64>(0))
+        };
+        // A file of before there was such a number has every name and address.
+        let (indexed, looked_up) = (progress("search", 0)?, progress("lookup", i64::MAX)?);
+        let conditions = self.conditions(query, &filter, words.as_ref(), (indexed, looked_up))?;
         let Some((condition, values)) = conditions else { return Ok(()) };
+        let anybody = Filter { actor: None, ..filter.clone() };
         let order = if newest_first { "DESC" } else { "ASC" };
         let statement = format!(
             "SELECT e.seq, e.time, e.type, e.outcome, e.actor, e.ip, e.country, e.event FROM events e \
@@ -160,10 +163,16 @@ impl History {
                 country: text(6)?,
                 line: text(7)?.unwrap_or_default(),
             };
-            // The index of names has targets too, and no order of names within an event.
-            if filter.actor.is_some() && !query.with_targets {
+            // The index of names has targets too, and no order of names within an event; of the newest
+            // events neither names nor addresses are in an index yet.
+            let new = row.get::<_, i64>(0)? > looked_up && (filter.actor.is_some() || !filter.ips.is_empty());
+            if new || (filter.actor.is_some() && !query.with_targets) {
                 let Ok(event) = Event::from_line(found.line) else { continue };
-                if !filter.matches(&event) {
+                let named = match &filter.actor {
+                    Some(actor) if query.with_targets => store::names(&event).any(|name| actor.matches(&name)),
+                    _ => filter.matches(&event),
+                };
+                if !named || !anybody.matches(&event) {
                     continue;
                 }
             }
@@ -187,7 +196,7 @@ impl History {
         query: &Query,
         filter: &Filter,
         words: Option<&Words>,
-        indexed: i64,
+        (indexed, looked_up): (i64, i64),
     ) -> Result<Option<(String, Vec<Value>)>, HistoryError> {
         let mut all: Vec<String> = vec!["1".into()];
         let mut values: Vec<Value> = Vec::new();
@@ -236,8 +245,10 @@ impl History {
             };
             // CROSS JOIN keeps the order: for each block one look at its names.
             all.push(format!(
-                "e.seq IN (SELECT n.seq FROM blocks b CROSS JOIN names n ON n.block = b.block AND n.name {how} {} WHERE {blocks})",
-                bind(value.into())
+                "e.seq IN (SELECT n.seq FROM blocks b CROSS JOIN names n ON n.block = b.block AND n.name {how} {} WHERE {blocks} \
+                 UNION ALL SELECT seq FROM events WHERE seq > {})",
+                bind(value.into()),
+                bind(looked_up.into())
             ));
         }
         if !filter.ips.is_empty() {
@@ -246,9 +257,10 @@ impl History {
                 let (low, high) = range(net);
                 ranges.push(format!(
                     "e.seq IN (SELECT a.seq FROM blocks b CROSS JOIN addresses a ON a.block = b.block \
-                     AND a.address BETWEEN {} AND {} WHERE {blocks})",
+                     AND a.address BETWEEN {} AND {} WHERE {blocks} UNION ALL SELECT seq FROM events WHERE seq > {})",
                     bind(low.to_vec().into()),
-                    bind(high.to_vec().into())
+                    bind(high.to_vec().into()),
+                    bind(looked_up.into())
                 ));
             }
             all.push(format!("({})", ranges.join(" OR ")));

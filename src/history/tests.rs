@@ -13,14 +13,17 @@ fn at(millis: i64, event_type: &str, user: &str, ip: &str, country: &str) -> Eve
     event
 }
 
-fn history(events: Vec<Event>) -> (tempfile::TempDir, History) {
-    let folder = tempfile::tempdir().unwrap();
+fn append(folder: &Path, events: Vec<Event>) {
     let settings =
         SpoolSettings { retention: Retention { age: std::time::Duration::MAX, size: 1 << 30 }, ..Default::default() };
-    let store = EventStore::open(folder.path(), settings, Arc::new(Metrics::new())).unwrap();
+    let store = EventStore::open(folder, settings, Arc::new(Metrics::new())).unwrap();
     store.append(events);
     store.on_disk().wait_blocking();
-    drop(store);
+}
+
+fn history(events: Vec<Event>) -> (tempfile::TempDir, History) {
+    let folder = tempfile::tempdir().unwrap();
+    append(folder.path(), events);
     let history = History::open(folder.path()).unwrap();
     (folder, history)
 }
@@ -67,6 +70,33 @@ fn each_filter_finds_what_the_live_filter_finds() {
         let expected: Vec<u64> = (1..).zip(&events).filter(|(_, e)| filter.matches(e)).map(|(seq, _)| seq).collect();
         assert_eq!(asked(&history, &pairs, |_| {}), expected, "{pairs:?}");
     }
+}
+
+#[test]
+fn people_and_networks_are_found_in_whole_blocks_and_in_the_newest_whose_names_are_not_indexed_yet() {
+    let events: Vec<Event> = (1..=9000_i64)
+        .map(|n| {
+            let (user, ip) = if n % 700 == 0 { ("Alice", "203.0.113.7") } else { ("bob", "198.51.100.1") };
+            at(n, "user.login.success", user, ip, "GB")
+        })
+        .collect();
+    let expected: Vec<u64> = (1..=9000).filter(|n| n % 700 == 0).collect();
+    let folder = tempfile::tempdir().unwrap();
+    // The second process begins within the first block, and ends within the third.
+    let (first, second) = events.split_at(3000);
+    append(folder.path(), first.to_vec());
+    append(folder.path(), second.to_vec());
+    let history = History::open(folder.path()).unwrap();
+    let number = |sql: &str| history.db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(number("SELECT seq FROM progress WHERE name = 'lookup'"), 8191, "two blocks are whole");
+    assert_eq!(number("SELECT max(seq) FROM names"), 8191);
+    assert_eq!(number("SELECT count(*) FROM addresses"), 8191);
+    for pairs in [[("actor", "alice")], [("actor", "ali*")], [("ip", "203.0.113.0/24")]] {
+        assert_eq!(asked(&history, &pairs, |_| {}), expected, "{pairs:?}");
+        assert_eq!(asked(&history, &pairs, |q| q.with_targets = true), expected, "{pairs:?}");
+    }
+    let both = [("actor", "alice"), ("ip", "198.51.100.1")];
+    assert!(asked(&history, &both, |q| q.with_targets = true).is_empty());
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! From a decision to the event: what its sources find, cleaned and capped.
 
+use std::borrow::Cow;
+
 use super::Decision;
 use super::facts::Facts;
 use super::path::PathPattern;
@@ -112,7 +114,7 @@ fn request(facts: &Facts<'_>, exchange: &Exchange, paths: &[PathPattern]) -> Req
         id: Text::other(&exchange.request_id).unwrap_or(Text::fixed("-")),
         method: Text::other(facts.method.as_str()).unwrap_or(Text::fixed("-")),
         host: Text::other(facts.host),
-        path: Text::other(&shown_path(&facts.path, paths)).unwrap_or(Text::fixed("/")),
+        path: Text::other(&shown(&facts.path, paths)).unwrap_or(Text::fixed("/")),
         status: exchange.response.as_ref().map(|r| r.status.as_u16()),
         duration_ms: (exchange.duration.as_secs_f64() * 10_000.0).round() / 10.0,
         ended: (exchange.ended != Ended::Complete).then_some(exchange.ended),
@@ -123,6 +125,11 @@ fn request(facts: &Facts<'_>, exchange: &Exchange, paths: &[PathPattern]) -> Req
 /// The path as an event shows it: parameters with the name of a secret, and segments long and
 /// mixed enough to be a token (a reset link, a confirmation key), are replaced.
 pub fn shown_path(path: &str, patterns: &[PathPattern]) -> String {
+    shown(path, patterns).into_owned()
+}
+
+/// The same, and as it came where there is nothing to hide.
+fn shown<'p>(path: &'p str, patterns: &[PathPattern]) -> Cow<'p, str> {
     let mut hidden: Vec<&str> = Vec::new();
     for pattern in patterns.iter().filter(|p| p.matches(path)) {
         for name in pattern.parameters() {
@@ -131,11 +138,12 @@ pub fn shown_path(path: &str, patterns: &[PathPattern]) -> String {
             }
         }
     }
-    let shown = path.split('/').map(|segment| {
-        let secret = hidden.contains(&segment) || looks_like_a_token(segment);
-        if secret { MASK } else { segment }
-    });
-    shown.collect::<Vec<_>>().join("/")
+    let secret = |segment: &str| hidden.contains(&segment) || looks_like_a_token(segment);
+    if !path.split('/').any(secret) {
+        return Cow::Borrowed(path);
+    }
+    let shown = path.split('/').map(|segment| if secret(segment) { MASK } else { segment });
+    Cow::Owned(shown.collect::<Vec<_>>().join("/"))
 }
 
 /// The trace id of `traceparent` (W3C Trace Context section 3.2.2).

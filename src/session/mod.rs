@@ -71,8 +71,7 @@ pub struct Shown(pub(crate) [u8; 8]);
 impl Shown {
     /// `s_` and 16 hexadecimal digits.
     pub fn text(self) -> Option<Text> {
-        let hex: String = self.0.iter().map(|b| format!("{b:02x}")).collect();
-        Text::other(&format!("s_{hex}"))
+        Text::other(&format!("s_{:016x}", u64::from_be_bytes(self.0)))
     }
 }
 

@@ -70,19 +70,23 @@ impl Learnt {
     /// Looks at the answer to a login that succeeded; true if a name was learnt.
     pub fn see_login(&mut self, host: &str, request: &HeaderMap, answer: &HeaderMap, at: Timestamp) -> bool {
         let mut learnt = false;
-        for name in session_cookies(request, answer, at) {
+        for name in session_cookies(self.of(host), request, answer, at) {
             learnt |= self.add(host, &name);
         }
         learnt
     }
 }
 
-/// The names of the cookies of a login's answer that look like a session.
-fn session_cookies(request: &HeaderMap, answer: &HeaderMap, at: Timestamp) -> Vec<String> {
+/// The names of the cookies of a login's answer that look like a session, but for those that are known.
+fn session_cookies(known: &[String], request: &HeaderMap, answer: &HeaderMap, at: Timestamp) -> Vec<String> {
     let mut found = Vec::new();
     for line in answer.get_all(header::SET_COOKIE).iter().take(MAX_SET_COOKIES) {
         let Some(set) = SetCookie::parse(line.as_bytes(), at).filter(|set| !set.deleted) else { continue };
         let Ok(name) = std::str::from_utf8(set.name) else { continue };
+        // From the second login on nearly all of them.
+        if known.iter().any(|known| known == name) {
+            continue;
+        }
         let brought = request_cookies(request).any(|pair| pair == (set.name, set.value));
         if !brought && looks_like_a_session(name, set.value, is_http_only(line.as_bytes())) {
             found.push(name.to_owned());

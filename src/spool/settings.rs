@@ -10,8 +10,8 @@ use crate::config::shape::{Field, Kind};
 pub const DURABILITY: Field = Field::new(
     "durability",
     Kind::Str,
-    "interval 5ms",
-    "when an event is on disk: `interval 5ms` commits all that came within that time together; `sync` also holds \
+    "interval 50ms",
+    "when an event is on disk: `interval 50ms` commits all that came within that time together; `sync` also holds \
      the end of the answer until its event is there; `memory` keeps nothing on disk",
 );
 
@@ -26,7 +26,7 @@ pub const FIELDS: &[Field] = &[
 ];
 
 /// The time within which events are committed together, if none is named.
-pub const INTERVAL: Duration = Duration::from_millis(5);
+pub const INTERVAL: Duration = Duration::from_millis(50);
 /// The longest `interval`: so much may be lost in a crash.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(10);
 /// The smallest `size`: a block of events and its indexes must fit several times.
@@ -94,7 +94,7 @@ impl SpoolSettings {
                 Some(found) => settings.durability = found,
                 None => {
                     let message = format!("`{}` is no durability", clip(text));
-                    problems.error_hint(node, message, "write `interval 5ms` (at most 10s), `sync` or `memory`");
+                    problems.error_hint(node, message, "write `interval 50ms` (at most 10s), `sync` or `memory`");
                 }
             }
         }
@@ -138,7 +138,7 @@ mod tests {
         assert_eq!(parse("interval 20ms"), Some(Durability::Interval(Duration::from_millis(20))));
         assert_eq!(parse("sync"), Some(Durability::Sync));
         assert_eq!(parse("memory"), Some(Durability::Memory));
-        for wrong in ["", "always", "interval 5", "interval 11s", "interval 5ms x", "sync 5ms"] {
+        for wrong in ["", "always", "interval 5", "interval 11s", "interval 50ms x", "sync 5ms"] {
             assert_eq!(parse(wrong), None, "{wrong}");
         }
         for durability in [Durability::Sync, Durability::Memory, Durability::Interval(INTERVAL)] {

@@ -64,7 +64,7 @@ fn every_metric_is_in_the_operations_page_and_no_other() {
     let metrics = Metrics::new();
     // A family with labels is shown once it has counted something.
     metrics.undecided("login");
-    metrics.event("user.logout", "success");
+    metrics.events("user.logout", "success", 1);
     metrics.reload(true);
     metrics.flows_ended("finished", 1);
     metrics.follow_up("decided");

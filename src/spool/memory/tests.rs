@@ -80,6 +80,34 @@ fn appends_from_many_threads_lose_nothing_and_the_watch_ends_at_the_newest() {
 }
 
 #[test]
+fn what_every_sink_has_taken_is_read_back_from_its_line_and_what_one_has_not_is_held_whole() {
+    let spool = MemorySpool::new(1000);
+    spool.wait_for(&["slow".to_owned(), "quick".to_owned()]);
+    let ack = |sink: &str, position| drop(spool.acknowledge(Ack { sink: sink.into(), position, ..Ack::default() }));
+    let lines = || spool.ring().lines.len();
+    for i in 0..700 {
+        spool.append(vec![login(&format!("u{i}"))]);
+        ack("quick", i + 1);
+    }
+    assert_eq!(lines(), 0, "one has taken nothing");
+    ack("slow", 300);
+    spool.append(vec![login("u700")]);
+    assert_eq!(lines(), 300);
+    ack("slow", 700);
+    spool.append(vec![login("u701")]);
+    assert_eq!(lines(), 702 - WHOLE);
+    for (after, max) in [(0, usize::MAX), (444, 4), (100, 50), (446, 1), (701, 9)] {
+        let batch = spool.read(after, max);
+        let expected: Vec<(u64, String)> =
+            (after + 1..=702).take(max).map(|seq| (seq, format!("u{}", seq - 1))).collect();
+        let found: Vec<(u64, String)> =
+            batch.events.iter().map(|e| (e.seq, e.event.actor.label().unwrap().to_owned())).collect();
+        assert_eq!(found, expected, "after {after}, at most {max}");
+        assert!(batch.events.iter().all(|e| *e.line == *e.event.to_line()) && batch.skipped == 0);
+    }
+}
+
+#[test]
 fn long_events_fill_the_ring_before_many_do() {
     let one = crate::spool::sample::login("alice").to_line().len();
     let spool = MemorySpool::bounded(1000, one * 3 + one / 2);

@@ -7,14 +7,18 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension, Statement, Transaction, TransactionBehavior, params};
 
+use super::lookup::Lookup;
 use super::schema::{self, BLOCK};
-use super::{Cursor, Work};
+use super::{Cursor, Stored, Work};
 use crate::event::{Event, Text, Timestamp};
 
 /// The most dead letters that are kept, for all sinks together; the oldest go first.
 pub const MAX_DEAD_LETTERS: i64 = 100_000;
+
+/// Rows that are written by one statement.
+const ROWS: usize = 16;
 
 /// What is known of one block of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,11 +61,18 @@ pub struct Found {
     pub cursors: Vec<(String, Cursor)>,
     /// Up to where the texts are indexed.
     pub searchable: u64,
+    /// Up to where names and addresses are indexed.
+    pub looked_up: u64,
 }
 
 /// The file, open for writing.
 pub struct Db {
     connection: Connection,
+    lookup: Lookup,
+    /// Up to where names and addresses are indexed: to the end of a block, or a file's own beginning.
+    looked_up: u64,
+    /// True until the first event of a file.
+    empty: bool,
 }
 
 impl Db {
@@ -69,7 +80,8 @@ impl Db {
     pub fn open(path: &Path) -> rusqlite::Result<(Db, Found)> {
         let connection = schema::open(path)?;
         let found = found(&connection)?;
-        Ok((Db { connection }, found))
+        let (looked_up, empty) = (found.looked_up, found.newest == 0);
+        Ok((Db { connection, lookup: Lookup::default(), looked_up, empty }, found))
     }
 
     /// Commits events, positions and dead letters together.
@@ -77,6 +89,51 @@ impl Db {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         append(&transaction, work)?;
         acknowledge(&transaction, work)?;
+        transaction.commit()?;
+        if let Some(first) = work.events.first().filter(|_| std::mem::take(&mut self.empty)) {
+            // In place of a file that was damaged, positions begin where they were.
+            self.looked_up = first.seq.saturating_sub(1);
+        }
+        for stored in &work.events {
+            self.look_up_to(stored.seq / BLOCK);
+            self.lookup.add(stored);
+        }
+        Ok(())
+    }
+
+    /// Makes names and addresses of what comes before a block searchable, if they are not. A failure is
+    /// made good with the next block: until then the events are found by reading them.
+    fn look_up_to(&mut self, block: u64) {
+        while self.looked_up.saturating_add(1) / BLOCK < block {
+            let (number, first) = (self.looked_up.saturating_add(1) / BLOCK, self.looked_up.saturating_add(1));
+            let end = number.saturating_mul(BLOCK).saturating_add(BLOCK - 1);
+            if let Err(error) = self.index_block(number, first, end) {
+                tracing::debug!(%error, block = number, "names of a block of events are not indexed yet");
+                return;
+            }
+            self.looked_up = end;
+        }
+    }
+
+    fn index_block(&mut self, block: u64, first: u64, end: u64) -> rusqlite::Result<()> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        {
+            // Not seen whole: the process began within it, or its turn failed before.
+            let mut read = Lookup::default();
+            if self.lookup.rows(block, first).is_none() {
+                read_block(&transaction, first, end, &mut read)?;
+            }
+            let rows = match self.lookup.rows(block, first) {
+                Some(rows) => Some(rows),
+                None => read.rows(block, first),
+            };
+            if let Some(rows) = rows {
+                insert_all(&transaction, "INSERT OR IGNORE INTO names", block, rows.names())?;
+                insert_all(&transaction, "INSERT OR IGNORE INTO addresses", block, rows.addresses())?;
+            }
+            let mut note = transaction.prepare_cached("INSERT OR REPLACE INTO progress VALUES ('lookup', ?1)")?;
+            note.execute(params![sql(end)])?;
+        }
         transaction.commit()
     }
 
@@ -176,6 +233,8 @@ fn found(db: &Connection) -> rusqlite::Result<Found> {
     }
     let searchable = db.query_row("SELECT seq FROM progress WHERE name = 'search'", [], |row| row.get(0)).optional()?;
     found.searchable = searchable.map_or(0, unsigned).min(found.newest);
+    let looked_up = db.query_row("SELECT seq FROM progress WHERE name = 'lookup'", [], |row| row.get(0)).optional()?;
+    found.looked_up = looked_up.map_or(0, unsigned).min(found.newest);
     // All else is read on demand: that it can be read at all shows that the tables are there.
     db.query_row("SELECT count(*) FROM (SELECT 1 FROM dead_letters LIMIT 1)", [], |_| Ok(()))?;
     Ok(found)
@@ -185,40 +244,20 @@ fn append(transaction: &Transaction<'_>, work: &Work) -> rusqlite::Result<()> {
     if work.events.is_empty() {
         return Ok(());
     }
-    let mut event =
-        transaction.prepare_cached("INSERT OR REPLACE INTO events VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?;
-    let mut name = transaction.prepare_cached("INSERT OR IGNORE INTO names VALUES (?1, ?2, ?3)")?;
-    let mut address = transaction.prepare_cached("INSERT OR IGNORE INTO addresses VALUES (?1, ?2, ?3)")?;
+    let mut many = transaction.prepare_cached(&rows("INSERT OR REPLACE INTO events", 8, ROWS))?;
+    let mut one = transaction.prepare_cached(&rows("INSERT OR REPLACE INTO events", 8, 1))?;
+    let (whole, rest) = work.events.as_chunks::<ROWS>();
+    for chunk in whole {
+        insert(&mut many, chunk)?;
+    }
+    for event in rest {
+        insert(&mut one, std::slice::from_ref(event))?;
+    }
     let mut touched: BTreeMap<u64, Block> = BTreeMap::new();
-    let mut ip_text = String::new();
     for stored in &work.events {
-        let (one, seq) = (&*stored.event, sql(stored.seq));
-        let (block, time) = (stored.seq / BLOCK, one.timestamp.as_millis());
-        let ip = one.metadata.ip_address;
-        if let Some(ip) = ip {
-            use std::fmt::Write;
-            ip_text.clear();
-            // Writing to a String cannot fail.
-            let _ = write!(ip_text, "{ip}");
-        }
-        event.execute(params![
-            seq,
-            time,
-            one.event_type.as_str(),
-            one.outcome.as_str(),
-            one.actor.label(),
-            ip.map(|_| ip_text.as_str()),
-            one.metadata.geo.as_ref().and_then(|geo| geo.country.as_ref()).map(Text::as_str),
-            &*stored.line,
-        ])?;
-        for known in names(one) {
-            name.execute(params![sql(block), known, seq])?;
-        }
-        if let Some(ip) = ip {
-            address.execute(params![sql(block), address_key(ip), seq])?;
-        }
-        let bytes = stored.line.len() as u64;
-        touched.entry(block).and_modify(|b| b.add(time, bytes)).or_insert_with(|| Block::of(time, bytes));
+        let (time, bytes) = (stored.event.timestamp.as_millis(), stored.line.len() as u64);
+        let block = touched.entry(stored.seq / BLOCK);
+        block.and_modify(|b| b.add(time, bytes)).or_insert_with(|| Block::of(time, bytes));
     }
     let mut block = transaction.prepare_cached(
         "INSERT INTO blocks VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (block) DO UPDATE SET
@@ -227,6 +266,80 @@ fn append(transaction: &Transaction<'_>, work: &Work) -> rusqlite::Result<()> {
     )?;
     for (number, b) in touched {
         block.execute(params![sql(number), sql(b.events), sql(b.bytes), b.first_time, b.last_time])?;
+    }
+    Ok(())
+}
+
+/// A statement that writes so many rows at once: it finds the end of a table once for all of them.
+fn rows(insert: &str, columns: usize, rows: usize) -> String {
+    let row = vec!["?"; columns].join(", ");
+    format!("{insert} VALUES {}", vec![format!("({row})"); rows].join(", "))
+}
+
+/// Writes as many events as the statement has rows.
+fn insert(statement: &mut Statement<'_>, events: &[Stored]) -> rusqlite::Result<()> {
+    use std::fmt::Write;
+    let mut ip = String::new();
+    for (at, stored) in events.iter().enumerate() {
+        let one = &*stored.event;
+        let column = |number: usize| at * 8 + number;
+        ip.clear();
+        if let Some(address) = one.metadata.ip_address {
+            // Writing to a String cannot fail.
+            let _ = write!(ip, "{address}");
+        }
+        let country = one.metadata.geo.as_ref().and_then(|geo| geo.country.as_ref());
+        statement.raw_bind_parameter(column(1), sql(stored.seq))?;
+        statement.raw_bind_parameter(column(2), one.timestamp.as_millis())?;
+        statement.raw_bind_parameter(column(3), one.event_type.as_str())?;
+        statement.raw_bind_parameter(column(4), one.outcome.as_str())?;
+        statement.raw_bind_parameter(column(5), one.actor.label())?;
+        statement.raw_bind_parameter(column(6), one.metadata.ip_address.map(|_| ip.as_str()))?;
+        statement.raw_bind_parameter(column(7), country.map(Text::as_str))?;
+        statement.raw_bind_parameter(column(8), &*stored.line)?;
+    }
+    statement.raw_execute().map(|_| ())
+}
+
+/// Writes rows of an index, in the order in which they come.
+fn insert_all<K: rusqlite::ToSql>(
+    transaction: &Transaction<'_>,
+    into: &str,
+    block: u64,
+    all: impl Iterator<Item = (K, u64)>,
+) -> rusqlite::Result<()> {
+    let mut many = transaction.prepare_cached(&rows(into, 3, ROWS))?;
+    let mut one = transaction.prepare_cached(&rows(into, 3, 1))?;
+    let bind = |statement: &mut Statement<'_>, at: usize, (key, seq): &(K, u64)| {
+        statement.raw_bind_parameter(at * 3 + 1, sql(block))?;
+        statement.raw_bind_parameter(at * 3 + 2, key)?;
+        statement.raw_bind_parameter(at * 3 + 3, sql(*seq))
+    };
+    let all: Vec<(K, u64)> = all.collect();
+    let (whole, rest) = all.as_chunks::<ROWS>();
+    for chunk in whole {
+        for (at, row) in chunk.iter().enumerate() {
+            bind(&mut many, at, row)?;
+        }
+        many.raw_execute()?;
+    }
+    for row in rest {
+        bind(&mut one, 0, row)?;
+        one.raw_execute()?;
+    }
+    Ok(())
+}
+
+/// Takes in what stands in the file from `first` to `end`.
+fn read_block(db: &Connection, first: u64, end: u64, lookup: &mut Lookup) -> rusqlite::Result<()> {
+    let mut read = db.prepare_cached("SELECT seq, event FROM events WHERE seq BETWEEN ?1 AND ?2 ORDER BY seq")?;
+    let mut rows = read.query(params![sql(first), sql(end)])?;
+    while let Some(row) = rows.next()? {
+        let line = row.get_ref(1)?.as_str().unwrap_or_default();
+        // What cannot be read has no names.
+        if let Ok(event) = Event::from_line(line) {
+            lookup.add(&Stored { seq: unsigned(row.get(0)?), event: event.into(), line: "".into() });
+        }
     }
     Ok(())
 }

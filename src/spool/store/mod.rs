@@ -12,6 +12,7 @@
 
 mod db;
 pub mod lock;
+mod lookup;
 mod read;
 pub mod schema;
 mod writer;
@@ -29,7 +30,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{oneshot, watch};
 
 use self::db::Block;
-pub use self::db::{MAX_DEAD_LETTERS, address_key, texts};
+pub use self::db::{MAX_DEAD_LETTERS, address_key, names, texts};
 use self::lock::{Lock, LockError};
 use self::read::Reader;
 pub use self::read::position_at;
@@ -42,8 +43,10 @@ use crate::telemetry::{Drop, Metrics};
 /// The name of the file in the data folder.
 pub const FILE: &str = "events.db";
 
-/// Committed events that stay in memory for readers that keep up.
+/// Committed events that stay in memory until every sink has taken them.
 const RECENT: usize = 4096;
+/// Those that stay although every sink has: for viewers, and for a file that turns out to be damaged.
+const KEPT: usize = 512;
 /// Bytes of lines of committed events that stay in memory.
 const RECENT_BYTES: usize = 16 << 20;
 /// The most events that may wait to be written.
@@ -280,9 +283,14 @@ impl State {
                 lost += 1;
             }
         }
-        while self.ring.len().saturating_sub(self.waiting()) > RECENT
-            || (self.recent_bytes > RECENT_BYTES && self.ring.len() > self.waiting())
-        {
+        let taken = self.slowest();
+        loop {
+            let recent = self.ring.len().saturating_sub(self.waiting());
+            let passed = self.ring.front().is_some_and(|first| first.seq <= taken);
+            let many = recent > RECENT || (recent > KEPT && passed) || (self.recent_bytes > RECENT_BYTES && recent > 0);
+            if !many {
+                break;
+            }
             let Some(gone) = self.ring.pop_front() else { break };
             self.recent_bytes = self.recent_bytes.saturating_sub(gone.line.len());
         }

@@ -433,6 +433,18 @@ fn a_clock_that_steps_back_changes_no_order_and_is_found_by_its_time() {
 }
 
 #[test]
+fn what_comes_after_a_quiet_time_is_written_at_once_and_what_follows_waits_for_its_interval() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = EventStore::open(folder.path(), settings(3_600_000), Arc::new(Metrics::new())).unwrap();
+    store.append(vec![login("first")]);
+    eventually("the first is there long before the hour is over", || store.newest() == 1);
+    store.append(vec![login("second")]);
+    assert_eq!(store.newest(), 1);
+    store.close();
+    assert_eq!(store.newest(), 2, "the end waits for nothing");
+}
+
+#[test]
 fn texts_become_searchable_when_it_is_quiet() {
     let folder = tempfile::tempdir().unwrap();
     let store = open(folder.path());

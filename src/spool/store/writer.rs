@@ -29,7 +29,7 @@ const TIDY_ASLEEP: Duration = Duration::from_secs(30);
 const TEXTS: usize = 512;
 /// Texts are indexed only while fewer events than this come in a second: searching reads what is
 /// not indexed yet, so it costs nothing but time to be late.
-const QUIET: u64 = 500;
+const QUIET: u64 = 100;
 /// Free pages given back in one step.
 const PAGES: u32 = 1024;
 /// Free space that is kept for what comes, in bytes.
@@ -44,6 +44,8 @@ pub(super) struct Writer {
     db: Option<Db>,
     /// Up to where the texts are indexed.
     searchable: u64,
+    /// When the last commit ended.
+    wrote: Option<Instant>,
     retry_at: Instant,
     tidy_at: Instant,
     second: Instant,
@@ -66,6 +68,7 @@ impl Writer {
             lock,
             db: None,
             searchable: 0,
+            wrote: None,
             retry_at: now,
             tidy_at: now + TIDY,
             second: now,
@@ -133,7 +136,9 @@ impl Writer {
                 None => self.tidy_at,
                 Some(_) if state.degraded.is_some() => self.retry_at,
                 Some(_) if state.urgent || state.waiting() >= FULL => now,
-                Some(since) => since + self.interval(),
+                // What comes after a while in which nothing did need not wait; what follows it waits until
+                // there may be another commit, and never longer than the interval.
+                Some(since) => self.wrote.map_or(since, |wrote| wrote + self.interval()),
             };
             if due <= now {
                 return if state.pending.is_some() { Turn::Write(state.take()) } else { Turn::Tidy };
@@ -173,6 +178,7 @@ impl Writer {
 
     fn committed(&mut self, work: Work) {
         self.count(work.events.len() as u64);
+        self.wrote = Some(Instant::now());
         self.tidy_at = self.tidy_at.min(Instant::now() + TIDY);
         let shared = self.shared.clone();
         let mut state = shared.state();
