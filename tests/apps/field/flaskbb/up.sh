@@ -5,6 +5,11 @@ fresh
 export PYENV_VERSION="${PYENV_VERSION:-3.12.1}"
 need_pip flaskbb==2.2.0 gunicorn
 unset PYENV_VERSION
+# It counts on annotations that are not evaluated, as from Python 3.14 on.
+( cd "$VENV"/lib/python3*/site-packages/flaskbb
+  grep -rL "^from __future__ import annotations" --include=*.py . | while read -r f; do
+    sed -i -e 's/^from __future__ import .*//' -e '1i from __future__ import annotations' "$f"
+  done )
 cat >"$DATA/flaskbb.cfg" <<PY
 import os
 DEBUG = False; TESTING = False; PREFERRED_URL_SCHEME = "http"
