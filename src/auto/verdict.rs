@@ -139,10 +139,10 @@ pub fn login(request: &Request<'_>, answer: &Answer<'_>, cx: &Context<'_>) -> Re
             scale.add(2.5, "redirected-away");
         }
     } else if let Some(said) = &answer.said {
+        // A cookie may carry the sign-in from the password to the code; whoever is in is named.
+        let not_in = !cx.fresh_session || (said.actor.is_empty() && !cx.session_by_name);
         if said.second_factor
-            && (!status.is_success()
-                || (answer.tokens.is_empty() && !cx.fresh_session)
-                || said.signed_in == Some(false))
+            && (!status.is_success() || (answer.tokens.is_empty() && not_in) || said.signed_in == Some(false))
         {
             return Ok(second_factor(request));
         }
