@@ -184,6 +184,8 @@ pub fn login(request: &Request<'_>, answer: &Answer<'_>, cx: &Context<'_>) -> Re
         if page.offers_logout {
             scale.add(3.0, "way-out-shown");
         }
+    } else if answer.complains {
+        scale.add(-3.5, "text-says-error");
     } else if status.is_success() {
         scale.add(if answer.kind == Kind::Empty { 2.5 } else { 0.6 }, "accepted");
     }
@@ -289,6 +291,9 @@ pub fn deed(request: &Request<'_>, answer: &Answer<'_>, cx: &Context<'_>, fields
             return surely(Outcome::Refused, 0.7, "page-marks-error");
         }
         return surely(Outcome::Accepted, 0.75, "no-form-again");
+    }
+    if answer.complains {
+        return surely(Outcome::Refused, 0.85, "text-says-error");
     }
     surely(Outcome::Accepted, if answer.kind == Kind::Empty { 0.95 } else { 0.75 }, "accepted")
 }
