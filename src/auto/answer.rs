@@ -106,6 +106,8 @@ pub struct Answer<'a> {
     pub tokens: Vec<&'a str>,
     /// Values that look like keys an account may have: secrets.
     pub keys: Vec<&'a str>,
+    /// True for a plain text or a piece of a page that begins with the word for an error, or marks one.
+    pub complains: bool,
 }
 
 impl<'a> Answer<'a> {
@@ -121,6 +123,7 @@ impl<'a> Answer<'a> {
             said: None,
             tokens: Vec::new(),
             keys: Vec::new(),
+            complains: false,
         };
         let kind = body::media_type(body::content_type(headers));
         let Some(body) = facts.response_body().filter(|b| !b.decoded().trim_ascii().is_empty()) else {
@@ -141,6 +144,9 @@ impl<'a> Answer<'a> {
         } else if kind.to_ascii_lowercase().contains("html") || (kind.is_empty() && begins == Some(b'<')) {
             answer.kind = Kind::Html;
             answer.page = Some(Page::read(&body.text(), !body.cut()));
+        }
+        if answer.kind == Kind::Other && !kind.contains("xml") {
+            answer.complains = complains(&body.text());
         }
         Some(answer)
     }
@@ -166,6 +172,18 @@ impl<'a> Answer<'a> {
         let any_hidden = self.cookies.iter().any(|c| fresh(c) && c.http_only);
         self.cookies.iter().filter(move |c| fresh(c) && (c.http_only || !any_hidden))
     }
+}
+
+/// Answers to scripts may be neither JSON nor a page: `ERROR: …`, or a box to be shown.
+fn complains(text: &str) -> bool {
+    let text = text.trim_start();
+    let text = text.get(..text.floor_char_boundary(4096)).unwrap_or_default();
+    let mut shown = text;
+    while let Some((_, rest)) = shown.strip_prefix('<').and_then(|tag| tag.split_once('>')) {
+        shown = rest.trim_start();
+    }
+    let first = shown.split(|c: char| !c.is_alphabetic()).next().unwrap_or_default();
+    Words::of(first).say(&WRONG) || (text.contains('<') && Page::read(text, true).marks_error)
 }
 
 fn fresh(set: &Set<'_>) -> bool {

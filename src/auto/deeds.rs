@@ -9,10 +9,10 @@ use http::{Method, StatusCode};
 use super::answer::{self, Kind};
 use super::intent::{Intent, Stage};
 use super::request::{Role, looks_like_an_address};
-use super::seen::{Seen, actor_of, agent, carried, resolved};
+use super::seen::{Seen, actor_of, agent, carried, described, resolved};
 use super::verdict::{self, Context, Outcome, Scale, Verdict};
 use super::waiting::{self, Waiting};
-use super::words::{CONFIRM, EMAIL, KEY, Words};
+use super::words::{CONFIRM, EMAIL, KEY, RESET, Words};
 use super::{Auto, Lent, page};
 use crate::body::cookie::{self, CookieChange};
 use crate::event::{Actor, Event, Outcome as Went, Target, Text};
@@ -27,6 +27,10 @@ impl Auto {
             c.change == CookieChange::Deleted && brought(c.name) && !c.name.to_ascii_lowercase().contains("flash")
         });
         let replaced = seen.fresh_names.iter().any(|n| brought(n));
+        let moved = {
+            let host = self.learned.host(seen.facts.host);
+            seen.fresh_names.iter().any(|n| brought(n) && !host.changes_always(n))
+        };
         let said_error = answer.said.as_ref().is_some_and(|s| s.error || s.success == Some(false));
         let cx = Context { path: &seen.facts.path, ..Context::default() };
         let (done, rule, confidence) = match answer.status.as_u16() {
@@ -55,9 +59,10 @@ impl Auto {
             _ if answer.kind == Kind::Html => {
                 // A page that asks whether one is sure ends nothing.
                 let asks = answer.page.as_ref().is_some_and(|p| p.offers_logout);
-                let done =
-                    *seen.facts.method != Method::GET || answer.page.as_ref().is_some_and(page::Page::shows_login);
-                (done && !asks, "no-way-out-shown", 0.75)
+                let done = *seen.facts.method != Method::GET
+                    || moved
+                    || answer.page.as_ref().is_some_and(page::Page::shows_login);
+                (done && !asks, if moved { "session-cookie-changed" } else { "no-way-out-shown" }, 0.75)
             }
             _ => (true, "accepted", 0.9),
         };
@@ -105,16 +110,21 @@ impl Auto {
         let in_session = session.is_some();
         let name = match intent {
             Intent::SignUp => {
+                let described = described(seen.request);
+                if described.login.is_some() && described.email.is_some() {
+                    draft.event.actor = described;
+                }
                 draft.event.actor.fill_from(&seen.answer.said.as_ref().map(|s| s.actor.clone()).unwrap_or_default());
                 self.fill_from_tokens(seen, &mut draft.event.actor);
                 let waits = seen.answer.location.as_ref().is_some_and(|l| l.is_unverified() || l.is_login())
                     || seen.answer.said.as_ref().is_some_and(|s| s.unverified || s.signed_in == Some(false));
-                if !draft.event.actor.is_empty()
-                    && !waits
-                    && !in_session
-                    && (seen.fresh_session || !seen.answer.tokens.is_empty())
-                {
-                    lent.sessions.bind(&carried(&seen.fresh), &draft.event.actor, now);
+                if !draft.event.actor.is_empty() && !in_session {
+                    // An account may wait for its address to be verified, and be signed in all the same.
+                    if !seen.answer.tokens.is_empty() || (seen.fresh_session && !waits) {
+                        lent.sessions.bind(&carried(&seen.fresh), &draft.event.actor, now);
+                    } else if seen.answer.redirects() && !waits {
+                        self.flows.bind(&seen.all, Stage::Entered, draft.event.actor.clone(), now);
+                    }
                 }
                 "user.created"
             }
@@ -136,7 +146,19 @@ impl Auto {
                 {
                     draft.event.actor = flow.actor.clone();
                 }
+                // Who is signed in by it is named by what it is signed in with.
+                if draft.event.actor.is_empty() {
+                    seen.answer.tokens.iter().for_each(|t| draft.event.actor.fill_from(&answer::actor_of_token(t)));
+                }
                 self.flows.forget(&seen.all);
+                if !draft.event.actor.is_empty() && !in_session {
+                    // A new cookie alone may carry no more than the message that it was done.
+                    if seen.session_by_name || !seen.answer.tokens.is_empty() {
+                        lent.sessions.bind(&carried(&seen.fresh), &draft.event.actor, now);
+                    } else if seen.answer.redirects() {
+                        self.flows.bind(&seen.all, Stage::Entered, draft.event.actor.clone(), now);
+                    }
+                }
                 "user.password.reset_completed"
             }
             Intent::PasswordChange => "user.password.changed",
@@ -225,11 +247,14 @@ impl Auto {
         if seen.session.is_some() || seen.facts.method != Method::GET {
             return;
         }
-        let token = seen.request.query.iter().find(|f| f.role == Role::Token);
-        if let (Some(token), Some(who)) = (token, seen.request.identifier_in_query()) {
+        let Some(token) = seen.request.query.iter().find(|f| f.role == Role::Token) else { return };
+        // So does what a page of scripts asks before it shows its form: whose link is this?
+        let told = seen.answer.said.as_ref().filter(|s| !s.error && seen.answer.status.is_success());
+        let told = told.map(|said| said.actor.clone()).filter(|a| !a.is_empty() && seen.request.hints(&RESET));
+        if let Some(actor) = seen.request.identifier_in_query().map(actor_of).or(told) {
             let mut handles = seen.all.clone();
             handles.push(sessions.handle(token.value.as_bytes()));
-            self.flows.bind(&handles, Stage::Reset, actor_of(who), seen.exchange.answered);
+            self.flows.bind(&handles, Stage::Reset, actor, seen.exchange.answered);
         }
     }
 

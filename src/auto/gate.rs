@@ -146,10 +146,14 @@ impl Gate {
                 std::hash::Hasher::finish(&hasher)
             };
             let read = fresh(&self.pages, page, now);
-            if !read || awaited {
+            // Whether a page ends a session or asks first, it shows each time.
+            if !read || awaited || names_a_way_out(uri) {
                 note(&self.pages, page, now + READ_AGAIN_AFTER);
                 return Keep::Page;
             }
+        }
+        if content_type.contains("json") && status == StatusCode::OK && is_link_of_reset(uri) {
+            return Keep::Body;
         }
         let told = awaited
             || answer.contains_key(header::SET_COOKIE)
@@ -210,6 +214,17 @@ fn names_a_way_out(uri: &Uri) -> bool {
         matches!(byte, b'l' | b'L' | b's' | b'S')
             && PARTS.iter().any(|p| target.get(at..at + p.len()).is_some_and(|t| t.eq_ignore_ascii_case(p)))
     })
+}
+
+/// True for a target that brings the secret of a reset (`/reset/validate?token=…`): its answer may say
+/// whose it is.
+fn is_link_of_reset(uri: &Uri) -> bool {
+    const PLACES: [&[u8]; 4] = [b"reset", b"recover", b"forgot", b"password"];
+    let holds = |text: &str, part: &[u8]| {
+        let text = text.as_bytes();
+        text.get(..text.len().min(512)).unwrap_or_default().windows(part.len()).any(|w| w.eq_ignore_ascii_case(part))
+    };
+    uri.query().is_some_and(|query| holds(query, b"token=") && PLACES.iter().any(|p| holds(uri.path(), p)))
 }
 
 #[cfg(test)]

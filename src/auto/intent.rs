@@ -25,6 +25,8 @@ pub enum Stage {
     Reset,
     /// Inside a session it gave a new address, which waits to be confirmed.
     NewAddress,
+    /// It made an account or completed a reset: the next page shows whether that signed it in.
+    Entered,
 }
 
 /// What a request is about.
@@ -73,6 +75,8 @@ pub struct Known {
     pub stage: Option<Stage>,
     /// Somebody signed in at this path before.
     pub login_path: bool,
+    /// The request names somebody, and not whose session it is.
+    pub names_another: bool,
 }
 
 /// What the request is about.
@@ -188,14 +192,22 @@ fn with_password(request: &Request<'_>, method: &Method, known: Known) -> Intent
     if request.passwords_by_place && !known.session {
         return Intent::Nothing;
     }
+    let another = known.session && known.names_another && !edits && !request.says(&PASSWORD) && !request.says(&RESET);
     if old {
-        // An old password alone confirms something else.
-        return if fresh || plain > 0 { Intent::PasswordChange } else { Intent::Nothing };
+        return match () {
+            // An old password alone confirms something else.
+            () if !fresh && plain == 0 => Intent::Nothing,
+            // Beside somebody else's name and new password it proves who asks for it.
+            () if another && (makes || is_of_people(request)) => Intent::MakeUser,
+            () if another => Intent::Nothing,
+            () => Intent::PasswordChange,
+        };
     }
     if known.session {
         if fresh {
             return match () {
                 () if edits => Intent::PasswordChange,
+                () if another && is_of_people(request) => Intent::MakeUser,
                 () if request.action.say(&RESET) && !request.action.say(&CHANGE_ONLY) => Intent::ResetComplete,
                 () if makes && !request.says(&RESET) => Intent::MakeUser,
                 () if request.has_token() && request.says(&RESET) && !who => Intent::ResetComplete,
@@ -261,6 +273,12 @@ fn with_password(request: &Request<'_>, method: &Method, known: Known) -> Intent
         }
         () => Intent::Nothing,
     }
+}
+
+/// True where the path ends in a list of people: what is posted there is one more.
+fn is_of_people(request: &Request<'_>) -> bool {
+    const LISTS: [&str; 8] = ["users", "accounts", "members", "people", "employees", "customers", "students", "admins"];
+    request.place.last().is_some_and(|last| LISTS.contains(&last))
 }
 
 fn login(code: bool) -> Intent {

@@ -123,6 +123,7 @@ impl Auto {
             session: seen.session.is_some(),
             stage: seen.flow.as_ref().map(|f| f.stage),
             login_path: host.is_login(&seen.place),
+            names_another: seen.session.as_ref().is_some_and(|actor| seen::names_another(seen.request, actor)),
         };
         let intent = intent::of(seen.request, seen.facts.method, known);
         tracing::trace!(?intent, method = %seen.facts.method, status = seen.answer.status.as_u16(), "auto");
@@ -243,7 +244,14 @@ impl Auto {
             sessions.bind(&carried(&moved), actor, now);
         }
         if let Some(flow) = self.flows.recall(&seen.all, now) {
-            self.flows.bind(&seen.all, flow.stage, flow.actor, now);
+            let inside = seen.answer.page.as_ref().is_some_and(|p| p.offers_logout && !p.shows_login());
+            if flow.stage == Stage::Entered && inside && seen.session.is_none() && !signing_in {
+                let bound = if seen.fresh.is_empty() { &seen.presented } else { &seen.fresh };
+                sessions.bind(&carried(bound), &flow.actor, now);
+                self.flows.forget(&seen.all);
+            } else {
+                self.flows.bind(&seen.all, flow.stage, flow.actor, now);
+            }
         }
     }
 

@@ -322,6 +322,7 @@ impl<'a> Request<'a> {
             let typed = |f: &Carried<'_>| {
                 f.role == Role::Other
                     && (1..=100).contains(&f.value.trim().len())
+                    && f.name != "_method"
                     && !Words::of(&f.name).say(&DESTINATION)
                     && !Words::of(&f.name).say(&ACTION)
                     && !crate::event::text::looks_like_a_token(&f.value)

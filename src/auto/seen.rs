@@ -9,7 +9,9 @@ use http::{HeaderMap, header};
 
 use super::answer::{self, Answer};
 use super::flow::Flow;
+use super::intent::Stage;
 use super::request::{Request, Role, looks_like_an_address};
+use super::words::{IDENTIFIER, NAME, Words};
 use super::{Auto, learn, page};
 use crate::body::cookie::{self, CookieChange};
 use crate::body::credentials;
@@ -67,7 +69,8 @@ impl Auto {
         let mut fresh: Vec<Handle> = fresh_cookies.iter().map(|c| sessions.handle(c.value)).collect();
         fresh.extend(answer.tokens.iter().map(|t| sessions.handle(t.as_bytes())));
         let mut all: Vec<Handle> = secrets(facts, request).map(|v| sessions.handle(v)).collect();
-        let flow = self.flows.recall(&all, now);
+        // Who may be signed in by now is nobody's step before something.
+        let flow = self.flows.recall(&all, now).filter(|flow| flow.stage != Stage::Entered);
         let handed = answer.cookies.iter().filter(|c| c.change != CookieChange::Deleted);
         all.extend(handed.filter(|c| answer::looks_like_a_secret(c.value)).map(|c| sessions.handle(c.value)));
         all.extend(&fresh);
@@ -98,6 +101,32 @@ impl Auto {
 pub(super) fn actor_of(who: &str) -> Actor {
     let login = Text::identifier(who);
     Actor { email: login.clone().filter(|_| looks_like_an_address(who)), login, ..Actor::default() }
+}
+
+/// Whom a form that asks for several things about somebody names: an address, and a name beside it.
+pub(super) fn described(request: &Request<'_>) -> Actor {
+    let mut actor = Actor::default();
+    for field in request.with(Role::Identifier).filter(|f| f.value.len() <= 254) {
+        let value = field.value.trim();
+        if looks_like_an_address(value) {
+            actor.email = actor.email.take().or_else(|| Text::identifier(value));
+        } else if Words::of(&field.name).say(&NAME) {
+            actor.login = actor.login.take().or_else(|| Text::identifier(value));
+        }
+    }
+    actor
+}
+
+/// True if a request names somebody, and nobody that it names is this one.
+pub(super) fn names_another(request: &Request<'_>, actor: &Actor) -> bool {
+    let own = |value: &str| {
+        let local = |text: &str| text.split('@').next().unwrap_or_default().to_lowercase();
+        let known = [&actor.id, &actor.login, &actor.email];
+        known.into_iter().flatten().any(|k| local(k.as_str()) == local(value.trim()))
+    };
+    // By its own name: what is only taken for an identifier, for want of another, names nobody here.
+    let mut named = request.with(Role::Identifier).filter(|f| Words::of(&f.name).say(&IDENTIFIER)).peekable();
+    named.peek().is_some() && !named.any(|f| own(&f.value))
 }
 
 /// These values for the memory. Which header carried one does not matter here: what moves and what

@@ -139,10 +139,10 @@ pub fn login(request: &Request<'_>, answer: &Answer<'_>, cx: &Context<'_>) -> Re
             scale.add(2.5, "redirected-away");
         }
     } else if let Some(said) = &answer.said {
+        // A cookie may carry the sign-in from the password to the code; whoever is in is named.
+        let not_in = !cx.fresh_session || (said.actor.is_empty() && !cx.session_by_name);
         if said.second_factor
-            && (!status.is_success()
-                || (answer.tokens.is_empty() && !cx.fresh_session)
-                || said.signed_in == Some(false))
+            && (!status.is_success() || (answer.tokens.is_empty() && not_in) || said.signed_in == Some(false))
         {
             return Ok(second_factor(request));
         }
@@ -184,6 +184,8 @@ pub fn login(request: &Request<'_>, answer: &Answer<'_>, cx: &Context<'_>) -> Re
         if page.offers_logout {
             scale.add(3.0, "way-out-shown");
         }
+    } else if answer.complains {
+        scale.add(-3.5, "text-says-error");
     } else if status.is_success() {
         scale.add(if answer.kind == Kind::Empty { 2.5 } else { 0.6 }, "accepted");
     }
@@ -289,6 +291,9 @@ pub fn deed(request: &Request<'_>, answer: &Answer<'_>, cx: &Context<'_>, fields
             return surely(Outcome::Refused, 0.7, "page-marks-error");
         }
         return surely(Outcome::Accepted, 0.75, "no-form-again");
+    }
+    if answer.complains {
+        return surely(Outcome::Refused, 0.85, "text-says-error");
     }
     surely(Outcome::Accepted, if answer.kind == Kind::Empty { 0.95 } else { 0.75 }, "accepted")
 }

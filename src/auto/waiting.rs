@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use super::Draft;
 use super::answer::Answer;
 use super::verdict::{Outcome, Scale, Verdict};
+use crate::body::cookie::CookieChange;
 use crate::event::Timestamp;
 
 /// The most sign-ins that wait.
@@ -120,6 +121,11 @@ pub fn next(waiting: &mut Waiting, answer: &Answer<'_>, to_login: Option<bool>, 
             scale.add(-4.0, "page-marks-error");
         }
         return Next::Decided(scale.verdict());
+    }
+    let taken_back =
+        |name: &String| answer.cookies.iter().any(|c| c.change == CookieChange::Deleted && c.name == name.as_str());
+    if waiting.draft.fresh_names.iter().any(taken_back) {
+        scale.add(-6.0, "session-taken-back");
     }
     if let (Some(to_login), Some(location)) = (to_login, &answer.location) {
         if location.is_second_factor() {

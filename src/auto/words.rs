@@ -121,6 +121,7 @@ pub fn all() -> impl Iterator<Item = &'static Meaning> {
         &NEW,
         &AGAIN,
         &IDENTIFIER,
+        &NAME,
         &EMAIL,
         &CODE,
         &SECOND_FACTOR,
@@ -462,6 +463,24 @@ pub const IDENTIFIER: Meaning = meaning(
         "משתמש",
         "المستخدم",
     ],
+);
+
+/// The name that somebody signs in with, where an address stands beside it.
+pub const NAME: Meaning = meaning(
+    &[
+        "user",
+        "username",
+        "uname",
+        "login",
+        "nick",
+        "nickname",
+        "handle",
+        "usuario",
+        "utente",
+        "brugernavn",
+        "identifiant",
+    ],
+    &["username", "loginname", "benutzername", "nutzername", "用户名", "ユーザ", "아이디"],
 );
 
 /// An address.

@@ -860,3 +860,195 @@ fn a_page_that_demands_a_new_password_is_no_refusal_of_the_one_that_was_right() 
     );
     assert_eq!(at(&events[1], "/reason"), "required_action");
 }
+
+#[test]
+fn who_signs_up_is_known_by_the_next_page_where_the_cookie_proves_nothing() {
+    let counter = AtomicU64::new(0);
+    let inside = AtomicBool::new(false);
+    let form = "<form action='/register' method=post><input name=username><input type=email name=email><input type=password name=password><input type=password name=confirm></form>";
+    let origin = Origin::answering(move |request| {
+        let session = format!("Set-Cookie: app={}; path=/; HttpOnly", fresh(&counter));
+        let set: &[&str] = &[&session];
+        match (request.start().starts_with("POST"), request.target().as_str()) {
+            (true, "/register") => {
+                inside.store(request.text().contains("username=carol"), SeqCst);
+                to("302 Found", "/account", set)
+            }
+            (_, "/register") => page("200 OK", set, form),
+            (_, "/sign_out") => to("302 Found", "/", set),
+            _ if inside.load(SeqCst) => page("200 OK", set, HOME),
+            _ => page("200 OK", set, "<p>A mail is under way</p>"),
+        }
+    });
+    let proxy = before(&origin);
+    let mut anybody = Visitor::of(&proxy);
+    (0..5).for_each(|_| drop(anybody.get("/")));
+    for name in ["dave", "carol"] {
+        let mut visitor = Visitor::of(&proxy);
+        visitor.get("/");
+        visitor.get("/register");
+        visitor.form("/register", &format!("username={name}&email={name}@example.test&password=n&confirm=n"));
+        visitor.get("/sign_out");
+    }
+    let events = proxy.stop();
+    assert_eq!(
+        told(&events),
+        ["user.created dave@example.test", "user.created carol@example.test", "user.logout carol@example.test"]
+    );
+    assert_eq!(events.iter().map(|e| at(e, "/actor/login")).collect::<Vec<_>>(), ["dave", "carol", "carol"]);
+}
+
+#[test]
+fn an_administrator_who_makes_a_user_changes_no_password() {
+    let form = "<form action='/login' method=post><input name=username><input type=password name=password></form>";
+    let origin = Origin::answering(move |request| match (request.start().starts_with("POST"), &*request.target()) {
+        (true, "/login") => to("302 Found", "/", &["Set-Cookie: sid=abcdefghij0123456789abcdef; path=/; HttpOnly"]),
+        (true, "/users") => to("302 Found", "/users/7", &[]),
+        (true, _) => to("302 Found", "/people/modify", &[]),
+        (_, "/login") => page("200 OK", &[], form),
+        _ => page("200 OK", &[], HOME),
+    });
+    let proxy = before(&origin);
+    let mut visitor = Visitor::of(&proxy);
+    visitor.get("/login");
+    visitor.form("/login", "username=root&password=right");
+    visitor.form("/users", "user[login]=dora&user[password]=n&user[password_confirmation]=n");
+    visitor.form("/people/modify", "login=dora&current_password=right&password1=n&password2=n");
+    visitor.form("/people/modify", "login=root&current_password=right&password1=n&password2=n");
+    assert_eq!(told(&proxy.stop()), ["user.login.success root", "user.created root", "user.password.changed root"]);
+}
+
+#[test]
+fn whether_a_page_ends_a_session_or_asks_first_is_read_each_time() {
+    let counter = AtomicU64::new(0);
+    let form = "<form action='/login' method=post><input name=user><input type=password name=pass></form>";
+    let origin = Origin::answering(move |request| {
+        let session = format!("Set-Cookie: sid={}; path=/; HttpOnly", fresh(&counter));
+        match (request.start().starts_with("POST"), &*request.target()) {
+            (true, "/login") => to("302 Found", "/", &[&session]),
+            (_, "/login") => page("200 OK", &[], form),
+            (_, "/logout") => page("200 OK", &[], "<form action='/logout' method=post><button>Sure?</button></form>"),
+            (_, "/leave/logout.html") => page("200 OK", &[&session], "<p>Bye</p>"),
+            _ => page("200 OK", &[], "<a href='/leave/logout.html'>x</a>"),
+        }
+    });
+    let proxy = before(&origin);
+    for _ in 0..2 {
+        let mut visitor = Visitor::of(&proxy);
+        visitor.get("/login");
+        visitor.form("/login", "user=alice&pass=right");
+        visitor.get("/logout");
+        visitor.get("/leave/logout.html");
+    }
+    assert_eq!(
+        told(&proxy.stop()),
+        ["user.login.success alice", "user.logout alice", "user.login.success alice", "user.logout alice"]
+    );
+}
+
+#[test]
+fn a_reset_without_a_page_is_whose_its_link_or_its_token_says() {
+    // {"sub":"bob","email":"bob@example.test"}
+    let token = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJib2IiLCJlbWFpbCI6ImJvYkBleGFtcGxlLnRlc3QifQ.c2lnbmF0dXJl";
+    let origin = Origin::answering(move |request| match &*request.target() {
+        "/auth/reset/validate?token=c0ffee00c0ffee00c0ffee" => {
+            json("200 OK", &[], r#"{"id":4,"email":"alice@example.test"}"#)
+        }
+        "/auth/reset/password" => answer("200 OK", &[], ""),
+        "/account/reset" => json(
+            "200 OK",
+            &["Set-Cookie: access=abcdefghij0123456789abcdef; path=/; HttpOnly"],
+            &format!(r#"{{"access_token":"{token}"}}"#),
+        ),
+        _ => json("200 OK", &["Set-Cookie: access=; path=/; Max-Age=0"], r#"{"status":"success"}"#),
+    });
+    let proxy = before(&origin);
+    let mut visitor = Visitor::of(&proxy);
+    visitor.get("/auth/reset/validate?token=c0ffee00c0ffee00c0ffee");
+    visitor.json("POST", "/auth/reset/password", r#"{"token":"c0ffee00c0ffee00c0ffee","password":"n"}"#);
+    visitor.json("PUT", "/account/reset", r#"{"reset_key":"k_0123456789abcdef","password":"n","password_repeat":"n"}"#);
+    visitor.json("POST", "/account/logout", "{}");
+    assert_eq!(
+        told(&proxy.stop()),
+        [
+            "user.password.reset_completed alice@example.test",
+            "user.password.reset_completed bob@example.test",
+            "user.logout bob@example.test"
+        ]
+    );
+}
+
+#[test]
+fn a_cookie_that_only_carries_a_sign_in_to_its_code_is_no_session() {
+    let origin = Origin::answering(move |request| match &*request.target() {
+        "/auth/sign-in" => json(
+            "200 OK",
+            &["Set-Cookie: app.two_factor=abcdefghij0123456789abcdef; path=/; HttpOnly"],
+            r#"{"twoFactorRedirect":true,"twoFactorMethods":["totp"]}"#,
+        ),
+        _ if request.text().contains("000000") => json("401 Unauthorized", &[], r#"{"code":"INVALID_CODE"}"#),
+        _ => json(
+            "200 OK",
+            &["Set-Cookie: app.session=k9k8k7k6k5k4k3k2k1k0; path=/; HttpOnly"],
+            r#"{"token":"0a1b2c3d4e5f6071829304","user":{"id":"u1","email":"alice@example.test"}}"#,
+        ),
+    });
+    let proxy = before(&origin);
+    let mut visitor = Visitor::of(&proxy);
+    visitor.json("POST", "/auth/sign-in", r#"{"email":"alice@example.test","password":"right"}"#);
+    visitor.json("POST", "/auth/two-factor/verify", r#"{"code":"000000"}"#);
+    visitor.json("POST", "/auth/two-factor/verify", r#"{"code":"123456"}"#);
+    assert_eq!(
+        told(&proxy.stop()),
+        [
+            "user.mfa.challenge.requested alice@example.test",
+            "user.mfa.challenge.failed alice@example.test",
+            "user.mfa.challenge.success alice@example.test",
+            "user.login.success alice@example.test"
+        ]
+    );
+}
+
+#[test]
+fn a_refusal_may_be_plain_words_or_a_session_that_is_taken_back() {
+    let counter = AtomicU64::new(0);
+    let inside = AtomicBool::new(false);
+    let form = "<form action='/public.php' method=post><input name=login><input type=password name=password></form>";
+    let text = |body: &str| answer("200 OK", &["Content-Type: text/json"], body);
+    let origin = Origin::answering(move |request| {
+        let sent = request.text();
+        match (request.start().starts_with("POST"), &*request.target()) {
+            (true, "/public.php") => {
+                let session = format!("Set-Cookie: sid={}; path=/; HttpOnly", fresh(&counter));
+                inside.store(sent.contains("password=right"), SeqCst);
+                to("302 Found", "/", &[&session])
+            }
+            (true, _) if sent.contains("old_password=wrong") => text("<div class='alert'><b>Error</b>: no</div>"),
+            (true, _) if sent.contains("confirm_password=x") => text("ERROR: <div class='alert'>no</div>"),
+            (true, _) => text("<div class='alert'>Password has been changed.</div>"),
+            _ if inside.load(SeqCst) => page("200 OK", &[], "<p>Feeds</p>"),
+            _ => page("200 OK", &["Set-Cookie: sid=deleted; path=/; Max-Age=0"], form),
+        }
+    });
+    let proxy = before(&origin);
+    let mut visitor = Visitor::of(&proxy);
+    visitor.get("/");
+    for password in ["right", "right", "wrong"] {
+        let mut visitor = Visitor::of(&proxy);
+        visitor.form("/public.php", &format!("op=login&login=alice&password={password}"));
+    }
+    visitor.form("/public.php", "op=login&login=alice&password=right");
+    visitor.form("/backend.php", "method=changepassword&old_password=wrong&new_password=n&confirm_password=n");
+    visitor.form("/backend.php", "method=changepassword&old_password=right&new_password=n&confirm_password=x");
+    visitor.form("/backend.php", "method=changepassword&old_password=right&new_password=n&confirm_password=n");
+    assert_eq!(
+        told(&proxy.stop()),
+        [
+            "user.login.success alice",
+            "user.login.success alice",
+            "user.login.failed alice",
+            "user.login.success alice",
+            "user.password.changed alice"
+        ]
+    );
+}

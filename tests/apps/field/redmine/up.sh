@@ -12,7 +12,9 @@ YML
 cat >"$site/instances/default/config/configuration.yml" <<YML
 default:
   attachments_storage_path: $DATA/files
-  email_delivery: { delivery_method: :file, file_settings: { location: $MAIL } }
+  email_delivery:
+    delivery_method: :file
+    file_settings: { location: $MAIL }
 YML
 cat >"$DATA/seed.rb" <<RB
 Setting.default_language = 'en'; Setting.self_registration = '3'; Setting.lost_password = '1'; Setting.host_name = '127.0.0.1'; Setting.login_required = '0'

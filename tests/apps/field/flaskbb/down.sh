@@ -1,0 +1,3 @@
+#!/usr/bin/env bash
+. "$APPS_LIB/app.sh"
+stop_all

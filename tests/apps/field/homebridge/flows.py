@@ -1,0 +1,80 @@
+#!/usr/bin/env python3
+"""Homebridge's administration: JSON and bearer tokens; 412 asks for a code, in prose."""
+import os, sys
+sys.path.insert(0, os.environ["APPS_LIB"])
+from drive import Drive, find, totp, totp_next
+
+d = Drive()
+alice, admin = {"username": "alice"}, {"username": "admin"}
+
+
+def login(b, user, password, **more):
+    return b.json("POST", "/api/auth/login", {"username": user, "password": password, **more})
+
+
+def bearer(r):
+    return {"Authorization": "Bearer " + r.json()["access_token"]}
+
+
+b = d.browser()
+d.step("browse")
+b.get("/"), b.json("GET", "/api/auth/settings"), b.json("GET", "/api/users")
+d.never("reads, one refused")
+d.step("wrong password")
+r = login(b, "alice", "bad")
+d.expect("user.login.failed", alice, r=r, actor_from="json:/username", status=403)
+d.step("unknown user")
+r = login(b, "ghost", "bad")
+d.expect("user.login.failed", {"username": "ghost"}, r=r, actor_from="json:/username", status=403)
+d.step("nothing typed")
+r = b.json("POST", "/api/auth/login", {"username": "alice"})
+d.never("incomplete", r=r, may=["user.login.failed"])
+d.step("login")
+r = login(b, "alice", "First-Pass-77-alice")
+d.expect("user.login.success", alice, r=r, actor_from="json:/username", status=201)
+h = bearer(r)
+d.step("inside")
+b.json("GET", "/api/auth/check", headers=dict(h)), b.json("GET", "/api/accessories", headers=dict(h))
+d.never("reads")
+d.step("token renewed")
+r = b.json("POST", "/api/auth/refresh", {}, headers=dict(h))
+d.never("no login", r=r)
+d.step("password change, wrong old one")
+r = b.json("POST", "/api/users/change-password", {"currentPassword": "bad", "newPassword": "Second-Pass-88"}, headers=dict(h))
+d.never("refused", r=r)
+d.step("password change")
+r = b.json("POST", "/api/users/change-password", {"currentPassword": "First-Pass-77-alice", "newPassword": "Second-Pass-88"}, headers=dict(h))
+d.expect("user.password.changed", alice, r=r, status=201)
+d.step("second factor set up")
+r = b.json("POST", "/api/users/otp/setup", {}, headers=dict(h))
+d.never("not proven yet", r=r, may=["user.mfa.enabled"])
+secret = find(r"secret=([A-Z2-7]+)", r.text)
+d.step("second factor proven")
+r = b.json("POST", "/api/users/otp/activate", {"code": totp(secret)}, headers=dict(h))
+d.expect("user.mfa.enabled", alice, r=r, optional=True, status=201)
+n = d.browser()
+d.step("password right, a code is asked for")
+r = login(n, "alice", "Second-Pass-88")
+d.never("not in yet", r=r, mark="2FA")
+d.step("wrong code")
+r = login(n, "alice", "Second-Pass-88", otp="000000")
+d.expect("user.mfa.challenge.failed", alice, r=r, optional=True, status=412)
+d.step("right code")
+r = login(n, "alice", "Second-Pass-88", otp=totp_next(secret))
+d.expect("user.mfa.challenge.success", alice, r=r, optional=True, status=201)
+d.expect("user.login.success", alice, r=r, actor_from="json:/username", status=201)
+d.step("wrong password, with a code")
+r = login(d.browser(), "alice", "bad", otp="123456")
+d.expect("user.login.failed", alice, r=r, actor_from="json:/username", status=403)
+a = d.browser()
+d.step("administrator")
+r = login(a, "admin", "Adm1n-Pass-2951")
+d.expect("user.login.success", admin, r=r, actor_from="json:/username", status=201)
+h = bearer(r)
+d.step("a user made")
+r = a.json("POST", "/api/users", {"name": "Dora", "username": "dora", "password": "Doras-Pass-66", "admin": False}, headers=dict(h))
+d.expect("user.created", admin, r=r, optional=True, status=201)
+d.step("another's password set")
+r = a.json("PATCH", "/api/users/%s" % r.json()["id"], {"name": "Dora", "username": "dora", "password": "Doras-Pass-77", "admin": False}, headers=dict(h))
+d.expect("user.password.changed", admin, r=r, optional=True, alt=["user.updated"], status=200)
+d.done()
