@@ -23,7 +23,7 @@ pub fn body_of(bytes: &[u8]) -> Body {
     wire.begin(&head(&wire))
 }
 
-fn head(wire: &Wire) -> Box<RequestHead> {
+fn head(wire: &Wire) -> RequestHead {
     let cx = &mut Context::from_waker(Waker::noop());
     let allowed = Allowed { head: head::Allowed { headers: 100, bytes: 8 << 10 }, within: Duration::ZERO };
     match wire.poll_next(cx, &allowed, &mut None, |_| Poll::Pending) {
