@@ -1,6 +1,7 @@
 //! Framing: one reading of where a message ends, or none.
 //!
-//! hyper refuses most of what two readers could read differently; these are the cases it leaves.
+//! Whoever reads heads refuses most of what two readers could read differently (`http1/head.rs`, `h2`);
+//! these are the cases they leave.
 //! A request that breaks them is answered 400 and its connection closed; an answer that does is a
 //! 502, and its connection is never used again (RFC 9112 sections 6 and 11.1).
 
@@ -26,7 +27,7 @@ pub fn check_request(method: &Method, headers: &HeaderMap) -> Result<(), ProxyEr
 /// Checks what an answer says of itself.
 pub fn check_answer(status: StatusCode, headers: &HeaderMap) -> Result<(), ProxyError> {
     if !one_length(headers) {
-        // hyper looks at it only where a body follows, and would find no way to pass on the others.
+        // Whoever reads heads looks at it only where a body follows.
         return Err(ProxyError::Ambiguous("its Content-Length is not one number"));
     }
     if !headers.contains_key(header::TRANSFER_ENCODING) {

@@ -253,7 +253,7 @@ async fn forward(
     let rotation = if pending.is_none() { Rotation::begin(&live.capture, &parts.headers, &parts.uri) } else { None };
 
     // What the application is told. A body of unknown length must be announced again, because its
-    // announcement is hop-by-hop and the client side of hyper sends none with a GET.
+    // announcement is hop-by-hop.
     let unsized_body = !body.is_end_stream() && body.size_hint().exact().is_none();
     headers::strip_request(&mut parts.headers, switching);
     if unsized_body {

@@ -125,8 +125,7 @@ pub fn is_hop_by_hop(name: &str) -> bool {
 /// the application that trailers will be passed on, as they are. Any other `TE` is about codings of
 /// this connection.
 ///
-/// `Transfer-Encoding` goes, because the next connection frames the body anew. Whether there is a
-/// body of unknown length must be known before: the client side of hyper sends none with a GET.
+/// `Transfer-Encoding` goes, because the next connection frames the body anew.
 pub fn strip_request(headers: &mut HeaderMap, upgrade: bool) {
     let trailers = !upgrade && takes_trailers(headers);
     strip(headers, upgrade);

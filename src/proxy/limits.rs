@@ -27,13 +27,13 @@ use crate::descriptors::{self, Outward};
 #[cfg(test)]
 mod tests;
 
-/// Least and most of `header_bytes`. hyper refuses to work with a smaller buffer than 8 KiB.
+/// Least and most of `header_bytes`: what is read at once, and what nobody needs.
 const HEADER_BYTES: (u64, u64) = (8 << 10, 1 << 20);
 /// Least and most of `uri_bytes`. The `http` crate cannot hold a longer target.
 const URI_BYTES: (u64, u64) = (256, 65_534);
 /// Least and most of `headers`. A browser alone sends about twenty.
 const HEADERS: (u64, u64) = (20, 4096);
-/// What `headers` and `answer_headers` are by themselves: the most that hyper reads without an allocation.
+/// What `headers` and `answer_headers` are by themselves.
 pub(super) const USUAL_HEADERS: usize = 100;
 /// The most of what is counted in connections, streams and requests.
 const COUNT: u64 = 10_000_000;
@@ -57,13 +57,13 @@ pub const FIELDS: &[Field] = &[
         "headers",
         Kind::Int(HEADERS.0, HEADERS.1),
         "100",
-        "headers of a request; then 431; another number than 100 costs an allocation a request",
+        "headers of a request; then 431; more than 128 cost an allocation a request",
     ),
     Field::new(
         "answer_headers",
         Kind::Int(HEADERS.0, HEADERS.1),
         "100",
-        "headers of the application's answer over HTTP/1; then 502; another number than 100 costs an allocation an answer",
+        "headers of the application's answer over HTTP/1; then 502; more than 128 cost an allocation an answer",
     ),
     Field::new("uri_bytes", Kind::Size, "16KiB", "the target of a request; then 414; 256B to 65534B"),
     Field::new("request_body", Kind::Size, "0", "bytes of a request's body; then 413; 0 is no limit"),
@@ -201,7 +201,7 @@ impl Limits {
     }
 
     /// Whether a head that came over HTTP/2 is within the limits, its size counted as RFC 9113 section
-    /// 6.5.2 has it, the crumbs of a split `Cookie` as one line. Over HTTP/1 hyper sees to it.
+    /// 6.5.2 has it, the crumbs of a split `Cookie` as one line. Over HTTP/1 whoever reads heads sees to it.
     ///
     /// # Errors
     /// `HeadTooLarge` (431).

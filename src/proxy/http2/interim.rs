@@ -17,8 +17,8 @@ use super::LINE;
 
 /// See the module.
 ///
-/// Everything happens on one thread; the lock is there because hyper wants what it tells of interim
-/// answers to be `Send`, and is taken only when there is one.
+/// Everything happens on one thread, so the lock is never waited for, and it is taken only when there is
+/// an interim answer.
 #[derive(Debug, Default)]
 pub struct Heads {
     /// True while there is something to send.

@@ -36,7 +36,7 @@ impl Again {
         is_idempotent(&self.method)
     }
 
-    /// The request once more. The case of its names is lost: hyper writes them as `Title-Case`.
+    /// The request once more. HTTP/2 knows no case of names.
     pub fn request(self) -> Request<RequestBody> {
         let mut request = Request::new(RequestBody::empty());
         *request.method_mut() = self.method;
