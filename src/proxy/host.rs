@@ -155,7 +155,9 @@ impl<'a> HostPort<'a> {
         let (host, port) = text.split_at_checked(end)?;
         let digits = port.strip_prefix(':')?.as_bytes();
         let usual = (1..=5).contains(&digits.len()) && digits.iter().all(u8::is_ascii_digit);
-        let port = digits.iter().fold(0_u32, |port, digit| port.wrapping_mul(10).wrapping_add(u32::from(digit.wrapping_sub(b'0'))));
+        let port = digits
+            .iter()
+            .fold(0_u32, |port, digit| port.wrapping_mul(10).wrapping_add(u32::from(digit.wrapping_sub(b'0'))));
         let known = usual && host.len() <= MAX_HOST_BYTES;
         Some(HostPort { host, port: Some(u16::try_from(port).ok().filter(|_| known)?) })
     }

@@ -240,7 +240,8 @@ fn template_to_regex(template: &str) -> Result<String, String> {
 pub fn compared(path: &str) -> Cow<'_, str> {
     let plain = |before: u8, byte: u8| byte != b'%' && !(before == b'/' && matches!(byte, b'/' | b'.'));
     let bytes = path.as_bytes();
-    if bytes.first() != Some(&b'%') && bytes.iter().zip(bytes.get(1..).unwrap_or_default()).all(|(a, b)| plain(*a, *b)) {
+    if bytes.first() != Some(&b'%') && bytes.iter().zip(bytes.get(1..).unwrap_or_default()).all(|(a, b)| plain(*a, *b))
+    {
         return Cow::Borrowed(path);
     }
     let decoded: Cow<'_, str> =
