@@ -2,8 +2,9 @@
 //! that are told to stop, and what is said on the way.
 
 use std::io::ErrorKind;
+use std::time::Instant;
 
-use crate::harness::{Client, Gate, Message, Origin, Proxy, answer};
+use crate::harness::{Client, Gate, Message, Origin, PATIENCE, Proxy, answer};
 
 /// Bytes without a short period, so that a piece that is missing shows.
 fn upload(len: usize) -> Vec<u8> {
@@ -37,7 +38,7 @@ fn an_upload_goes_on_whole_after_an_early_answer_even_if_the_connection_is_to_cl
         client.send(&body[..LEN / 4]);
         gate.open();
         client.send(&body[LEN / 4..]);
-        let request: Message = take.recv_timeout(crate::harness::PATIENCE).expect("the application has the request");
+        let request: Message = take.recv_timeout(PATIENCE).expect("the application has the request");
         assert!(request.whole && request.body == body, "{} of {LEN} bytes, or others", request.body.len());
         if connection == "close" {
             assert!(client.ends());
@@ -63,12 +64,14 @@ fn an_upload_that_an_application_has_answered_and_does_not_read_is_given_up() {
     client.send("PUT / HTTP/1.1\r\nHost: a\r\nContent-Length: 1000000000\r\n\r\n");
     assert_eq!(client.answer("PUT").text(), "early");
     let piece = upload(1 << 20);
+    let answered = Instant::now();
     let error = loop {
         if let Err(error) = client.try_send(&piece) {
             break error;
         }
     };
     assert!(matches!(error.kind(), ErrorKind::ConnectionReset | ErrorKind::BrokenPipe), "it was closed: {error}");
+    assert!(answered.elapsed() < PATIENCE, "before the application went away");
     gate.open();
 }
 

@@ -33,6 +33,7 @@ struct State {
     heads: Vec<Response<()>>,
     said: usize,
     bytes: usize,
+    continued: bool,
 }
 
 impl Heads {
@@ -41,7 +42,10 @@ impl Heads {
         let mut state = self.state();
         let lines = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + LINE);
         let bytes = lines.fold(state.bytes, usize::saturating_add);
-        if state.said >= MAX_HEADS || bytes > MAX_BYTES {
+        // Who waits for the word to go on waits for nothing else: it is never one too many.
+        let goes_on = status == StatusCode::CONTINUE && !state.continued;
+        state.continued |= goes_on;
+        if !goes_on && (state.said >= MAX_HEADS || bytes > MAX_BYTES) {
             return;
         }
         (state.said, state.bytes) = (state.said + 1, bytes);
@@ -100,6 +104,19 @@ mod tests {
         assert_eq!(heads.take().len(), 1);
         heads.say(StatusCode::EARLY_HINTS, &hint(MAX_BYTES / 2));
         assert!(heads.take().is_empty(), "with its line's share it is too much");
+    }
+
+    #[test]
+    fn the_word_to_go_on_is_told_after_any_number_of_hints_and_once() {
+        let heads = Heads::default();
+        for _ in 0..100 {
+            heads.say(StatusCode::EARLY_HINTS, &hint(1));
+        }
+        heads.say(StatusCode::CONTINUE, &HeaderMap::new());
+        heads.say(StatusCode::CONTINUE, &HeaderMap::new());
+        let told = heads.take();
+        assert_eq!(told.iter().filter(|head| head.status() == 100).count(), 1);
+        assert_eq!(told.len(), MAX_HEADS + 1);
     }
 
     #[test]

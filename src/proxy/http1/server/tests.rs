@@ -3,6 +3,7 @@
 use std::pin::Pin;
 
 use http_body::Body as _;
+use tokio::io::AsyncWriteExt;
 use tokio::net::UnixStream;
 
 use super::*;
@@ -78,4 +79,45 @@ async fn whoever_may_still_speak_does_not_keep_a_connection_open() {
     drop(wire);
     assert_eq!(tokio::io::AsyncReadExt::read(&mut peer, &mut [0; 1]).await.unwrap(), 0, "it is closed");
     passage.say(StatusCode::EARLY_HINTS, &HeaderMap::new());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_still_being_passed_on_of_a_body_is_not_read_by_anybody_else() {
+    let upload: Vec<u8> = (0..100_000_u32).map(|n| (n % 251) as u8).collect();
+    for says in ["", "Connection: close\r\n"] {
+        let head = format!("PUT / HTTP/1.1\r\n{says}Content-Length: {}\r\n\r\n", upload.len());
+        let (wire, mut peer) = connected(head.as_bytes());
+        let allowed = Allowed { head: head::Allowed { headers: 100, bytes: 8 << 10 }, within: Duration::from_secs(9) };
+        let (_stop, stop) = watch::channel(false);
+        let (passed_on, arrived) = oneshot::channel();
+        let (goes_on, go_on) = oneshot::channel::<()>();
+        let once = RefCell::new(Some((passed_on, go_on)));
+        let tasks = tokio::task::LocalSet::new();
+        let answer = |request: Request<Inbound>| {
+            let (passed_on, go_on) = once.take().expect("one request");
+            // It is answered at once, and read by the application much later.
+            tasks.spawn_local(async move {
+                go_on.await.unwrap();
+                let (mut body, mut all) = (request.into_body(), Vec::new());
+                while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+                    all.extend(frame.unwrap().into_data().unwrap());
+                }
+                passed_on.send(all).unwrap();
+            });
+            async { Response::new(ResponseBody::from(Bytes::from_static(b"early"))) }
+        };
+        let serving = serve(wire, allowed, Arc::default(), stop, answer);
+        let asking = async {
+            let (half, rest) = upload.split_at(upload.len() / 2);
+            peer.write_all(half).await.unwrap();
+            tokio::time::sleep(PATIENCE * 5).await;
+            goes_on.send(()).unwrap();
+            peer.write_all(rest).await.unwrap();
+            let all = arrived.await.unwrap();
+            assert!(all == upload, "{says:?}: {} bytes of {}, or others", all.len(), upload.len());
+            drop(peer);
+        };
+        // It leaves without having read its answer, so the connection may end as a reset one.
+        let (_, ()) = tasks.run_until(async { tokio::join!(serving, asking) }).await;
+    }
 }
