@@ -153,7 +153,7 @@ impl Auto {
                 self.flows.forget(&seen.all);
                 if !draft.event.actor.is_empty() && !in_session {
                     // A new cookie alone may carry no more than the message that it was done.
-                    if seen.session_by_name || !seen.answer.tokens.is_empty() {
+                    if !seen.answer.tokens.is_empty() {
                         lent.sessions.bind(&carried(&seen.fresh), &draft.event.actor, now);
                     } else if seen.answer.redirects() {
                         self.flows.bind(&seen.all, Stage::Entered, draft.event.actor.clone(), now);

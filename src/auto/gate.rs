@@ -138,6 +138,7 @@ impl Gate {
         if awaited && status.is_redirection() {
             note(&self.clients, client, now + AWAITED_FOR);
         }
+        let way_out = names_a_way_out(uri);
         if html && (status == StatusCode::OK || awaited) {
             let page = (host, uri.path(), uri.query());
             let page = {
@@ -147,7 +148,7 @@ impl Gate {
             };
             let read = fresh(&self.pages, page, now);
             // Whether a page ends a session or asks first, it shows each time.
-            if !read || awaited || names_a_way_out(uri) {
+            if !read || awaited || way_out {
                 note(&self.pages, page, now + READ_AGAIN_AFTER);
                 return Keep::Page;
             }
@@ -157,7 +158,7 @@ impl Gate {
         }
         let told = awaited
             || answer.contains_key(header::SET_COOKIE)
-            || names_a_way_out(uri)
+            || way_out
             || request
                 .get(header::AUTHORIZATION)
                 .is_some_and(|a| a.as_bytes().get(..6).is_some_and(|s| s.eq_ignore_ascii_case(b"basic ")));
@@ -291,6 +292,9 @@ mod tests {
         assert_eq!(look("/api/items", &json), Keep::Nothing);
         assert_eq!(look("/users/Sign_Out", &json), Keep::Head);
         assert_eq!(look("/index.php?action=logout", &json), Keep::Head);
+        assert_eq!(look("/auth/reset/validate?token=x", &json), Keep::Body, "it may say whose link this is");
+        assert_eq!(look("/api/items?token=x", &json), Keep::Nothing);
+        assert_eq!((look("/logout", &html()), look("/logout", &html())), (Keep::Page, Keep::Page));
         let mut cookie = json;
         cookie.insert(header::SET_COOKIE, HeaderValue::from_static("a=b"));
         assert_eq!(look("/api/items", &cookie), Keep::Head);

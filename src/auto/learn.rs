@@ -39,6 +39,8 @@ pub struct Host {
     asks: HashMap<String, Asks>,
     /// Pages that mark something as an error although nothing happened.
     marked: HashSet<String>,
+    /// Pages whose messages say no although nothing happened.
+    says_no: HashSet<String>,
     cookies: HashMap<String, Cookie>,
     logins: HashMap<String, u32>,
     answers: HashMap<u64, i32>,
@@ -86,11 +88,18 @@ impl Host {
         }
     }
 
-    /// Takes in that a page marks an error when somebody merely looks at it.
-    pub fn page_marks_error(&mut self, path: &str) {
-        if self.marked.len() < MAX_PLACES {
-            self.marked.insert(path.to_owned());
+    /// Takes in that a page marks an error, or says no, when somebody merely looks at it.
+    pub fn page_says(&mut self, path: &str, page: &Page) {
+        for (says, paths) in [(page.marks_error, &mut self.marked), (page.says_no, &mut self.says_no)] {
+            if says && paths.len() < MAX_PLACES {
+                paths.insert(path.to_owned());
+            }
         }
+    }
+
+    /// True if it says no to whoever looks at it.
+    pub fn always_says_no(&self, path: &str) -> bool {
+        self.says_no.contains(path)
     }
 
     /// True if it does.

@@ -181,9 +181,10 @@ impl Auto {
             let place = format!("{}?", l.path);
             place == earlier.draft.place || l.is_login() || (!l.elsewhere && host.is_login(&place))
         });
-        let new_error = answer.page.as_ref().is_some_and(|p| p.marks_error)
-            && !host.always_marks_error(&extract::shown_path(&facts.path, &[]));
-        match waiting::next(&mut earlier, answer, to_login, new_error) {
+        let shown = extract::shown_path(&facts.path, &[]);
+        let new_error = answer.page.as_ref().is_some_and(|p| p.marks_error) && !host.always_marks_error(&shown);
+        let new_no = answer.page.as_ref().is_some_and(|p| p.says_no) && !host.always_says_no(&shown);
+        match waiting::next(&mut earlier, answer, to_login, (new_error, new_no)) {
             Next::On(path) => {
                 let path = resolved(&facts.path, &path);
                 match self.waiting.take(earlier.on(path)) {
@@ -220,8 +221,8 @@ impl Auto {
         let host = self.learned.host(seen.facts.host);
         if let Some(page) = &seen.answer.page {
             host.page(page);
-            if page.marks_error && *seen.facts.method == Method::GET && !decided {
-                host.page_marks_error(&extract::shown_path(&seen.facts.path, &[]));
+            if (page.marks_error || page.says_no) && *seen.facts.method == Method::GET && !decided {
+                host.page_says(&extract::shown_path(&seen.facts.path, &[]), page);
             }
         }
         for cookie in &seen.answer.cookies {

@@ -5,7 +5,7 @@
 //! The invariant: work is linear in the input, and what is kept is bounded by [`MAX_FORMS`] and
 //! [`MAX_FIELDS`].
 
-use super::words::{AGAIN, AGAIN_IN_SESSION, CODE, IDENTIFIER, LOGOUT, NEW, OLD, Words};
+use super::words::{AGAIN, AGAIN_IN_SESSION, CODE, IDENTIFIER, LOGOUT, NEW, NO, OLD, Words};
 
 /// The most forms of a page that are kept.
 pub const MAX_FORMS: usize = 32;
@@ -13,6 +13,8 @@ pub const MAX_FORMS: usize = 32;
 pub const MAX_FIELDS: usize = 400;
 /// The longest name of a field that is kept, in bytes.
 const MAX_NAME: usize = 128;
+/// How many pieces of text after the beginning of a message are looked at.
+const MESSAGE_TEXTS: u8 = 3;
 
 /// What a field asks for, by its `type` and `autocomplete`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,6 +98,8 @@ pub struct Page {
     pub offers_logout: bool,
     /// True if something in it is marked as an error.
     pub marks_error: bool,
+    /// True if what it says in the place of a message says no.
+    pub says_no: bool,
     /// True if its text, not its machinery, speaks of cross-site request forgery.
     pub speaks_of_csrf: bool,
     /// True if it was read to its end.
@@ -109,8 +113,16 @@ impl Page {
         let mut loose = Form::default();
         let mut open: Option<Form> = None;
         let mut kept = 0;
+        let mut message = 0;
         let mut tags = Tags { rest: html, csrf: false };
         for tag in tags.by_ref() {
+            if message > 0 && !tag.before.trim_ascii().is_empty() {
+                message -= 1;
+                page.says_no = page.says_no || says_no(tag.before);
+            }
+            if ["class", "id", "role"].iter().any(|a| tag.attribute(a).is_some_and(names_a_message)) {
+                message = MESSAGE_TEXTS;
+            }
             match tag.name.as_str() {
                 "form" => {
                     page.take(open.take());
@@ -212,6 +224,18 @@ fn names_logout(address: &str) -> bool {
     words.say(&LOGOUT) && !words.say(&AGAIN_IN_SESSION)
 }
 
+/// Where pages put what they have to say of what was just done.
+fn names_a_message(names: &str) -> bool {
+    const MARKS: [&str; 9] =
+        ["message", "result", "notice", "notification", "flash", "alert", "status", "feedback", "toast"];
+    let names = names.get(..names.floor_char_boundary(200)).unwrap_or_default().to_ascii_lowercase();
+    MARKS.iter().any(|m| names.contains(m))
+}
+
+fn says_no(text: &str) -> bool {
+    Words::of(text).say(&NO)
+}
+
 fn marks_error(names: &str) -> bool {
     const MARKS: [&str; 8] =
         ["error", "invalid", "danger", "failure", "failed", "fehler", "alert-warning", "flash-alert"];
@@ -243,6 +267,8 @@ struct Tag<'h> {
     /// In lower case, with its slash if it closes.
     name: String,
     attributes: &'h str,
+    /// The text before it, from the end of the tag before.
+    before: &'h str,
 }
 
 /// The longest list of attributes that is read, in bytes.
@@ -320,7 +346,7 @@ impl<'h> Iterator for Tags<'h> {
                 continue;
             }
             let shown = attributes.floor_char_boundary(MAX_ATTRIBUTES);
-            return Some(Tag { name, attributes: attributes.get(..shown).unwrap_or_default() });
+            return Some(Tag { name, attributes: attributes.get(..shown).unwrap_or_default(), before: text });
         }
     }
 }
@@ -360,6 +386,24 @@ mod tests {
         assert_eq!(page.forms[0].fields[1], Input { name: "f2".into(), asks: Asks::Password });
         let profile = "<form><input name=a type=password autocomplete=new-password><input name=b type=password></form>";
         assert!(!Page::read(profile, true).shows_login(), "two passwords are no login");
+    }
+
+    #[test]
+    fn only_a_message_says_no() {
+        for html in [
+            "<ul class='action-results'><li>Password: has not been set</li></ul>",
+            "<div role=alert><b>Hinweis</b> <span>Das Passwort ist falsch</span></div>",
+            "<p id=flash_notice>密码错误</p>",
+        ] {
+            assert!(Page::read(html, true).says_no, "{html}");
+        }
+        for html in [
+            "<p>Do not tell anybody</p>",
+            "<div class=flash>Password changed</div><p>a</p><p>b</p><p>Why not</p>",
+            "<div class=message><script>not()</script>Saved</div>",
+        ] {
+            assert!(!Page::read(html, true).says_no, "{html}");
+        }
     }
 
     #[test]

@@ -105,8 +105,14 @@ impl WaitingRoom {
 
 /// What the page after a redirect says. `to_login` is whether it redirects to where one signs in,
 /// if it redirects.
-/// `new_error` is whether it marks an error that it does not mark for everybody.
-pub fn next(waiting: &mut Waiting, answer: &Answer<'_>, to_login: Option<bool>, new_error: bool) -> Next {
+/// `new_error` is whether it marks an error that it does not mark for everybody, `new_no` whether a
+/// message of it says no that it does not say to everybody.
+pub fn next(
+    waiting: &mut Waiting,
+    answer: &Answer<'_>,
+    to_login: Option<bool>,
+    (new_error, new_no): (bool, bool),
+) -> Next {
     let scale = &mut waiting.scale;
     if waiting.deed == Some(LOGOUT) {
         match &answer.page {
@@ -119,6 +125,8 @@ pub fn next(waiting: &mut Waiting, answer: &Answer<'_>, to_login: Option<bool>, 
     if waiting.deed.is_some() {
         if new_error {
             scale.add(-4.0, "page-marks-error");
+        } else if new_no {
+            scale.add(-3.0, "message-says-no");
         }
         return Next::Decided(scale.verdict());
     }

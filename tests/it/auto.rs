@@ -1052,3 +1052,46 @@ fn a_refusal_may_be_plain_words_or_a_session_that_is_taken_back() {
         ]
     );
 }
+
+#[test]
+fn a_form_that_is_led_back_to_either_way_is_told_by_its_message() {
+    let said = std::sync::Mutex::new("");
+    let login = "<form action='/login' method=post><input name=user><input type=password name=pass></form>";
+    let form = "<form method=post><input type=password name=CurrentPass><input type=password name=Pass1><input type=password name=Pass2></form>";
+    let origin = Origin::answering(move |request| {
+        let text = request.text();
+        match (request.start().starts_with("POST"), &*request.target()) {
+            (true, "/login") if text.contains("pass=right") => {
+                to("302 Found", "/", &["Set-Cookie: sid=abcdefghij0123456789abcdef; path=/; HttpOnly"])
+            }
+            (true, "/login") => page("200 OK", &[], login),
+            (true, _) => {
+                *said.lock().unwrap() = match () {
+                    () if text.contains("CurrentPass=wrong") => "Password: has not been set",
+                    () if text.contains("Pass2=x") => "Kennwort: stimmt nicht überein",
+                    () => "Password: changed",
+                };
+                to("302 Found", "/me?results=1", &[])
+            }
+            (_, "/login") => page("200 OK", &[], login),
+            (_, "/me?results=1") => {
+                let said = *said.lock().unwrap();
+                page("200 OK", &[], &format!("{HOME}<ul class='action-results'><li>{said}</li></ul>{form}"))
+            }
+            _ => page("200 OK", &[], &format!("{HOME}{form}<p>Do not tell anybody</p>")),
+        }
+    });
+    let proxy = before(&origin);
+    let mut visitor = Visitor::of(&proxy);
+    visitor.get("/login");
+    visitor.form("/login", "user=alice&pass=wrong");
+    visitor.form("/login", "user=alice&pass=right");
+    for body in
+        ["CurrentPass=wrong&Pass1=n&Pass2=n", "CurrentPass=right&Pass1=n&Pass2=x", "CurrentPass=right&Pass1=n&Pass2=n"]
+    {
+        visitor.get("/me");
+        visitor.form("/me", body);
+    }
+    let events = proxy.stop();
+    assert_eq!(told(&events), ["user.login.failed alice", "user.login.success alice", "user.password.changed alice"]);
+}
