@@ -1,7 +1,8 @@
 //! Makes ready what the first event would wait for, once the first request was answered.
 //!
 //! Not at the start, nor when a balancer tries the port: the regexes of user agents take a fifth of a
-//! second and some 30 MB, which a program that nobody uses shall not pay. It works on a thread of its own that ends, and must
+//! second and 17 to 35 MB, and for some seconds up to 48 until the allocator gives back what compiling
+//! took; a program that nobody uses shall not pay that. It works on a thread of its own that ends, and must
 //! never be waited for: an event that comes meanwhile waits for the rest of it, as it would have
 //! waited for all of it. The invariant: traffic and readiness know nothing of it.
 

@@ -4,7 +4,7 @@
 //! to decide an outcome. Work and memory are bounded: at most 512 characters are looked at, and
 //! answers are kept in a cache of fixed size, so that strangers cannot make it grow.
 //!
-//! Browser and system come from uap-core's regexes, which cost some 30 MB of resident memory from the
+//! Browser and system come from uap-core's regexes, which cost 17 to 35 MB of resident memory from the
 //! first request on. Its device regexes are left out: they are more than half of all its regexes and
 //! most of the time of a parse, and what they add (the maker's model name) is no part of an event.
 //! The four classes of device follow from a few words.
