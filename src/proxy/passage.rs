@@ -57,10 +57,10 @@ impl Passage {
         if status == StatusCode::SWITCHING_PROTOCOLS {
             return;
         }
-        if let (StatusCode::CONTINUE, Some(gate)) = (status, &self.gate) {
-            if !gate.open() {
-                return;
-            }
+        if let (StatusCode::CONTINUE, Some(gate)) = (status, &self.gate)
+            && !gate.open()
+        {
+            return;
         }
         match &self.way {
             Way::None => {}

@@ -15,7 +15,7 @@ fn upload(len: usize) -> Vec<u8> {
 fn an_upload_goes_on_whole_after_an_early_answer_even_if_the_connection_is_to_close() {
     const LEN: usize = 4 << 20;
     for connection in ["close", "keep-alive"] {
-        let (taken, take) = std::sync::mpsc::channel();
+        let (taken, take) = std::sync::mpsc::sync_channel(1);
         let taken_on = std::sync::Mutex::new(taken);
         let gate = Gate::default();
         let passing = gate.clone();

@@ -94,11 +94,16 @@ impl Db {
             // In place of a file that was damaged, positions begin where they were.
             self.looked_up = first.seq.saturating_sub(1);
         }
-        for stored in &work.events {
+        Ok(())
+    }
+
+    /// Takes in what can be found by name and address from now on. After the events were shown: when a
+    /// block becomes whole, this takes longer than a commit.
+    pub fn look_up(&mut self, written: &[Stored]) {
+        for stored in written {
             self.look_up_to(stored.seq / BLOCK);
             self.lookup.add(stored);
         }
-        Ok(())
     }
 
     /// Makes names and addresses of what comes before a block searchable, if they are not. A failure is

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use super::db::{Block, Db, Found};
 use super::lock::{self, Lock};
 use super::schema::{self, BLOCK};
-use super::{FULL, Shared, Work};
+use super::{FULL, Shared, Stored, Work};
 use crate::event::notice::{STORE_DAMAGED, STORE_DEGRADED, STORE_RECOVERED, notice};
 use crate::event::{Event, Outcome, Timestamp};
 use crate::spool::settings::Durability;
@@ -164,7 +164,12 @@ impl Writer {
         }
         let Some(db) = &mut self.db else { return self.put_back(work) };
         match db.write(&work) {
-            Ok(()) => self.committed(work),
+            Ok(()) => {
+                let written = self.committed(work);
+                if let Some(db) = &mut self.db {
+                    db.look_up(&written);
+                }
+            }
             Err(error) if schema::is_damaged(&error) => {
                 self.put_back(work);
                 self.replace_damaged(&error);
@@ -176,7 +181,8 @@ impl Writer {
         }
     }
 
-    fn committed(&mut self, work: Work) {
+    /// Shows what was written, and gives the events back.
+    fn committed(&mut self, work: Work) -> Vec<Stored> {
         self.count(work.events.len() as u64);
         self.wrote = Some(Instant::now());
         self.tidy_at = self.tidy_at.min(Instant::now() + TIDY);
@@ -213,6 +219,7 @@ impl Writer {
             tracing::info!("the event store can be written to again");
             shared.append(vec![notice(STORE_RECOVERED, Outcome::Success, &[])]);
         }
+        work.events
     }
 
     /// What could not be written waits for the next try; nobody waits for it meanwhile.
