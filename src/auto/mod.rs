@@ -250,6 +250,9 @@ impl Auto {
                 let bound = if seen.fresh.is_empty() { &seen.presented } else { &seen.fresh };
                 sessions.bind(&carried(bound), &flow.actor, now);
                 self.flows.forget(&seen.all);
+            } else if flow.stage == Stage::Entered && seen.answer.page.is_some() {
+                // The first page decides: a later one may greet whom it was done to, and nobody is in.
+                self.flows.forget(&seen.all);
             } else {
                 self.flows.bind(&seen.all, flow.stage, flow.actor, now);
             }

@@ -876,6 +876,7 @@ fn who_signs_up_is_known_by_the_next_page_where_the_cookie_proves_nothing() {
             }
             (_, "/register") => page("200 OK", set, form),
             (_, "/sign_out") => to("302 Found", "/", set),
+            (_, "/welcome/dave") => page("200 OK", set, HOME),
             _ if inside.load(SeqCst) => page("200 OK", set, HOME),
             _ => page("200 OK", set, "<p>A mail is under way</p>"),
         }
@@ -888,6 +889,7 @@ fn who_signs_up_is_known_by_the_next_page_where_the_cookie_proves_nothing() {
         visitor.get("/");
         visitor.get("/register");
         visitor.form("/register", &format!("username={name}&email={name}@example.test&password=n&confirm=n"));
+        visitor.get("/welcome/dave");
         visitor.get("/sign_out");
     }
     let events = proxy.stop();
