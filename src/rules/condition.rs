@@ -484,7 +484,7 @@ impl Condition {
 
 /// False if the query certainly has no such field: so that the requests no route is about are told
 /// without reading their fields, which allocates.
-fn may_have(query: Option<&str>, name: &str) -> bool {
+pub(super) fn may_have(query: Option<&str>, name: &str) -> bool {
     let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     query.is_some_and(|query| !plain || query.contains('%') || query.contains(name))
 }

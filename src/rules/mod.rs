@@ -36,7 +36,7 @@ use crate::config::node::Node;
 use crate::config::problem::Problems;
 use crate::event::{EventType, Outcome, Text};
 use calls::Scope;
-use condition::{Condition, Needs};
+use condition::{Condition, Needs, may_have};
 use facts::Facts;
 use follow::Follow;
 use path::PathPattern;
@@ -60,11 +60,29 @@ pub struct RuleSet {
     of_get: Patterns,
     /// Routes that name no path.
     anywhere: Vec<u16>,
-    /// Those of them that a GET may belong to, whatever it carries; that want a query; that want
-    /// credentials in a header. Most requests carry neither, and asking each route is what many cost.
-    anywhere_of_get: [Vec<u16>; 3],
+    /// Those of them that a GET may belong to.
+    anywhere_of_get: AnywhereOfGet,
     /// Which bodies of a next request the follow-ups read, all together.
     follow_needs: Needs,
+}
+
+/// Routes without a path that a GET may belong to, by what it must carry. Most carry none of it, and
+/// asking each route is what many would cost.
+#[derive(Debug, Default)]
+struct AnywhereOfGet {
+    /// Nothing in particular.
+    always: Vec<u16>,
+    /// A query field of this name.
+    with_query: Vec<(u16, String)>,
+    /// `Authorization`.
+    with_credentials: Vec<u16>,
+}
+
+/// What a GET must carry to belong to a route.
+pub(crate) enum Carries<'r> {
+    Anything,
+    Query(&'r str),
+    Credentials,
 }
 
 /// Patterns looked for at once, and the route each belongs to.
@@ -201,7 +219,12 @@ impl RuleSet {
         set.anywhere.dedup();
         for (i, route) in set.anywhere.iter().filter_map(|i| Some((*i, routes.get(usize::from(*i))?))) {
             if route.allows_get() {
-                set.anywhere_of_get[route.wants_of_get()].push(i);
+                let sorted = &mut set.anywhere_of_get;
+                match route.carries_of_get() {
+                    Carries::Anything => sorted.always.push(i),
+                    Carries::Query(name) => sorted.with_query.push((i, name.to_owned())),
+                    Carries::Credentials => sorted.with_credentials.push(i),
+                }
             }
         }
         let follows = routes.iter().flat_map(|r| &r.rules).filter_map(|r| r.follow.as_ref());
@@ -226,18 +249,19 @@ impl RuleSet {
     /// Allocates nothing to say no (but for paths with escapes).
     pub fn candidates(&self, facts: &Facts<'_>) -> Option<Candidates> {
         let exact = self.exact.get(&*facts.path);
-        let none: &[u16] = &[];
-        let (patterns, anywhere) = match *facts.method == Method::GET {
-            true => {
-                let [always, with_query, with_credentials] = &self.anywhere_of_get;
-                let with_query = if facts.uri.query().is_some() { &**with_query } else { none };
-                let credentials = !with_credentials.is_empty() && facts.headers.contains_key(AUTHORIZATION);
-                (&self.of_get, [&**always, with_query, if credentials { with_credentials } else { none }])
-            }
-            false => (&self.patterns, [&*self.anywhere, none, none]),
-        };
+        let AnywhereOfGet { always, with_query, with_credentials } = &self.anywhere_of_get;
+        let query = facts.uri.query();
+        let (patterns, anywhere, with_query, with_credentials): (_, &[u16], &[_], &[u16]) =
+            match *facts.method == Method::GET {
+                true => {
+                    let credentials = !with_credentials.is_empty() && facts.headers.contains_key(AUTHORIZATION);
+                    let with_credentials = if credentials { &**with_credentials } else { &[] };
+                    (&self.of_get, always, if query.is_some() { with_query } else { &[] }, with_credentials)
+                }
+                false => (&self.patterns, &self.anywhere, &[], &[]),
+            };
         let fits = patterns.set.is_match(&facts.path);
-        if exact.is_none() && anywhere.iter().all(|routes| routes.is_empty()) && !fits {
+        if exact.is_none() && anywhere.is_empty() && with_query.is_empty() && with_credentials.is_empty() && !fits {
             return None;
         }
         // Filtered before it is collected: an empty collection is no allocation.
@@ -248,8 +272,11 @@ impl RuleSet {
                 ((!aside || r.names_methods()) && matched(&r.demands, facts) != Some(false)) || r.is_page(facts)
             })
         };
-        let mut routes: Vec<u16> =
-            exact.into_iter().flatten().chain(anywhere.into_iter().flatten()).copied().filter(may_match).collect();
+        let mut routes: Vec<u16> = {
+            let with_query = with_query.iter().filter(|(_, name)| may_have(query, name)).map(|(i, _)| i);
+            let all = exact.into_iter().flatten().chain(anywhere).chain(with_query).chain(with_credentials);
+            all.copied().filter(may_match).collect()
+        };
         if fits {
             let hits = patterns.set.matches(&facts.path);
             routes.extend(hits.into_iter().filter_map(|p| patterns.routes.get(p).copied()).filter(may_match));

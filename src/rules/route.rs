@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use http::Method;
 use http::header::AUTHORIZATION;
 
+use super::Carries;
 use super::calls::Scope;
 use super::case::{self, Case};
 use super::condition::{self, Condition, Needs};
@@ -481,17 +482,21 @@ impl Route {
             })
     }
 
-    /// What a GET must carry to belong to it: 0 nothing in particular, 1 a query, 2 `Authorization`.
-    pub fn wants_of_get(&self) -> usize {
+    /// What a GET must carry to belong to it.
+    pub(super) fn carries_of_get(&self) -> Carries<'_> {
         if self.compare.is_some() {
-            return 0;
+            return Carries::Anything;
         }
-        let wants = |demand: &Condition| match demand {
-            Condition::Query(_, matcher) if !matcher.matches(None) => Some(1),
-            Condition::RequestHeader(name, matcher) if *name == AUTHORIZATION && !matcher.matches(None) => Some(2),
-            _ => None,
-        };
-        self.demands.iter().find_map(wants).unwrap_or(0)
+        fn carries(demand: &Condition) -> Option<Carries<'_>> {
+            match demand {
+                Condition::Query(name, matcher) if !matcher.matches(None) => Some(Carries::Query(name)),
+                Condition::RequestHeader(name, matcher) if *name == AUTHORIZATION && !matcher.matches(None) => {
+                    Some(Carries::Credentials)
+                }
+                _ => None,
+            }
+        }
+        self.demands.iter().find_map(carries).unwrap_or(Carries::Anything)
     }
 
     /// True if it says which methods it is about.

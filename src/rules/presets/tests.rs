@@ -251,3 +251,24 @@ fn routes_can_be_left_out() {
     let some = config("preset: { name: django, without: [token-used, django.token] }");
     assert_eq!(some.rules.routes().len(), all - 2);
 }
+
+#[test]
+fn routes_without_a_path_are_found_by_what_a_get_must_carry_and_only_then() {
+    let rules = &all().iter().find(|(name, ..)| *name == "dokuwiki").expect("a preset").1;
+    let tokens = &all().iter().find(|(name, ..)| *name == "directus").expect("a preset").1;
+    let found = |rules: &RuleSet, target: &'static str, credentials: &'static str| {
+        let mut headers = http::HeaderMap::new();
+        if !credentials.is_empty() {
+            headers.insert("authorization", credentials.parse().expect("a value"));
+        }
+        let uri = target.parse().expect("a target");
+        rules.candidates(&crate::rules::facts::Facts::of_request(&http::Method::GET, &uri, "", &headers)).is_some()
+    };
+    assert!(found(rules, "/any.php?do=logout", ""));
+    assert!(found(rules, "/any.php?%64o=logout", ""), "a name may be encoded");
+    assert!(!found(rules, "/any.php?done=logout", "") && !found(rules, "/any.php", ""));
+    assert!(
+        found(tokens, "/any", "Bearer a-key") && !found(tokens, "/any", "Bearer a.b.c") && !found(tokens, "/any", "")
+    );
+    assert!(found(tokens, "/any?access_token=a-key", ""));
+}
