@@ -224,10 +224,13 @@ class Client:
         return length
 
     def is_open(self):
+        self.socket.setblocking(False)
         try:
-            return self.socket.recv(1, socket.MSG_PEEK | socket.MSG_DONTWAIT) != b""
+            return self.socket.recv(1, socket.MSG_PEEK) != b""
         except BlockingIOError:
             return True
+        except ConnectionError:
+            return False
 
     def get(self, path):
         return self.ask(f"GET {path} HTTP/1.1\r\nHost: app.example.test\r\nUser-Agent: {AGENT.format(128)}\r\n\r\n")
@@ -301,7 +304,8 @@ def memory(bench):
             client.sign_in(number)
         client.socket.close()
         deadline = time.monotonic() + 20
-        while (bench.folder / "events.jsonl").read_bytes().count(b"\n") < count:
+        # Its own start is an event, too.
+        while (bench.folder / "events.jsonl").read_text().count("user.login.success") < count:
             if time.monotonic() > deadline:
                 sys.exit(f"{count} logins did not all become events")
             time.sleep(0.05)
@@ -315,9 +319,10 @@ def memory(bench):
         row("idle, before the first event", idle, None)
         sign_in(1000)
         used = settled(proxy)
-        told = json.loads((bench.folder / "events.jsonl").read_text().partition("\n")[0])["metadata"]
+        logins = [line for line in (bench.folder / "events.jsonl").read_text().splitlines() if "user.login.success" in line]
+        told = json.loads(logins[0])["metadata"]
         if "country" not in told.get("geo", {}) or "browser" not in told.get("client", {}):
-            sys.exit("the first event has no country or no browser")
+            sys.exit("the first login has no country or no browser")
         row("1,000 logins later", used, used["rss_mb"] - idle["rss_mb"], "country database and user-agent parser in use")
     bench.goal(f"RSS before the first event: ≤ {MB_IDLE} MB", f"{idle['rss_mb']:.1f} MB", idle["rss_mb"] <= MB_IDLE)
     bench.goal(f"RSS with country database and user-agent parser in use: ≤ {MB_IN_USE} MB", f"{used['rss_mb']:.1f} MB", used["rss_mb"] <= MB_IN_USE)
