@@ -1,7 +1,7 @@
 -- The loads of scale.py, for wrk, by their first argument:
 --   get PATH          always the same
 --   paths COUNT       so many different paths, one after the other
---   enter FIRST LAST  logins, each with a session of its own, from FIRST to LAST and over again
+--   enter PLACE COUNT  logins into COUNT sessions, one after the other from PLACE on, and over again
 --   known COUNT       what somebody does who is signed in, whoever of the first COUNT sessions it is
 -- The outcome is printed as load.lua prints it.
 dofile(debug.getinfo(1, "S").source:match("^@(.*/)") .. "load.lua")
@@ -26,9 +26,9 @@ function kinds.paths(count)
   end
 end
 
-function kinds.enter(first, last)
+function kinds.enter(place, count)
   return function()
-    local number = first + sent % (last - first + 1)
+    local number = (place + sent) % count + 1
     sent = sent + 1
     return wrk.format("POST", "/enter?session=" .. session(number), form, "login=person" .. number .. "&password=not-a-secret")
   end

@@ -26,6 +26,7 @@ import pathlib
 import re
 import resource
 import shutil
+import signal
 import socket
 import statistics
 import subprocess
@@ -486,19 +487,16 @@ def remembered(bench):
 
 
 def log_in_up_to(bench, level):
-    """Logins until so many sessions are remembered; each has its own."""
-    first, deadline = remembered(bench) + 1, time.monotonic() + 600
-    while (now := remembered(bench)) < level:
+    """Logins, each with a session of its own, until so many are remembered, but for one in a hundred that was cut off."""
+    place, deadline = remembered(bench), time.monotonic() + 300
+    while (now := remembered(bench)) < 0.99 * level:
         if time.monotonic() > deadline:
             sys.exit(f"only {now} of {level} sessions are remembered")
-        seconds = 1 if level - now < 20_000 else 4
-        requests, _, failed = bench.wrk(f"enter {first} {level}", seconds)
+        requests, _, failed = bench.wrk(f"enter {place} {level}", 1 if level - now < 20_000 else 4)
         if failed:
             sys.exit(f"{failed} logins failed")
-        # wrk cuts off what is in flight at its end; those come again. At the end of the row it begins anew.
-        first = min(max(first, first + requests - 4 * 64), level)
-        if first >= level - 512:
-            first = 1 if remembered(bench) < level - 1024 else max(1, level - 1024)
+        # wrk cuts off what is in flight at its end; those come again.
+        place += max(requests - 256, 0)
     return now
 
 
@@ -574,6 +572,8 @@ def main():
         sys.exit(f"no {options.authtap}: build it with cargo build --release, or name it with --authtap")
     most = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    # Told to end, it ends what it started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     # This process is a client, too.
     os.sched_setaffinity(0, {int(LOAD_CORE)})
     with tempfile.TemporaryDirectory(prefix="authtap-scale-") as folder:
