@@ -109,11 +109,14 @@ class Process:
             self.child.wait()
 
 
-def load(port, logins, seconds):
-    """One run of wrk: requests, seconds, failures, p50 and p99 in microseconds."""
+def load(port, arguments, seconds, script="load.lua", connections=CONNECTIONS, headers=(), core=LOAD_CORE):
+    """One run of wrk: requests, seconds, failures, p50 and p99 in microseconds.
+
+    `arguments` is what the script gets; for load.lua the share of logins."""
     ran = subprocess.run(
-        ["taskset", "-c", LOAD_CORE, "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s",
-         "-s", HERE / "load.lua", f"http://127.0.0.1:{port}", "--", str(logins)],
+        ["taskset", "-c", core, "wrk", "-t1", f"-c{connections}", f"-d{seconds}s",
+         *(part for header in headers for part in ("-H", header)),
+         "-s", HERE / script, f"http://127.0.0.1:{port}", "--", *str(arguments).split()],
         capture_output=True, text=True, check=False,
     )
     for line in ran.stdout.splitlines():
@@ -188,7 +191,8 @@ def main():
         folder = pathlib.Path(folder)
         # nginx as root gives its worker another user, which must be able to enter.
         folder.chmod(0o755)
-        values = {"app_port": free_port(), "proxy_port": free_port(), "kilobyte": "k" * 1024, "cookie": "c" * 32}
+        values = {"app_port": free_port(), "proxy_port": free_port(), "kilobyte": "k" * 1024, "cookie": "c" * 32,
+                  "tls": ""}
         command = ["nginx", "-p", folder, "-c", fill_in("app.nginx.conf", folder, values)]
         application = Process("application", LOAD_CORE, command, folder, values["app_port"])
         try:
