@@ -199,7 +199,7 @@ struct From {
 
 /// Reads just enough to tell the protocol; what was read goes before what is left of the stream.
 async fn sniff<S: AsyncRead + Unpin>(mut stream: S, within: Duration) -> io::Result<(Protocol, BytesMut, S)> {
-    let mut first = BytesMut::with_capacity(8 << 10);
+    let mut first = BytesMut::with_capacity(4 << 10);
     let reading = async {
         loop {
             if stream.read_buf(&mut first).await? == 0 {

@@ -126,6 +126,9 @@ impl AsyncWrite for End {
     }
 }
 
+/// How much of a tunnel is read at once: for messages, of which most are small, in many tunnels at once.
+const PIECE: usize = 4 << 10;
+
 /// Connects the two sides as soon as both have switched, on a task of its own. It counts as open
 /// from here on, so that whoever has its 101 finds it counted; `connection` keeps its place, `lease`
 /// that on a connection to the application which others share.
@@ -145,7 +148,7 @@ pub fn tunnel(
             return;
         };
         // Either side's end, or its failure, is the tunnel's ordinary end.
-        let _ = tokio::io::copy_bidirectional(&mut client, &mut application).await;
+        let _ = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut application, PIECE, PIECE).await;
     });
 }
 

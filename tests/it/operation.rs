@@ -187,8 +187,10 @@ fn a_socket_of_the_service_manager_takes_the_place_of_listen() {
     }
     assert!(Command::new(TOOL).arg("--version").output().is_ok(), "{TOOL} is missing (Debian: systemd)");
     let origin = Origin::answering(|_| answer("200 OK", &[], "inherited"));
-    // If this were used, the start would fail: the port is the application's.
-    let folder = configured(&origin, &format!("listen: {}\nworkers: 2", origin.address));
+    // If this were used, the start would fail: the port is taken.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let elsewhere = taken.local_addr().expect("its address");
+    let folder = configured(&origin, &format!("listen: {elsewhere}\nworkers: 2"));
     // The tool takes no port 0: it gets one that was free a moment ago, and another if it is gone.
     let (mut running, address) = (0..5)
         .find_map(|_| {

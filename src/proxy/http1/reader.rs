@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// What is read at once where nothing is known of what comes.
-const USUAL: usize = 8 << 10;
+const USUAL: usize = 4 << 10;
 /// The most that is read at once.
 const MOST: usize = 64 << 10;
 

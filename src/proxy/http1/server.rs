@@ -470,6 +470,8 @@ pub async fn serve<A: Future<Output = Response<ResponseBody>>>(
                 let mut io = wire.io.borrow_mut();
                 let rest = io.reader.buf().split().freeze();
                 let stream = std::mem::replace(&mut io.stream, ClientStream::Gone);
+                // The wire lives as long as the tunnel, which needs none of its memory.
+                (io.reader, io.heads, io.writer) = (Reader::default(), HeadReader::default(), Writer::default());
                 // Who is gone needs no stream.
                 let _ = switch.send((rest, stream));
                 return Ok(());
