@@ -102,22 +102,12 @@ impl HeadReader {
     /// # Errors
     /// It can never become one.
     pub fn request(&mut self, buf: &mut BytesMut, allowed: Allowed) -> Result<Option<RequestHead>, HeadFault> {
-        if !self.begins(buf) {
-            return Ok(None);
-        }
-        let Some(head) = self.whole(buf, allowed)? else {
-            if self.seen == 0 && !buf.is_empty() {
-                let mut usual = [const { MaybeUninit::uninit() }; USUAL];
-                let mut parsed = httparse::Request::new(&mut []);
-                refuse_nonsense(ParserConfig::default().parse_request_with_uninit_headers(
-                    &mut parsed,
-                    buf,
-                    &mut usual,
-                ))?;
-            }
-            self.seen = buf.len();
-            return Ok(None);
+        let begins = |begun: &[u8]| {
+            let mut usual = [const { MaybeUninit::uninit() }; USUAL];
+            let mut parsed = httparse::Request::new(&mut []);
+            ParserConfig::default().parse_request_with_uninit_headers(&mut parsed, begun, &mut usual)
         };
+        let Some(head) = self.next(buf, allowed, begins)? else { return Ok(None) };
         let mut usual = [const { MaybeUninit::uninit() }; USUAL];
         let mut more = Vec::new();
         let room = room(&mut usual, &mut more, allowed.headers);
@@ -179,22 +169,12 @@ impl HeadReader {
         asked: &Method,
         allowed: Allowed,
     ) -> Result<Option<AnswerHead>, HeadFault> {
-        if !self.begins(buf) {
-            return Ok(None);
-        }
-        let Some(head) = self.whole(buf, allowed)? else {
-            if self.seen == 0 && !buf.is_empty() {
-                let mut usual = [const { MaybeUninit::uninit() }; USUAL];
-                let mut parsed = httparse::Response::new(&mut []);
-                refuse_nonsense(ParserConfig::default().parse_response_with_uninit_headers(
-                    &mut parsed,
-                    buf,
-                    &mut usual,
-                ))?;
-            }
-            self.seen = buf.len();
-            return Ok(None);
+        let begins = |begun: &[u8]| {
+            let mut usual = [const { MaybeUninit::uninit() }; USUAL];
+            let mut parsed = httparse::Response::new(&mut []);
+            ParserConfig::default().parse_response_with_uninit_headers(&mut parsed, begun, &mut usual)
         };
+        let Some(head) = self.next(buf, allowed, begins)? else { return Ok(None) };
         let mut usual = [const { MaybeUninit::uninit() }; USUAL];
         let mut more = Vec::new();
         let room = room(&mut usual, &mut more, allowed.headers);
@@ -259,6 +239,27 @@ impl HeadReader {
                 _ => return true,
             }
         }
+    }
+
+    /// The bytes of the next head, once all of it has come. What has come of one is read by `begins` at the
+    /// first look, so that nonsense is refused at once.
+    fn next(
+        &mut self,
+        buf: &mut BytesMut,
+        allowed: Allowed,
+        begins: impl FnOnce(&[u8]) -> httparse::Result<usize>,
+    ) -> Result<Option<Bytes>, HeadFault> {
+        if !self.begins(buf) {
+            return Ok(None);
+        }
+        let head = self.whole(buf, allowed)?;
+        if head.is_none() {
+            if self.seen == 0 {
+                refuse_nonsense(begins(buf))?;
+            }
+            self.seen = buf.len();
+        }
+        Ok(head)
     }
 
     /// Takes out what ends with the first empty line.

@@ -244,9 +244,9 @@ impl Wire {
         }
     }
 
-    /// The body of a request, and its number if it may be told interim answers.
-    fn begin(self: &Rc<Self>, head: &RequestHead) -> Body {
-        let decoder = match head.framing {
+    /// Begins the next request, which from here on may be told interim answers. Gives its body.
+    fn begin(self: &Rc<Self>, framing: Framing, spelling: Spelling) -> Body {
+        let decoder = match framing {
             Framing::Length(length) => Decoder::length(length),
             Framing::Chunked => Decoder::chunked(Peer::Client),
             Framing::UntilClose => Decoder::none(),
@@ -258,7 +258,7 @@ impl Wire {
         self.open.set(self.requests.get());
         self.told.set(0);
         self.continued.set(false);
-        Body { wire, number: self.requests.get(), spelling: head.spelling.clone() }
+        Body { wire, number: self.requests.get(), spelling }
     }
 
     /// Ready when nobody reads on in the body of the request: what others take out of it would be missing
@@ -383,10 +383,6 @@ impl Wire {
         poll_fn(|cx| self.poll_linger(cx, &mut left, deadline)).await;
         Ok(())
     }
-
-    async fn flush(&self) -> io::Result<()> {
-        poll_fn(|cx| self.io.borrow_mut().poll_flush(cx)).await
-    }
 }
 
 fn misframed(error: Misframed) -> io::Error {
@@ -426,8 +422,8 @@ pub async fn serve<A: Future<Output = Response<ResponseBody>>>(
             Next::End => return wire.shutdown().await,
         };
         since = None;
-        let body = wire.begin(&head);
-        let RequestHead { parts, keep_alive, .. } = head;
+        let RequestHead { parts, spelling, framing, keep_alive } = head;
+        let body = wire.begin(framing, spelling);
         let (method, version) = (parts.method.clone(), parts.version);
         let waits = body.wire.is_some() && crate::proxy::expect::is_expected(&parts.headers);
         let request = Request::from_parts(parts, Inbound::Http1(body));
@@ -515,7 +511,6 @@ async fn refuse(wire: &Wire, fault: HeadFault) -> io::Result<()> {
         write_head(out.head(), &mut parts, &body, &Method::GET, Version::HTTP_11, &mut keep_alive)
     };
     poll_fn(|cx| wire.poll_answer(cx, &mut body, &mut encoder, &mut ended)).await?;
-    wire.flush().await?;
     wire.close().await
 }
 

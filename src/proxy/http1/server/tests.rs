@@ -21,7 +21,13 @@ fn connected(bytes: &[u8]) -> (Rc<Wire>, UnixStream) {
 /// The body of the request that these bytes are.
 pub fn body_of(bytes: &[u8]) -> Body {
     let (wire, _) = connected(bytes);
-    wire.begin(&head(&wire))
+    begin(&wire)
+}
+
+/// Begins the request whose head has come.
+fn begin(wire: &Rc<Wire>) -> Body {
+    let RequestHead { framing, spelling, .. } = head(wire);
+    wire.begin(framing, spelling)
 }
 
 fn head(wire: &Wire) -> RequestHead {
@@ -46,10 +52,10 @@ fn piece(body: &mut Body) -> Option<Bytes> {
 async fn a_body_that_outlives_its_request_neither_reads_the_next_ones_nor_lets_go_of_it() {
     let one = "POST / HTTP/1.1\r\nContent-Length: 3\r\n\r\n";
     let (wire, _peer) = connected(format!("{one}abc{one}def").as_bytes());
-    let mut first = wire.begin(&head(&wire));
+    let mut first = begin(&wire);
     assert_eq!(piece(&mut first).as_deref(), Some(&b"abc"[..]));
     // Its last piece is still being written to the application when the next request begins.
-    let mut second = wire.begin(&head(&wire));
+    let mut second = begin(&wire);
     assert!(first.is_end_stream());
     assert_eq!(piece(&mut first), None);
     drop(first);
@@ -74,7 +80,7 @@ async fn a_stop_ends_a_connection_on_which_nothing_has_come_though_its_first_hea
 #[tokio::test]
 async fn whoever_may_still_speak_does_not_keep_a_connection_open() {
     let (wire, mut peer) = connected(b"GET / HTTP/1.1\r\n\r\n");
-    drop(wire.begin(&head(&wire)));
+    drop(begin(&wire));
     let passage = crate::proxy::passage::Passage::http1(&wire, None);
     drop(wire);
     assert_eq!(tokio::io::AsyncReadExt::read(&mut peer, &mut [0; 1]).await.unwrap(), 0, "it is closed");
