@@ -62,12 +62,23 @@ impl Watched {
 
 impl AsyncRead for Watched {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        let room = buf.remaining();
         loop {
             ready!(either!(&*self.0, s => s.poll_read_ready(cx)))?;
-            match either!(&*self.0, s => s.try_read_buf(buf)) {
-                Ok(_) => return Poll::Ready(Ok(())),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
+            // A read that did not fill its room has drained the socket, as tokio's own `poll_read` knows:
+            // "would block" takes the readiness back that was there before it, and the next look costs no
+            // system call.
+            let mut read = false;
+            let mut drained = |done: io::Result<usize>| {
+                let len = done?;
+                read = true;
+                if len == 0 || len == room { Ok(()) } else { Err(io::Error::from(io::ErrorKind::WouldBlock)) }
+            };
+            let looked = either!(&*self.0, s => s.try_io(Interest::READABLE, || drained(s.try_read_buf(buf))));
+            match looked {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !read => {}
+                Err(error) if !read => return Poll::Ready(Err(error)),
+                _ => return Poll::Ready(Ok(())),
             }
         }
     }
