@@ -24,10 +24,11 @@ use authtap::capture::pending::{Head, Pending};
 use authtap::capture::queue::Queue;
 use authtap::capture::rotation::Rotation;
 use authtap::config::settings;
+use authtap::headers::Headers;
 use authtap::proxy::spans::Tracer;
 use authtap::rules::presets;
 use authtap::telemetry::Traffic;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri, header};
+use http::{HeaderName, HeaderValue, Method, Uri, header};
 use prometheus_client::metrics::counter::Counter;
 
 /// How the program is told that it is the one whose allocations are counted.
@@ -127,7 +128,7 @@ fn repeat(case: &Case, times: u64) -> ExitCode {
     let (queue, mut receiver) = Queue::new(8);
     let stats = Arc::new(Traffic::default());
     let uri = Uri::from_static(case.target);
-    let headers: HeaderMap = [
+    let headers: Headers = [
         (header::HOST, "app.example.test"),
         (header::USER_AGENT, "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"),
         (header::COOKIE, "sid=0123456789abcdef; theme=dark"),
@@ -137,7 +138,7 @@ fn repeat(case: &Case, times: u64) -> ExitCode {
     .into_iter()
     .map(|(name, value)| (name, HeaderValue::from_static(value)))
     .collect();
-    let answer: HeaderMap = [(header::CONTENT_TYPE, HeaderValue::from_static("text/html"))].into_iter().collect();
+    let answer: Headers = [(header::CONTENT_TYPE, HeaderValue::from_static("text/html"))].into_iter().collect();
     // Traces are on, and this request's client does not record it.
     let (tracer, _spans) = Tracer::new(1.0, true, Counter::default());
     let head = Head {

@@ -6,10 +6,11 @@ use std::io::Write;
 
 use authtap::body::{cookie, credentials, encoding, form, json, multipart};
 use authtap::event::Timestamp;
+use authtap::headers::Headers;
 use criterion::{Criterion, Throughput};
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderValue, header};
 
 const FORM: &[u8] =
     b"csrfmiddlewaretoken=Zk3v0P9xQ2&user%5Bemail%5D=alice%40example.test&user%5Bpassword%5D=x&remember=on";
@@ -17,7 +18,7 @@ const JSON: &[u8] = br#"{"data":{"user":{"id":"usr_1","email":"alice@example.tes
 /// The claims are `{"sub":"1234567890","name":"Alice"}`; the signature is three letters.
 const JWT: &str = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIiwibmFtZSI6IkFsaWNlIn0.c2ln";
 
-fn headers(pairs: &[(header::HeaderName, &'static str)]) -> HeaderMap {
+fn headers(pairs: &[(header::HeaderName, &'static str)]) -> Headers {
     pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect()
 }
 

@@ -13,11 +13,12 @@ use std::time::Duration;
 use authtap::config::settings;
 use authtap::event::Timestamp;
 use authtap::exchange::{Ended, Exchange, Kept, Request, Response};
+use authtap::headers::Headers;
 use authtap::rules::RuleSet;
 use authtap::rules::facts::Facts;
 use bytes::Bytes;
 use criterion::Criterion;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderValue, Method, StatusCode, Uri, header};
 
 const LOGINS: &str = r#"
   - id: form-login
@@ -67,7 +68,7 @@ fn rules(count: usize) -> Arc<RuleSet> {
 struct Asked {
     method: Method,
     uri: Uri,
-    headers: HeaderMap,
+    headers: Headers,
 }
 
 impl Asked {
@@ -86,7 +87,7 @@ impl Asked {
     }
 }
 
-fn headers(pairs: &[(header::HeaderName, &'static str)]) -> HeaderMap {
+fn headers(pairs: &[(header::HeaderName, &'static str)]) -> Headers {
     pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect()
 }
 

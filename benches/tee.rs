@@ -16,10 +16,11 @@ use authtap::capture::queue::Queue;
 use authtap::capture::tee::Copier;
 use authtap::config::settings;
 use authtap::exchange::Ended;
+use authtap::headers::Headers;
 use authtap::telemetry::Traffic;
 use bytes::Bytes;
 use criterion::{BatchSize, Criterion, Throughput};
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderValue, Method, StatusCode, Uri, header};
 
 const ROUTES: &str = r#"
 version: 1
@@ -33,7 +34,7 @@ routes:
     emit: { success: user.login.success, failure: user.login.failed }
 "#;
 
-fn headers(pairs: &[(header::HeaderName, &'static str)]) -> HeaderMap {
+fn headers(pairs: &[(header::HeaderName, &'static str)]) -> Headers {
     pairs.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect()
 }
 

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::{Method, StatusCode, Uri};
 
 pub use crate::event::Ended;
 use crate::event::Timestamp;
+use crate::headers::Headers;
 
 /// One request and its response.
 pub struct Exchange {
@@ -66,7 +67,7 @@ pub struct Request {
     /// `Host` without the port, lower case; empty if none was sent.
     pub host: String,
     /// All headers as sent by the client.
-    pub headers: HeaderMap,
+    pub headers: Headers,
     /// The kept prefix of the body.
     pub body: Kept,
 }
@@ -76,7 +77,7 @@ pub struct Response {
     /// Status code.
     pub status: StatusCode,
     /// All headers as sent by the application.
-    pub headers: HeaderMap,
+    pub headers: Headers,
     /// The kept prefix of the body, as sent (maybe compressed).
     pub body: Kept,
 }

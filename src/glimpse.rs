@@ -12,11 +12,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use http::{HeaderMap, StatusCode, Uri};
+use http::{StatusCode, Uri};
 use tokio::sync::{mpsc, watch};
 
 use crate::event::Outcome;
 use crate::event::notice::{SUGGESTED, notice};
+use crate::headers::Headers;
 use crate::rules::presets::recognise::{Glimpse, Recogniser};
 use crate::spool::Spool;
 use crate::telemetry::Traffic;
@@ -102,7 +103,7 @@ impl Glimpses {
     }
 
     /// Hands an answer's head over, or drops it if nobody has time.
-    pub fn offer(&self, path: String, status: StatusCode, headers: &HeaderMap) {
+    pub fn offer(&self, path: String, status: StatusCode, headers: &Headers) {
         if let Ok(place) = self.sender.try_reserve() {
             place.send(Look::Head(Glimpse { path, status, headers: headers.clone() }));
         }

@@ -20,6 +20,7 @@ pub mod flow;
 pub mod format;
 pub mod glimpse;
 pub mod har;
+pub mod headers;
 pub mod hint;
 pub mod history;
 pub mod identity;

@@ -2,12 +2,13 @@
 //! a panic, and what is kept of them is bounded.
 #![no_main]
 
+use authtap::headers::Headers;
 use authtap::auto::page::{MAX_FIELDS, MAX_FORMS, Page};
 use authtap::auto::request::Request;
 use authtap::event::Timestamp;
 use authtap::exchange::{Ended, Exchange, Kept, Request as Asked};
 use authtap::rules::facts::Facts;
-use http::{HeaderMap, HeaderValue, Method, Uri, header};
+use http::{HeaderValue, Method, Uri, header};
 use libfuzzer_sys::fuzz_target;
 
 const KINDS: [&str; 4] = ["application/x-www-form-urlencoded", "application/json", "text/xml", "text/plain"];
@@ -29,7 +30,7 @@ fuzz_target!(|data: &[u8]| {
             method: Method::POST,
             uri: Uri::from_static("/x?action=y"),
             host: String::new(),
-            headers: HeaderMap::from_iter([(header::CONTENT_TYPE, kind)]),
+            headers: Headers::from_iter([(header::CONTENT_TYPE, kind)]),
             body: Kept { bytes: body.to_vec().into(), cut: false, asked: true },
         },
         response: None,

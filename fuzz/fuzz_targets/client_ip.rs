@@ -3,8 +3,9 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use authtap::headers::Headers;
 use authtap::proxy::client_ip::{ClientIp, read_address};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 use libfuzzer_sys::fuzz_target;
 
 fuzz_target!(|data: &[u8]| {
@@ -12,7 +13,7 @@ fuzz_target!(|data: &[u8]| {
     let Some((form, rest)) = data.split_first() else { return };
     let name = ["x-forwarded-for", "forwarded", "x-real-ip"][usize::from(*form) % 3];
     let name = HeaderName::from_static(name);
-    let mut headers = HeaderMap::new();
+    let mut headers = Headers::new();
     for line in rest.split(|b| *b == b'\n').take(50) {
         let _ = read_address(line);
         if let Ok(value) = HeaderValue::from_bytes(line) {

@@ -4,9 +4,10 @@
 
 use std::sync::LazyLock;
 
+use authtap::headers::Headers;
 use authtap::config::settings::check;
 use authtap::proxy::client_tls::Policy;
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderName, HeaderValue};
 use libfuzzer_sys::fuzz_target;
 
 const NAMES: [&str; 5] = ["x-tls-version", "x-tls-sni", "x-ja4", "x-ssl-dn", "x-ssl-mail"];
@@ -19,7 +20,7 @@ static POLICY: LazyLock<Policy> = LazyLock::new(|| {
 });
 
 fuzz_target!(|data: &[u8]| {
-    let mut headers = HeaderMap::new();
+    let mut headers = Headers::new();
     for line in data.split(|b| *b == b'\n').take(50) {
         let Some(colon) = line.iter().position(|b| *b == b':') else { continue };
         let name = match line[..colon] {

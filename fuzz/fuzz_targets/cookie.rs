@@ -2,15 +2,16 @@
 //! first line of the input is the request's cookies, each further one a line of the response.
 #![no_main]
 
+use authtap::headers::Headers;
 use authtap::body::cookie::{self, CookieChange, SetCookie};
 use authtap::event::Timestamp;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderValue, header};
 use libfuzzer_sys::fuzz_target;
 
 const AT: Timestamp = Timestamp::from_millis(1_768_469_537_000);
 
 fuzz_target!(|data: &[u8]| {
-    let (mut request, mut response) = (HeaderMap::new(), HeaderMap::new());
+    let (mut request, mut response) = (Headers::new(), Headers::new());
     for (n, line) in data.split(|b| *b == b'\n').take(cookie::MAX_SET_COOKIES).enumerate() {
         let Ok(value) = HeaderValue::from_bytes(line) else { continue };
         if n == 0 {

@@ -2,8 +2,9 @@
 //! byte chooses the scheme.
 #![no_main]
 
+use authtap::headers::Headers;
 use authtap::body::credentials;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderValue, header};
 use libfuzzer_sys::fuzz_target;
 
 const SCHEMES: [&[u8]; 4] = [b"", b"Basic ", b"Bearer ", b"Token token="];
@@ -11,7 +12,7 @@ const SCHEMES: [&[u8]; 4] = [b"", b"Basic ", b"Bearer ", b"Token token="];
 fuzz_target!(|data: &[u8]| {
     let Some((choice, rest)) = data.split_first() else { return };
     let Ok(value) = HeaderValue::from_bytes(&[SCHEMES[usize::from(*choice) % 4], rest].concat()) else { return };
-    let mut headers = HeaderMap::new();
+    let mut headers = Headers::new();
     headers.insert(header::AUTHORIZATION, value);
     assert!(credentials::basic_user(&headers).is_none_or(|user| !user.contains(':')));
     if let Some(claims) = credentials::bearer(&headers).and_then(credentials::jwt_claims) {

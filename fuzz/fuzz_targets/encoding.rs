@@ -2,8 +2,9 @@
 //! chooses a stack of two codings.
 #![no_main]
 
+use authtap::headers::Headers;
 use authtap::body::encoding;
-use http::{HeaderMap, HeaderValue, header};
+use http::{HeaderValue, header};
 use libfuzzer_sys::fuzz_target;
 
 const CAP: usize = 64 << 10;
@@ -13,7 +14,7 @@ const TYPES: [&str; 2] = ["text/html", "text/html; charset=windows-1252"];
 fuzz_target!(|data: &[u8]| {
     let Some((choice, body)) = data.split_first() else { return };
     let choice = usize::from(*choice);
-    let mut headers = HeaderMap::new();
+    let mut headers = Headers::new();
     for name in [CODINGS[choice % 5], CODINGS[choice / 5 % 5]] {
         headers.append(header::CONTENT_ENCODING, HeaderValue::from_static(name));
     }

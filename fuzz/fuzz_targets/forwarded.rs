@@ -4,9 +4,10 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use authtap::headers::{Headers, Name};
 use authtap::proxy::forwarded::{Hop, Mode, Peer, Policy, client_scheme, is_client_claim, set_forwarded};
 use authtap::proxy::headers::{is_upgrade, strip_request, strip_response};
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderName, HeaderValue, header};
 use libfuzzer_sys::fuzz_target;
 
 const CLAIM: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -14,7 +15,7 @@ const CLAIM: HeaderName = HeaderName::from_static("x-forwarded-for");
 fuzz_target!(|data: &[u8]| {
     // The first byte chooses peer and policy, the rest is the lines of a head.
     let Some((choice, rest)) = data.split_first() else { return };
-    let mut headers = HeaderMap::new();
+    let mut headers = Headers::new();
     for line in rest.split(|b| *b == b'\n').take(90) {
         let Some(colon) = line.iter().position(|b| *b == b':') else { continue };
         let name = HeaderName::from_bytes(&line[..colon]);
@@ -40,12 +41,12 @@ fuzz_target!(|data: &[u8]| {
     let address = IpAddr::V4(Ipv4Addr::new(203, 0, 113, 9));
     let peer = Peer::new(Some(address));
     let scheme = client_scheme(&headers, trusted_peer, "http");
-    let host = headers.get(header::HOST).cloned();
+    let host = headers.get(header::HOST).map(|host| headers.shared(host));
     let hop = Hop { peer: &peer, client_ip: address, trusted_peer, claim: &CLAIM, scheme, host };
     set_forwarded(&mut headers, &hop, policy);
 
     let ours = ["x-forwarded-for", "x-forwarded-proto", "x-forwarded-host", "x-real-ip", "forwarded"];
-    for name in headers.keys().map(HeaderName::as_str).filter(|name| is_client_claim(name)) {
+    for name in headers.keys().map(Name::as_sent).filter(|name| is_client_claim(name)) {
         assert!(trusted_peer || ours.contains(&name), "{name} passed");
     }
     if !trusted_peer && mode != Mode::Off {

@@ -2,7 +2,9 @@
 //! in its target, so that it passes again unchanged.
 #![no_main]
 
-use authtap::proxy::host::{HostPort, host_without_port_lowercase, settle};
+use authtap::headers::Value;
+use authtap::proxy::host::{HostPort, host_without_port_lowercase, settle, settled_name};
+use authtap::proxy::message::Parts;
 use http::{HeaderValue, Request, Uri, Version, header::HOST};
 use libfuzzer_sys::fuzz_target;
 
@@ -22,14 +24,15 @@ fuzz_target!(|data: &[u8]| {
             request.headers_mut().append(HOST, value);
         }
     }
-    let mut parts = request.into_parts().0;
+    let mut parts = Parts::from(request.into_parts().0);
     if settle(&mut parts).is_err() {
         return;
     }
     assert!(parts.uri.authority().is_none());
-    let hosts: Vec<&HeaderValue> = parts.headers.get_all(HOST).iter().collect();
+    let hosts: Vec<Value<'_>> = parts.headers.get_all(HOST).iter().collect();
     assert!(hosts.len() == 1 || (hosts.is_empty() && parts.version == Version::HTTP_10));
     assert!(hosts.iter().all(|host| HostPort::read(host.as_bytes()).is_some()));
+    assert!(hosts.iter().all(|host| settled_name(host.as_bytes()) == host_without_port_lowercase(host.as_bytes())));
     let mut again = parts.clone();
     assert!(settle(&mut again).is_ok());
     assert_eq!((parts.uri, parts.headers), (again.uri, again.headers));

@@ -10,16 +10,18 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use authtap::proxy::body::ResponseBody;
+use authtap::headers::Headers;
+use authtap::proxy::body::{RequestBody, ResponseBody};
 use authtap::proxy::http1::head;
 use authtap::proxy::http1::server::{Allowed, Wire, serve};
 use authtap::proxy::http1::stream::ClientStream;
 use authtap::proxy::idle::{IdleStream, IdleTimes};
+use authtap::proxy::message::{Parts, Request, Response};
 use authtap::proxy::proxy_protocol::Prefixed;
 use authtap::proxy::stream::{Socket, Watched};
 use authtap::telemetry::Traffic;
 use bytes::{Bytes, BytesMut};
-use http::{HeaderMap, Method, Request, Response, Uri, header};
+use http::{HeaderName, Method, Uri, header};
 use hyper::body::Body;
 use hyper_util::rt::TokioIo;
 use libfuzzer_sys::fuzz_target;
@@ -33,7 +35,7 @@ use tokio::sync::watch;
 struct Seen {
     method: Method,
     uri: Uri,
-    headers: HeaderMap,
+    headers: Headers,
     body: Vec<u8>,
 }
 
@@ -48,8 +50,8 @@ async fn whole<B: Body<Data = Bytes> + Unpin>(mut body: B) -> Option<Vec<u8>> {
     Some(all)
 }
 
-fn seen(parts: http::request::Parts, body: Vec<u8>) -> Seen {
-    let http::request::Parts { method, uri, mut headers, .. } = parts;
+fn seen(parts: Parts, body: Vec<u8>) -> Seen {
+    let Parts { method, uri, mut headers, .. } = parts;
     // Both do away with a length beside chunks; hyper keeps further lines of the same length out too.
     headers.remove(header::CONTENT_LENGTH);
     Seen { method, uri, headers, body }
@@ -65,23 +67,21 @@ async fn ours(bytes: &[u8], step: usize, reads: u8) -> (Vec<Option<Seen>>, Vec<u
     let requests = Rc::new(RefCell::new(Vec::new()));
     let handled = requests.clone();
     let count = Cell::new(0_usize);
-    let answer = move |request: Request<authtap::proxy::inbound::Inbound>| {
-        let (n, handled) = (count.get(), handled.clone());
+    let answer = async move |request: &mut Request<RequestBody>| {
+        let n = count.get();
         count.set(n + 1);
-        async move {
-            let (parts, body) = request.into_parts();
-            let wanted = reads >> (n % 8) & 1 == 1;
-            // Refused by the handler, after which hyper would read a tunnel.
-            let closes = parts.method == Method::CONNECT;
-            let body = if wanted { whole(body).await } else { None };
-            handled.borrow_mut().push(body.map(|body| seen(parts, body)));
-            let mut response = Response::new(ResponseBody::from(Bytes::from(format!("answer {n}"))));
-            response.headers_mut().insert("x-number", n.into());
-            if closes {
-                response.headers_mut().insert(header::CONNECTION, http::HeaderValue::from_static("close"));
-            }
-            response
+        let wanted = reads >> (n % 8) & 1 == 1;
+        // Refused by the handler, after which hyper would read a tunnel.
+        let closes = request.method() == Method::CONNECT;
+        let parts = request.head().clone();
+        let body = if wanted { whole(request.body_mut()).await } else { None };
+        handled.borrow_mut().push(body.map(|body| seen(parts, body)));
+        let mut response = Response::new(ResponseBody::from(Bytes::from(format!("answer {n}"))));
+        response.headers_mut().insert(HeaderName::from_static("x-number"), n.to_string());
+        if closes {
+            response.headers_mut().insert(header::CONNECTION, "close");
         }
+        response
     };
     let serving = serve(wire, allowed, Arc::<Traffic>::default(), stop, answer);
     let (mut from, mut to) = client.into_split();
@@ -110,14 +110,14 @@ async fn hypers(bytes: &[u8]) -> Vec<Seen> {
     let (mut client, server) = tokio::io::duplex(64 << 10);
     let requests = Rc::new(RefCell::new(Vec::new()));
     let handled = requests.clone();
-    let service = hyper::service::service_fn(move |request: Request<hyper::body::Incoming>| {
+    let service = hyper::service::service_fn(move |request: http::Request<hyper::body::Incoming>| {
         let handled = handled.clone();
         async move {
             let (parts, body) = request.into_parts();
             if let Some(body) = whole(body).await {
-                handled.borrow_mut().push(seen(parts, body));
+                handled.borrow_mut().push(seen(parts.into(), body));
             }
-            Ok::<_, Infallible>(Response::new(String::new()))
+            Ok::<_, Infallible>(http::Response::new(String::new()))
         }
     });
     let serving =

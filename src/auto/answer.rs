@@ -4,7 +4,7 @@
 //! is kept as keyed hashes at most, by the caller. Must never keep or print a value of the answer
 //! beyond the identifiers of its user.
 
-use http::{HeaderMap, StatusCode, header};
+use http::{StatusCode, header};
 use serde_json::Value;
 
 use super::page::Page;
@@ -15,6 +15,7 @@ use super::words::{
 use crate::body;
 use crate::body::cookie::{self, CookieChange, MAX_SET_COOKIES, SetCookie};
 use crate::event::{Actor, Text};
+use crate::headers::Headers;
 use crate::rules::facts::Facts;
 
 /// How deep JSON is looked into.
@@ -238,7 +239,7 @@ pub fn looks_like_a_secret(value: &[u8]) -> bool {
         && !value.contains(&b' ')
 }
 
-fn cookies<'a>(request: &HeaderMap, answer: &'a HeaderMap, at: crate::event::Timestamp) -> Vec<Set<'a>> {
+fn cookies<'a>(request: &Headers, answer: &'a Headers, at: crate::event::Timestamp) -> Vec<Set<'a>> {
     let mut found: Vec<Set<'a>> = Vec::new();
     for line in answer.get_all(header::SET_COOKIE).iter().take(MAX_SET_COOKIES) {
         let Some(set) = SetCookie::parse(line.as_bytes(), at) else { continue };
@@ -261,7 +262,7 @@ fn cookies<'a>(request: &HeaderMap, answer: &'a HeaderMap, at: crate::event::Tim
     found
 }
 
-fn location(headers: &HeaderMap, host: &str) -> Option<Location> {
+fn location(headers: &Headers, host: &str) -> Option<Location> {
     let value = headers.get(header::LOCATION)?;
     read_location(&String::from_utf8_lossy(value.as_bytes()), host)
 }

@@ -9,10 +9,11 @@ use std::hash::{BuildHasher, Hash};
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use http::{HeaderMap, Method, StatusCode, Uri, header};
+use http::{Method, StatusCode, Uri, header};
 
 use crate::body;
 use crate::event::Timestamp;
+use crate::headers::Headers;
 
 /// How many pages are remembered as read.
 const PAGES: usize = 4096;
@@ -72,7 +73,7 @@ impl Gate {
     }
 
     /// False for a request that cannot matter, by its head. No allocation.
-    pub fn may_matter(method: &Method, uri: &Uri, headers: &HeaderMap) -> bool {
+    pub fn may_matter(method: &Method, uri: &Uri, headers: &Headers) -> bool {
         if *method == Method::GET {
             !is_asset(uri.path()) && !wants_asset(headers) && !headers.contains_key(header::UPGRADE)
         } else {
@@ -82,7 +83,7 @@ impl Gate {
     }
 
     /// True if the request's body may be looked at.
-    pub fn wants_request_body(method: &Method, headers: &HeaderMap) -> bool {
+    pub fn wants_request_body(method: &Method, headers: &Headers) -> bool {
         if *method == Method::GET {
             return false;
         }
@@ -109,9 +110,9 @@ impl Gate {
     /// What is kept of an exchange, now that the answer's head is there.
     pub fn keep(
         &self,
-        (method, uri, host, request): (&Method, &Uri, &str, &HeaderMap),
+        (method, uri, host, request): (&Method, &Uri, &str, &Headers),
         client: IpAddr,
-        (status, answer): (StatusCode, &HeaderMap),
+        (status, answer): (StatusCode, &Headers),
         now: Timestamp,
     ) -> Keep {
         if self.all {
@@ -198,7 +199,7 @@ fn is_asset(path: &str) -> bool {
 }
 
 /// What a browser says it will use the answer for (Fetch Metadata, `Sec-Fetch-Dest`).
-fn wants_asset(headers: &HeaderMap) -> bool {
+fn wants_asset(headers: &Headers) -> bool {
     const PAGES: [&[u8]; 4] = [b"document", b"empty", b"iframe", b"frame"];
     headers.get("sec-fetch-dest").is_some_and(|dest| !PAGES.contains(&dest.as_bytes()))
 }
@@ -236,12 +237,12 @@ mod tests {
 
     use super::*;
 
-    fn get(target: &'static str) -> (Method, Uri, HeaderMap) {
-        (Method::GET, Uri::from_static(target), HeaderMap::new())
+    fn get(target: &'static str) -> (Method, Uri, Headers) {
+        (Method::GET, Uri::from_static(target), Headers::new())
     }
 
-    fn html() -> HeaderMap {
-        HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"))])
+    fn html() -> Headers {
+        Headers::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"))])
     }
 
     #[test]
@@ -255,10 +256,8 @@ mod tests {
         assert!(
             !Gate::may_matter(&Method::OPTIONS, &uri, &headers) && !Gate::may_matter(&Method::HEAD, &uri, &headers)
         );
-        let image = HeaderMap::from_iter([(
-            http::HeaderName::from_static("sec-fetch-dest"),
-            HeaderValue::from_static("image"),
-        )]);
+        let image =
+            Headers::from_iter([(http::HeaderName::from_static("sec-fetch-dest"), HeaderValue::from_static("image"))]);
         assert!(!Gate::may_matter(&Method::GET, &uri, &image));
     }
 
@@ -268,14 +267,14 @@ mod tests {
         let client = IpAddr::from(Ipv4Addr::LOCALHOST);
         let at = |seconds: i64| Timestamp::from_millis(seconds * 1000);
         let (method, uri, headers) = get("/login");
-        let look = |now, method: &Method, status, answer: &HeaderMap| {
+        let look = |now, method: &Method, status, answer: &Headers| {
             gate.keep((method, &uri, "app", &headers), client, (status, answer), at(now))
         };
         assert_eq!(look(0, &method, StatusCode::OK, &html()), Keep::Page);
         assert_eq!(look(1, &method, StatusCode::OK, &html()), Keep::Nothing);
         assert_eq!(look(READ_AGAIN_AFTER + 1, &method, StatusCode::OK, &html()), Keep::Page);
         let now = READ_AGAIN_AFTER + 2;
-        assert_eq!(look(now, &Method::POST, StatusCode::FOUND, &HeaderMap::new()), Keep::Head);
+        assert_eq!(look(now, &Method::POST, StatusCode::FOUND, &Headers::new()), Keep::Head);
         assert_eq!(look(now + 1, &method, StatusCode::OK, &html()), Keep::Page);
         assert_eq!(look(now + 1 + AWAITED_FOR, &method, StatusCode::OK, &html()), Keep::Nothing);
     }
@@ -284,8 +283,8 @@ mod tests {
     fn a_way_out_and_a_cookie_are_kept_and_other_reads_are_let_go() {
         let gate = Gate::default();
         let client = IpAddr::from(Ipv4Addr::LOCALHOST);
-        let json = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
-        let look = |target, answer: &HeaderMap| {
+        let json = Headers::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+        let look = |target, answer: &Headers| {
             let (method, uri, headers) = get(target);
             gate.keep((&method, &uri, "app", &headers), client, (StatusCode::OK, answer), Timestamp::from_millis(0))
         };

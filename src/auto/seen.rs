@@ -5,7 +5,7 @@
 
 use std::hash::{Hash, Hasher};
 
-use http::{HeaderMap, header};
+use http::header;
 
 use super::answer::{self, Answer};
 use super::flow::Flow;
@@ -17,6 +17,7 @@ use crate::body::cookie::{self, CookieChange};
 use crate::body::credentials;
 use crate::event::{Actor, Text};
 use crate::exchange::Exchange;
+use crate::headers::{Headers, Value};
 use crate::rules::extract;
 use crate::rules::facts::Facts;
 use crate::session::{Carried, Handle, Sessions, Via};
@@ -136,22 +137,23 @@ pub(super) fn carried(handles: &[Handle]) -> Vec<Carried> {
 }
 
 /// The values by which a request may bring a session, whatever else is known of its application.
-pub fn brought(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+pub fn brought(headers: &Headers) -> impl Iterator<Item = &[u8]> {
     tokens_of(headers).chain(cookies_of(headers).map(|(_, value)| value))
 }
 
-fn tokens_of(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+fn tokens_of(headers: &Headers) -> impl Iterator<Item = &[u8]> {
     let named = headers.iter().take(100).filter(|(name, value)| {
-        let name = name.as_str();
-        (name.contains("token") || name.contains("session") || name.contains("api-key"))
-            && !name.contains("csrf")
-            && !name.contains("xsrf")
+        let has =
+            |word: &str| name.as_bytes().windows(word.len()).any(|part| part.eq_ignore_ascii_case(word.as_bytes()));
+        (has("token") || has("session") || has("api-key"))
+            && !has("csrf")
+            && !has("xsrf")
             && answer::looks_like_a_secret(value.as_bytes())
     });
     credentials::bearer(headers).map(str::as_bytes).into_iter().chain(named.map(|(_, value)| value.as_bytes()))
 }
 
-fn cookies_of(headers: &HeaderMap) -> impl Iterator<Item = (&str, &[u8])> {
+fn cookies_of(headers: &Headers) -> impl Iterator<Item = (&str, &[u8])> {
     cookie::request_cookies(headers)
         .filter_map(|(name, value)| Some((std::str::from_utf8(name).ok()?, value)))
         .filter(|(name, value)| answer::looks_like_a_session(name, value))
@@ -210,7 +212,7 @@ pub(super) fn shape(seen: &Seen<'_, '_>) -> u64 {
 
 pub(super) fn agent(facts: &Facts<'_>) -> u64 {
     let mut hasher = std::hash::DefaultHasher::new();
-    facts.headers.get(header::USER_AGENT).map(http::HeaderValue::as_bytes).hash(&mut hasher);
+    facts.headers.get(header::USER_AGENT).map(Value::as_bytes).hash(&mut hasher);
     hasher.finish()
 }
 

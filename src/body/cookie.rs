@@ -10,16 +10,17 @@
 use std::fmt;
 use std::time::UNIX_EPOCH;
 
-use http::{HeaderMap, header};
+use http::header;
 
 use crate::event::Timestamp;
+use crate::headers::Headers;
 
 /// How many `Set-Cookie` lines of a response are read.
 pub const MAX_SET_COOKIES: usize = 128;
 
 /// The cookies of a request, over all its `Cookie` lines, as names and unquoted values. Pieces
 /// without a name are left out.
-pub fn request_cookies(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8])> {
+pub fn request_cookies(headers: &Headers) -> impl Iterator<Item = (&[u8], &[u8])> {
     let lines = headers.get_all(header::COOKIE).iter();
     lines.flat_map(|line| line.as_bytes().split(|b| *b == b';')).filter_map(pair)
 }
@@ -27,7 +28,7 @@ pub fn request_cookies(headers: &HeaderMap) -> impl Iterator<Item = (&[u8], &[u8
 /// The value of the first cookie of that name (see [`change`] for a trailing `*`), unquoted. Servers
 /// differ in which of several they read; RFC 6265 section 5.4 makes browsers send the one with the
 /// longest path first.
-pub fn request_cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
+pub fn request_cookie<'h>(headers: &'h Headers, name: &str) -> Option<&'h [u8]> {
     request_cookies(headers).find(|(found, _)| fits(name, found)).map(|(_, value)| value)
 }
 
@@ -72,7 +73,7 @@ impl Wanted {
     }
 
     /// True if a request brings one of them.
-    pub fn brought(&self, headers: &HeaderMap) -> bool {
+    pub fn brought(&self, headers: &Headers) -> bool {
         request_cookies(headers).any(|(name, _)| {
             let first = name.first().map_or(0, |first| self.lengths[usize::from(*first)]);
             first & (1 << name.len().min(63)) != 0 && self.names.iter().any(|wanted| fits(wanted, name))
@@ -139,7 +140,7 @@ pub enum CookieChange {
 /// What the answer given at `at` did to the cookie `name`. Of several `Set-Cookie` lines of one
 /// name the last decides. A trailing `*` stands for any rest (`wordpress_logged_in_*`); if several
 /// names fit, a change outweighs a deletion, and a deletion a value that stayed.
-pub fn change(request: &HeaderMap, response: &HeaderMap, name: &str, at: Timestamp) -> CookieChange {
+pub fn change(request: &Headers, response: &Headers, name: &str, at: Timestamp) -> CookieChange {
     let mut last: Vec<SetCookie<'_>> = Vec::new();
     for line in response.get_all(header::SET_COOKIE).iter().take(MAX_SET_COOKIES) {
         let Some(set) = SetCookie::parse(line.as_bytes(), at).filter(|set| fits(name, set.name)) else { continue };
@@ -161,7 +162,7 @@ pub fn change(request: &HeaderMap, response: &HeaderMap, name: &str, at: Timesta
 
 /// The value that the answer given at `at` sets for the cookie `name` (see [`change`] for a
 /// trailing `*`); `None` if it sets none or deletes it. Of several lines the last decides.
-pub fn handed_out<'h>(response: &'h HeaderMap, name: &str, at: Timestamp) -> Option<&'h [u8]> {
+pub fn handed_out<'h>(response: &'h Headers, name: &str, at: Timestamp) -> Option<&'h [u8]> {
     let lines = response.get_all(header::SET_COOKIE).iter().take(MAX_SET_COOKIES);
     let mut last = None;
     for set in lines.filter_map(|line| SetCookie::parse(line.as_bytes(), at)).filter(|set| fits(name, set.name)) {
@@ -170,7 +171,7 @@ pub fn handed_out<'h>(response: &'h HeaderMap, name: &str, at: Timestamp) -> Opt
     last
 }
 
-fn one(request: &HeaderMap, set: &SetCookie<'_>) -> CookieChange {
+fn one(request: &Headers, set: &SetCookie<'_>) -> CookieChange {
     if set.deleted {
         CookieChange::Deleted
     } else if request_cookies(request).any(|brought| brought == (set.name, set.value)) {

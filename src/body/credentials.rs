@@ -9,12 +9,13 @@
 //! The invariant: nothing here is verified. A claim says what the client sent; whether the
 //! application accepted it is shown by its answer alone.
 
+use crate::headers::Headers;
 use std::borrow::Cow;
 
 use base64::Engine;
 use base64::alphabet;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
-use http::{HeaderMap, header};
+use http::header;
 use serde_json::Value;
 
 use super::{encoding, json};
@@ -42,7 +43,7 @@ pub enum Scheme {
 /// The user of Basic authentication (RFC 7617). UTF-8, or windows-1252 if it is not that. `None`
 /// also if there is no password: then what stands in the place of the user is an API key, and a
 /// secret.
-pub fn basic_user(headers: &HeaderMap) -> Option<String> {
+pub fn basic_user(headers: &Headers) -> Option<String> {
     let (scheme, credential) = authorization(headers)?;
     if !scheme.eq_ignore_ascii_case("basic") {
         return None;
@@ -65,12 +66,12 @@ pub fn basic_user(headers: &HeaderMap) -> Option<String> {
 }
 
 /// The token of an `Authorization` header with one of the schemes of [`Scheme`]. It is a secret.
-pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+pub fn bearer(headers: &Headers) -> Option<&str> {
     token(headers).map(|(_, token)| token)
 }
 
 /// As [`bearer`], with the scheme.
-pub fn token(headers: &HeaderMap) -> Option<(Scheme, &str)> {
+pub fn token(headers: &Headers) -> Option<(Scheme, &str)> {
     let (scheme, credential) = authorization(headers)?;
     let scheme = [("bearer", Scheme::Bearer), ("token", Scheme::Token), ("apikey", Scheme::ApiKey)]
         .into_iter()
@@ -86,7 +87,7 @@ pub fn token(headers: &HeaderMap) -> Option<(Scheme, &str)> {
 }
 
 /// Scheme and credential of the first `Authorization` header (RFC 9110 section 11.4).
-fn authorization(headers: &HeaderMap) -> Option<(&str, &str)> {
+fn authorization(headers: &Headers) -> Option<(&str, &str)> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, credential) = value.trim().split_once([' ', '\t'])?;
     (credential.len() <= MAX_TOKEN).then_some((scheme, credential.trim()))

@@ -7,6 +7,7 @@
 //! The invariant: `bytes` is a prefix of the decoded body, and `cut` is false only if it is all
 //! of it.
 
+use crate::headers::Headers;
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
@@ -15,7 +16,7 @@ use std::io::{self, Read};
 use brotli_decompressor::{BrotliDecompressStream, BrotliResult, BrotliState, StandardAlloc};
 use flate2::bufread::GzDecoder;
 use flate2::{Decompress, FlushDecompress, Status};
-use http::{HeaderMap, header};
+use http::header;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
@@ -73,7 +74,7 @@ enum End {
 
 /// Takes the codings of `Content-Encoding` off, the last applied first (RFC 9110 section 8.4), and
 /// gives at most `cap` bytes. No layer on the way may be larger than the cap either.
-pub fn decode<'a>(bytes: &'a [u8], headers: &HeaderMap, cap: usize) -> Decoded<'a> {
+pub fn decode<'a>(bytes: &'a [u8], headers: &Headers, cap: usize) -> Decoded<'a> {
     // An answer without a body often carries the coding it would have had.
     let codings = if bytes.is_empty() { Ok(Vec::new()) } else { codings(headers) };
     let codings = match codings {
@@ -109,7 +110,7 @@ pub fn decode<'a>(bytes: &'a [u8], headers: &HeaderMap, cap: usize) -> Decoded<'
 }
 
 /// The codings in the order they were applied, `identity` left out.
-fn codings(headers: &HeaderMap) -> Result<Vec<Coding>, &'static str> {
+fn codings(headers: &Headers) -> Result<Vec<Coding>, &'static str> {
     let mut found = Vec::new();
     for line in headers.get_all(header::CONTENT_ENCODING) {
         for word in line.as_bytes().split(|b| *b == b',').map(<[u8]>::trim_ascii) {

@@ -20,22 +20,23 @@ pub mod xmlrpc;
 
 use std::borrow::Cow;
 
-use http::{HeaderMap, header};
+use http::header;
 
 use crate::exchange::Kept;
+use crate::headers::Headers;
 pub use encoding::Decoded;
 pub use form::Fields;
 
 /// A kept body without its content codings, at most `cap` bytes of it. `cut` is also true if
 /// capture itself had kept only a prefix.
-pub fn read<'a>(kept: &'a Kept, headers: &HeaderMap, cap: usize) -> Decoded<'a> {
+pub fn read<'a>(kept: &'a Kept, headers: &Headers, cap: usize) -> Decoded<'a> {
     let mut decoded = encoding::decode(&kept.bytes, headers, cap);
     decoded.cut |= kept.cut;
     decoded
 }
 
 /// The `Content-Type`, or an empty text if there is none that can be read.
-pub fn content_type(headers: &HeaderMap) -> &str {
+pub fn content_type(headers: &Headers) -> &str {
     headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
@@ -120,7 +121,7 @@ mod tests {
     #[test]
     fn a_body_that_capture_cut_stays_cut() {
         let kept = Kept { bytes: Bytes::from_static(b"a=b"), cut: true, asked: true };
-        let decoded = read(&kept, &HeaderMap::new(), 100);
+        let decoded = read(&kept, &Headers::new(), 100);
         assert_eq!((&*decoded.bytes, decoded.cut), (&b"a=b"[..], true));
     }
 

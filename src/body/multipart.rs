@@ -72,7 +72,7 @@ fn text_name(part: &Field<'_>) -> Option<String> {
 }
 
 fn part_type<'p>(part: &'p Field<'_>) -> &'p str {
-    super::content_type(part.headers())
+    part.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default()
 }
 
 fn is_text(content_type: &str) -> bool {

@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
 use tokio::sync::oneshot;
 
 use super::CaptureConfig;
@@ -23,6 +23,7 @@ use super::watch::Watch;
 use crate::auto::gate::{Gate, Keep, PAGE_BYTES};
 use crate::event::{Text, Timestamp};
 use crate::exchange::{ClientTls, Ended, Exchange, Kept, Request, Response};
+use crate::headers::Headers;
 use crate::rules::facts::Facts;
 use crate::rules::{Candidates, RuleSet};
 use crate::telemetry::Traffic;
@@ -36,7 +37,7 @@ pub struct Head<'a> {
     /// Host without port, lower case.
     pub host: &'a str,
     /// Headers as sent by the client.
-    pub headers: &'a HeaderMap,
+    pub headers: &'a Headers,
     /// The client, decided once.
     pub client_ip: IpAddr,
     /// `http` or `https`.
@@ -65,9 +66,9 @@ struct Inner {
     method: Method,
     uri: Uri,
     host: String,
-    headers: HeaderMap,
+    headers: Headers,
     request_copy: Option<RequestCopy>,
-    response: Option<(StatusCode, HeaderMap)>,
+    response: Option<(StatusCode, Headers)>,
     response_copy: Option<Copier>,
     response_limit: usize,
     ended: Ended,
@@ -173,7 +174,7 @@ impl Pending {
     }
 
     /// The answer's head is there; decides whether its body is kept.
-    pub fn answered(&mut self, status: StatusCode, headers: &HeaderMap) {
+    pub fn answered(&mut self, status: StatusCode, headers: &Headers) {
         let Some(inner) = &mut self.inner else { return };
         if inner.candidates.is_empty()
             && !inner.follows

@@ -94,7 +94,7 @@ mod tests {
             method: http::Method::POST,
             uri: http::Uri::from_static("/"),
             host: String::new(),
-            headers: http::HeaderMap::new(),
+            headers: crate::headers::Headers::new(),
             body: Kept { bytes: Bytes::from(vec![0; body]), cut: false, asked: true },
         };
         let facts = Facts::of_request(&request.method, &request.uri, "", &request.headers);

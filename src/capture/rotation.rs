@@ -8,26 +8,28 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use bytes::Bytes;
+use http::{Method, StatusCode, Uri, header};
 
 use super::CaptureConfig;
 use super::queue::{Captured, Held, Queue};
 use crate::body::cookie::{self, CookieChange};
 use crate::event::Timestamp;
 use crate::exchange::{Ended, Exchange, Kept, Request, Response};
+use crate::headers::Headers;
 use crate::rules::Candidates;
 use crate::telemetry::Traffic;
 
 /// The `Cookie` line of a request whose session may move.
 #[derive(Debug)]
 pub struct Rotation {
-    cookies: HeaderValue,
+    cookies: Bytes,
     uri: Uri,
 }
 
 impl Rotation {
     /// Notes the cookies of a request; `None` for almost every one that has no session.
-    pub fn begin(config: &CaptureConfig, headers: &HeaderMap, uri: &Uri) -> Option<Rotation> {
+    pub fn begin(config: &CaptureConfig, headers: &Headers, uri: &Uri) -> Option<Rotation> {
         let cookies = headers.get(header::COOKIE)?;
         // Those that are learnt are few: no application has many.
         let learnt = |names: &[String]| {
@@ -39,7 +41,7 @@ impl Rotation {
             false => config.session_cookies.brought(headers),
         };
         if brought {
-            return Some(Rotation { cookies: cookies.clone(), uri: uri.clone() });
+            return Some(Rotation { cookies: headers.shared(cookies), uri: uri.clone() });
         }
         None
     }
@@ -49,7 +51,7 @@ impl Rotation {
         self,
         config: &CaptureConfig,
         from: (&str, IpAddr),
-        answer: &HeaderMap,
+        answer: &Headers,
         queue: &Queue,
         stats: &Traffic,
     ) {
@@ -58,7 +60,7 @@ impl Rotation {
         }
         let (host, client_ip) = from;
         let now = Timestamp::now();
-        let request = HeaderMap::from_iter([(header::COOKIE, self.cookies)]);
+        let request = Headers::from_iter([(header::COOKIE, self.cookies)]);
         let learnt = config.watch.learnt();
         let named = config.session_cookies.names();
         let names = if named.is_empty() { &*learnt } else { named };

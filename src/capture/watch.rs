@@ -7,6 +7,7 @@
 //! that is lost to another client costs a decision (`unknown` then), never a request. While nothing
 //! is waited for, a request costs one read of a number that nobody writes.
 
+use crate::headers::{Headers, Value};
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -15,7 +16,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use http::{HeaderMap, header};
+use http::header;
 
 /// Slots, in groups of [`WAYS`].
 const SLOTS: usize = 4096;
@@ -53,8 +54,8 @@ impl fmt::Debug for Watch {
 
 impl Watch {
     /// How clients are told apart: by address and user agent.
-    pub fn client(&self, ip: IpAddr, headers: &HeaderMap) -> u64 {
-        self.seed.hash_one((ip, headers.get(header::USER_AGENT).map(http::HeaderValue::as_bytes)))
+    pub fn client(&self, ip: IpAddr, headers: &Headers) -> u64 {
+        self.seed.hash_one((ip, headers.get(header::USER_AGENT).map(Value::as_bytes)))
     }
 
     /// The client's next request is to be captured, if it comes within that time.
@@ -82,7 +83,7 @@ impl Watch {
     }
 
     /// True if the client's request may be one that is waited for.
-    pub fn is_open(&self, ip: IpAddr, headers: &HeaderMap) -> bool {
+    pub fn is_open(&self, ip: IpAddr, headers: &Headers) -> bool {
         let until = self.until.load(Relaxed);
         if until == 0 {
             return false;
@@ -136,17 +137,17 @@ mod tests {
 
     #[test]
     fn a_client_is_waited_for_once_it_was_opened() {
-        let (watch, headers) = (Watch::default(), HeaderMap::new());
+        let (watch, headers) = (Watch::default(), Headers::new());
         assert!(!watch.is_open(ip(1), &headers));
         watch.open(watch.client(ip(1), &headers), Duration::from_secs(60));
         assert!(watch.is_open(ip(1), &headers) && !watch.is_open(ip(2), &headers));
-        let browser = HeaderMap::from_iter([(header::USER_AGENT, http::HeaderValue::from_static("Firefox"))]);
+        let browser = Headers::from_iter([(header::USER_AGENT, http::HeaderValue::from_static("Firefox"))]);
         assert!(!watch.is_open(ip(1), &browser), "another program at the same address");
     }
 
     #[test]
     fn strangers_in_any_number_take_no_more_room() {
-        let (watch, headers) = (Watch::default(), HeaderMap::new());
+        let (watch, headers) = (Watch::default(), Headers::new());
         for n in 0..100_000 {
             watch.open(watch.client(ip(n), &headers), Duration::from_secs(60));
         }

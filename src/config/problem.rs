@@ -149,8 +149,16 @@ impl Problems {
     /// Line and column of a byte, both from 1, the column in characters.
     pub fn line_column(&self, at: usize) -> (usize, usize) {
         let (number, start) = self.line(at);
-        let before = self.source.get(start..self.boundary(at)).unwrap_or_default();
+        // What ends the line is no part of it: a place behind it is that of its end.
+        let end = self.boundary(at).min(start + self.text_of(start).len());
+        let before = self.source.get(start..end).unwrap_or_default();
         (number, before.chars().count() + 1)
+    }
+
+    /// The line that begins there, without what ends it.
+    fn text_of(&self, start: usize) -> &str {
+        let rest = self.source.get(start..).unwrap_or_default();
+        rest.split('\n').next().unwrap_or_default().trim_end_matches('\r')
     }
 
     /// The number (from 1) and the first byte of the line that a byte stands on.
@@ -176,8 +184,7 @@ impl Problems {
             title = format!("{}: {title}", problem.path);
         }
         let (number, start) = self.line(problem.span.start);
-        let rest = self.source.get(start..).unwrap_or_default();
-        let line = rest.split('\n').next().unwrap_or_default().trim_end_matches('\r');
+        let line = self.text_of(start);
         let within = |at: usize| self.boundary(at).saturating_sub(start).min(line.len());
         let (from, to) = (within(problem.span.start), within(problem.span.end.max(problem.span.start)));
         let title = level.primary_title(title);

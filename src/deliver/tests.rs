@@ -491,6 +491,9 @@ impl Write for Log {
 async fn an_outage_is_logged_when_it_begins_and_when_it_ends_and_events_are_not() {
     let log = Log::default();
     let to = log.clone();
+    // With one subscriber alone, whichever thread is first at a place in the code is asked whether anybody
+    // listens there; the threads of other tests have nobody. With two, all subscribers are asked.
+    let _second = tracing::Dispatch::new(tracing_subscriber::registry());
     let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || to.clone()).finish();
     let _guard = tracing::subscriber::set_default(subscriber);
 

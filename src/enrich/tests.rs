@@ -1,16 +1,17 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use http::{HeaderMap, HeaderValue, Method, Uri};
+use http::{HeaderValue, Method, Uri};
 
 use super::*;
 use crate::event::{Timestamp, sample};
 use crate::exchange::{Ended, Kept, Request};
+use crate::headers::Headers;
 
 /// An exchange and its event, from this address, with this `User-Agent` header.
 pub(super) fn login(address: &str, agent: Option<&[u8]>) -> (Exchange, Event) {
     let client_ip: IpAddr = address.parse().expect("an address");
-    let mut headers = HeaderMap::new();
+    let mut headers = Headers::new();
     if let Some(agent) = agent {
         headers.insert(http::header::USER_AGENT, HeaderValue::from_bytes(agent).expect("a header"));
     }

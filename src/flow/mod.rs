@@ -248,8 +248,9 @@ mod tests {
     fn a_key_in_a_cookie_or_query_is_followed_when_the_answer_changes_it() {
         let sessions = Sessions::new(SessionConfig::default(), [7; 32]);
         let uri = http::Uri::from_static("/login?state=one");
-        let headers = http::HeaderMap::from_iter([(http::header::COOKIE, http::HeaderValue::from_static("p=a"))]);
-        let answer = http::HeaderMap::from_iter([
+        let headers =
+            crate::headers::Headers::from_iter([(http::header::COOKIE, http::HeaderValue::from_static("p=a"))]);
+        let answer = crate::headers::Headers::from_iter([
             (http::header::LOCATION, http::HeaderValue::from_static("/password?state=two#x")),
             (http::header::SET_COOKIE, http::HeaderValue::from_static("p=b")),
         ]);

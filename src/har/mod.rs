@@ -14,13 +14,14 @@ use std::time::Duration;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use serde::Deserialize;
 
 use crate::body;
 use crate::capture::Limits;
 use crate::event::Timestamp;
 use crate::exchange::{Ended, Exchange, Kept, Request, Response};
+use crate::headers::Headers;
 use crate::proxy::host::host_without_port_lowercase;
 
 /// The largest file that is read, in bytes.
@@ -276,7 +277,7 @@ impl Entry {
 }
 
 impl PostData {
-    fn body(self, headers: &mut HeaderMap, limit: usize) -> Kept {
+    fn body(self, headers: &mut Headers, limit: usize) -> Kept {
         // The text is what the browser had, whatever coding went over the wire.
         headers.remove(header::CONTENT_ENCODING);
         let declared = self.mime_type.as_deref().and_then(|kind| HeaderValue::from_str(kind).ok());
@@ -364,7 +365,7 @@ impl Answered {
 }
 
 impl Content {
-    fn body(self, headers: &mut HeaderMap, limit: usize) -> Kept {
+    fn body(self, headers: &mut Headers, limit: usize) -> Kept {
         if let (None, Some(kind)) = (headers.get(header::CONTENT_TYPE), self.mime_type)
             && let Ok(kind) = HeaderValue::from_str(&kind)
         {
@@ -415,7 +416,7 @@ impl CookiePair {
     }
 }
 
-fn cookie_line(cookies: Option<Vec<CookiePair>>, headers: &mut HeaderMap) {
+fn cookie_line(cookies: Option<Vec<CookiePair>>, headers: &mut Headers) {
     let cookies = cookies.unwrap_or_default();
     let pairs = cookies.iter().take(MAX_HEADERS);
     let pairs: Vec<String> =
@@ -425,8 +426,8 @@ fn cookie_line(cookies: Option<Vec<CookiePair>>, headers: &mut HeaderMap) {
     }
 }
 
-fn fields(pairs: Option<Vec<Pair>>) -> HeaderMap {
-    let mut headers = HeaderMap::new();
+fn fields(pairs: Option<Vec<Pair>>) -> Headers {
+    let mut headers = Headers::new();
     for pair in pairs.unwrap_or_default().into_iter().take(MAX_HEADERS) {
         // HTTP/2's own fields begin with a colon (RFC 9113 section 8.3); the URL says the same.
         let Ok(name) = HeaderName::from_bytes(pair.name.as_bytes()) else { continue };

@@ -261,8 +261,8 @@ impl Observer {
         let hash = |text: &str| self.hasher.hash_one(text);
         for (name, value) in facts.headers.iter().take(MAX_PLACES) {
             let known = value.to_str().is_ok_and(|value| self.handed_out.contains(&hash(value)));
-            if known && *name != header::AUTHORIZATION && *name != header::COOKIE && is_name(name.as_str()) {
-                self.token_headers.insert(name.as_str().to_owned());
+            if known && !name.is(header::AUTHORIZATION) && !name.is(header::COOKIE) && is_name(name.as_sent()) {
+                self.token_headers.insert(name.as_sent().to_ascii_lowercase());
             }
         }
         let held = secrets(facts).filter(|(_, value)| self.handed_out.contains(&hash(value)));

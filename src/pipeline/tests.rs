@@ -1,11 +1,12 @@
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderValue, Method, StatusCode, Uri, header};
 
 use super::*;
 use crate::capture::queue::Held;
 use crate::config::settings;
 use crate::event::Text;
 use crate::exchange::{Ended, Exchange, Kept, Request, Response};
+use crate::headers::Headers;
 use crate::rules::RuleSet;
 use crate::spool::memory::MemorySpool;
 
@@ -40,7 +41,7 @@ impl Bench {
     fn see(&mut self, request: (&str, &str), form: &str, status: u16, set: &[&str], now: i64) -> Vec<Event> {
         let ((method, path), cookies) = (request.0.split_once(' ').expect("METHOD /path"), request.1);
         let header = |text: &str| HeaderValue::from_str(text).expect("a header");
-        let mut headers = HeaderMap::new();
+        let mut headers = Headers::new();
         headers.insert(header::CONTENT_TYPE, header("application/x-www-form-urlencoded"));
         headers.insert(header::COOKIE, header(cookies));
         let kept = |text: &str| Kept { bytes: Bytes::from(text.to_owned()), cut: false, asked: true };

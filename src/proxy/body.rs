@@ -5,13 +5,13 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
 use super::expect::Gate;
-use super::http1::spelling::Spelling;
 use super::http2::sending::Fails;
 use super::idle::{Hold, IdleBody, IdleError};
 use super::inbound::{Cut, Inbound};
@@ -131,22 +131,21 @@ pub struct RequestBody {
 }
 
 impl RequestBody {
-    /// Forwards `inner` within the limits, feeding `copy` if there is one.
-    pub fn new(inner: Inbound, copy: Option<RequestCopy>, gate: Option<Gate>, limits: &Limits) -> RequestBody {
-        let room = (limits.request_body > 0).then_some(limits.request_body);
-        let body = RequestBody {
-            inner: Some(IdleBody::new(inner, limits.body_idle)),
-            copy,
-            room,
-            gate,
-            watched: None,
-            kept: None,
-            rewound: false,
-        };
-        if body.is_end_stream() {
-            body.note(|copy| copy.end());
+    /// A body as it comes in, without limits yet.
+    pub fn incoming(inner: Inbound) -> RequestBody {
+        RequestBody { inner: Some(IdleBody::new(inner, Duration::ZERO)), ..RequestBody::empty() }
+    }
+
+    /// Passes it on within the limits from now on, feeding `copy` if there is one.
+    pub fn pass_on(&mut self, copy: Option<RequestCopy>, gate: Option<Gate>, limits: &Limits) {
+        if let Some(inner) = &mut self.inner {
+            inner.limit(limits.body_idle);
         }
-        body
+        self.room = (limits.request_body > 0).then_some(limits.request_body);
+        (self.copy, self.gate) = (copy, gate);
+        if self.is_end_stream() {
+            self.note(|copy| copy.end());
+        }
     }
 
     /// No body.
@@ -160,11 +159,6 @@ impl RequestBody {
             return None;
         }
         Some(self.watched.get_or_insert_default().clone())
-    }
-
-    /// How the head of its request was spelled, if that came over HTTP/1.
-    pub fn spelling(&self) -> Option<&Spelling> {
-        self.inner.as_ref()?.get_ref().spelling()
     }
 
     /// True while it is kept back for a client that waits to be told to go on.
@@ -233,7 +227,7 @@ impl Body for RequestBody {
         let Self { inner, watched, .. } = &mut *self;
         let Some(inner) = inner else { return Poll::Ready(None) };
         if watched.as_ref().is_some_and(|watched| watched.answered.get()) {
-            inner.no_limit();
+            inner.limit(Duration::ZERO);
         }
         let frame = ready!(Pin::new(inner).poll_frame(cx)).map(|frame| {
             frame.map_err(|error| match error {
@@ -329,14 +323,6 @@ impl ResponseBody {
     pub fn held(&mut self) -> Option<OnDisk> {
         let ResponseBody::Upstream { held, .. } = self else { return None };
         held.take().map(|held| held.on_disk)
-    }
-
-    /// How the head of the answer was spelled, if that came over HTTP/1.
-    pub fn spelling(&self) -> Option<&Spelling> {
-        match self {
-            ResponseBody::Upstream { inner, .. } => inner.get_ref().spelling(),
-            ResponseBody::Own(_) => None,
-        }
     }
 
     /// Sends on what is left of the request, while nobody reads the answer.

@@ -10,12 +10,13 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use http::header::{self, HeaderMap, HeaderName};
+use http::header::{self, HeaderName};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use crate::config::node::{Node, clip};
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
+use crate::headers::Headers;
 
 use super::forwarded::is_client_claim;
 use super::headers::{is_end_to_end, is_hop_by_hop};
@@ -143,7 +144,7 @@ impl ClientIp {
     /// In a list the walk goes from the right, the entry nearest to us, over all lines of the
     /// header, and ends at the first address that is not a trusted proxy: what stands left of it
     /// was written by a stranger. If all are trusted, the leftmost is the client.
-    pub fn decide(&self, peer: Option<IpAddr>, headers: &HeaderMap) -> IpAddr {
+    pub fn decide(&self, peer: Option<IpAddr>, headers: &Headers) -> IpAddr {
         let fallback = peer.map_or(LOCALHOST, |ip| ip.to_canonical());
         if !self.trusts(peer) {
             return fallback;
@@ -155,7 +156,7 @@ impl ClientIp {
         }
     }
 
-    fn walk_list(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    fn walk_list(&self, peer: IpAddr, headers: &Headers) -> IpAddr {
         let lines = headers.get_all(&self.header).iter().rev();
         let entries = lines.flat_map(|line| line.as_bytes().rsplit(|b| *b == b','));
         let mut walk = Walk { trusted: &self.trusted, best: peer };
@@ -169,7 +170,7 @@ impl ClientIp {
         walk.best
     }
 
-    fn walk_forwarded(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    fn walk_forwarded(&self, peer: IpAddr, headers: &Headers) -> IpAddr {
         let mut walk = Walk { trusted: &self.trusted, best: peer };
         let mut left = MAX_ENTRIES;
         for line in headers.get_all(&self.header).iter().rev() {
@@ -197,7 +198,7 @@ impl ClientIp {
     }
 
     /// Two lines, or two addresses, mean that somebody added one: neither is believed.
-    fn single(&self, headers: &HeaderMap) -> Option<IpAddr> {
+    fn single(&self, headers: &Headers) -> Option<IpAddr> {
         let mut lines = headers.get_all(&self.header).iter();
         let line = lines.next()?;
         if lines.next().is_some() {

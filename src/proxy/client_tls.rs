@@ -10,7 +10,8 @@
 //! The invariant: after [`Policy::tell`] each of the named headers is there at most once, and holds
 //! what we or a trusted proxy know, or is not there at all.
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use bytes::Bytes;
+use http::header::{HeaderName, HeaderValue};
 
 use super::client_ip::ClientIp;
 use super::forwarded::folds_to;
@@ -19,6 +20,7 @@ use crate::config::node::{Map, Node, clip};
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
 use crate::exchange::ClientTls;
+use crate::headers::Headers;
 
 /// The most bytes of a value that is believed.
 const MAX_BYTES: usize = 512;
@@ -61,11 +63,13 @@ pub struct Policy {
     believed: [Option<HeaderName>; FACTS],
     subject_to: Option<HeaderName>,
     email_to: Option<HeaderName>,
+    /// Any of these: nearly nobody names one.
+    names: bool,
 }
 
 /// What a trusted proxy said, by [`Fact`]: each value as it came, sharing its bytes.
 #[derive(Clone, Debug, Default)]
-pub struct Said([Option<HeaderValue>; FACTS]);
+pub struct Said([Option<Bytes>; FACTS]);
 
 impl Policy {
     /// Checks `tls_header:` and `client_cert:` of the file; what is wrong with them is reported.
@@ -97,6 +101,7 @@ impl Policy {
                 problems.error_hint(map.node, "both go into the same header".into(), hint);
             }
         }
+        policy.names = policy.believed.iter().chain([&policy.subject_to, &policy.email_to]).any(Option::is_some);
         policy
     }
 
@@ -106,15 +111,16 @@ impl Policy {
     ///
     /// If such headers are configured, the TLS between that peer and us is not the client's, so
     /// even a peer that says nothing takes its place.
-    pub fn read(&self, headers: &HeaderMap, trusted_peer: bool) -> Option<Said> {
-        if !trusted_peer || self.believed.iter().all(Option::is_none) {
+    pub fn read(&self, headers: &Headers, trusted_peer: bool) -> Option<Said> {
+        if !trusted_peer || !self.names || self.believed.iter().all(Option::is_none) {
             return None;
         }
         let mut said = Said::default();
         for (name, slot) in self.believed.iter().zip(&mut said.0) {
             let Some(name) = name else { continue };
             let mut lines = headers.get_all(name).iter();
-            *slot = lines.next().filter(|line| !line.is_empty() && line.len() <= MAX_BYTES).cloned();
+            let first = lines.next().filter(|line| !line.is_empty() && line.len() <= MAX_BYTES);
+            *slot = first.map(|line| headers.shared(line));
             if lines.next().is_some() {
                 *slot = None;
             }
@@ -125,21 +131,17 @@ impl Policy {
     /// Drops what the client may have written into the named headers, and writes what is known. To be
     /// called after the strip of hop-by-hop headers. `own` is what our own connection says; `said`,
     /// where there is any, goes before it.
-    pub fn tell(&self, headers: &mut HeaderMap, said: Option<&Said>, own: Option<&ClientTls>) {
+    pub fn tell(&self, headers: &mut Headers, said: Option<&Said>, own: Option<&ClientTls>) {
         let named = || self.believed.iter().chain([&self.subject_to, &self.email_to]).flatten();
-        if named().next().is_none() {
+        if !self.names {
             return;
         }
-        let ours = |name: &&HeaderName| named().any(|n| folds_to(name.as_str().as_bytes(), n.as_str().as_bytes()));
-        let dropped: Vec<HeaderName> = headers.keys().filter(ours).cloned().collect();
-        for name in dropped {
-            headers.remove(name);
-        }
+        headers.retain(|name, _| !named().any(|ours| folds_to(name.as_bytes(), ours.as_str().as_bytes())));
         let (subject, email) = match said {
             Some(said) => {
                 for (name, value) in self.believed.iter().zip(&said.0) {
                     if let (Some(name), Some(value)) = (name, value) {
-                        headers.insert(name.clone(), value.clone());
+                        headers.insert(name, value);
                     }
                 }
                 (said.text(Fact::Subject), said.text(Fact::Email))
@@ -172,7 +174,7 @@ impl Said {
     /// Proxies write a hyphen or `(null)` where they know nothing.
     fn text(&self, fact: Fact) -> Option<&str> {
         let value = self.0.get(fact as usize)?.as_ref()?;
-        let text = std::str::from_utf8(value.as_bytes()).ok()?.trim();
+        let text = std::str::from_utf8(value).ok()?.trim();
         (!matches!(text, "" | "-" | "(null)")).then_some(text)
     }
 }

@@ -19,6 +19,7 @@ use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 
+use super::body::RequestBody;
 use super::forwarded::Peer;
 use super::handler::{Connection, Live, Place, Shared, handle};
 use super::http1::head;
@@ -26,6 +27,7 @@ use super::http1::server::Wire;
 use super::http1::stream::ClientStream;
 use super::idle::{Busy, IdleStream, IdleTimes};
 use super::limits::Limits;
+use super::message::Request;
 use super::proxy_protocol::{self, Prefixed};
 use super::stream::Watched;
 use super::{http1, http2};
@@ -150,9 +152,8 @@ impl Arrival {
         let (stats, stop) = (self.shared.stats.clone(), self.stop.clone());
         let (live, shared) = (self.live.clone(), self.shared.clone());
         let connection = self.connection(from, Some(wire.clone()));
-        let answer = move |request| {
-            let (live, shared, connection) = (live.clone(), shared.clone(), connection.clone());
-            async move { handle(&shared, &live.load(), &connection, request, None).await }
+        let answer = async move |request: &mut Request<RequestBody>| {
+            handle(&shared, &live.load(), &connection, request, None).await
         };
         http1::server::serve(wire, allowed, stats, stop, answer).await
     }
@@ -169,9 +170,9 @@ impl Arrival {
         let (stop, busy) = (self.stop.clone(), from.busy.clone());
         let (live, shared) = (self.live.clone(), self.shared.clone());
         let connection = self.connection(from, None);
-        let answer = move |request, asked| {
+        let answer = move |mut request, asked| {
             let (live, shared, connection) = (live.clone(), shared.clone(), connection.clone());
-            async move { handle(&shared, &live.load(), &connection, request, Some(asked)).await }
+            async move { handle(&shared, &live.load(), &connection, &mut request, Some(asked)).await }
         };
         http2::server::serve(stream, allowed, busy, stop, answer).await.map_err(io::Error::other)
     }

@@ -10,14 +10,16 @@
 use std::error::Error;
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderValue};
-use http::{Response, StatusCode};
+use http::StatusCode;
+use http::header;
 use http_body_util::Full;
 
+use crate::headers::Headers;
 use crate::telemetry::UpstreamError;
 
 use super::body::Broke;
 use super::host::TargetError;
+use super::message::Response;
 
 /// The most entries of `Accept` that are looked at.
 const MAX_RANGES: usize = 32;
@@ -156,7 +158,7 @@ impl ProxyError {
     /// After an error of the client's the connection is closed, because a part of the request may
     /// still be on its way (RFC 9110 section 15.5.9 for 408) and bytes after a malformed request
     /// may be anything.
-    pub fn response(&self, request: &HeaderMap, request_id: Option<&HeaderValue>) -> Response<Full<Bytes>> {
+    pub fn response(&self, request: &Headers, request_id: Option<&str>) -> Response<Full<Bytes>> {
         let status = self.status();
         let (word, title, text) = words(status);
         let id = request_id.and_then(plain_id);
@@ -169,13 +171,13 @@ impl ProxyError {
         let mut response = Response::new(Full::new(Bytes::from(body)));
         *response.status_mut() = status;
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-        headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-        headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+        headers.insert(header::CONTENT_TYPE, content_type);
+        headers.insert(header::CACHE_CONTROL, "no-store");
+        headers.insert(header::X_CONTENT_TYPE_OPTIONS, "nosniff");
         // RFC 9110 section 10.2.4: whoever made the answer; so an operator sees it was not the application.
-        headers.insert(header::SERVER, HeaderValue::from_static("authtap"));
+        headers.insert(header::SERVER, "authtap");
         if self.side() == Side::Client {
-            headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+            headers.insert(header::CONNECTION, "close");
         }
         response
     }
@@ -212,8 +214,7 @@ fn words(status: StatusCode) -> (&'static str, &'static str, &'static str) {
 }
 
 /// An id that can stand in HTML, JSON and text as it is. Others are known to whoever chose them.
-fn plain_id(id: &HeaderValue) -> Option<&str> {
-    let id = id.to_str().ok()?;
+fn plain_id(id: &str) -> Option<&str> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b':');
     ((1..=128).contains(&id.len()) && id.bytes().all(plain)).then_some(id)
 }
@@ -246,7 +247,7 @@ enum Format {
 
 /// The format that `Accept` names with the highest weight (RFC 9110 section 12.5.1), the first of
 /// equals. Wildcards name nothing: `*/*` is what programs send that do not care.
-fn preferred(request: &HeaderMap) -> Format {
+fn preferred(request: &Headers) -> Format {
     let mut best = (0, Format::Text);
     let lines = request.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
     for range in lines.flat_map(|line| line.split(',')).take(MAX_RANGES) {

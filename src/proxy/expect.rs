@@ -5,13 +5,14 @@
 //! An application that says nothing (HTTP/1.0, or one that only reads) gets the body after
 //! [`PATIENCE`], as the RFC wants of whoever waits.
 
+use crate::headers::Headers;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures_util::task::AtomicWaker;
-use http::{HeaderMap, StatusCode, header};
+use http::{StatusCode, header};
 
 use super::passage::Passage;
 
@@ -53,7 +54,7 @@ impl Gate {
 }
 
 /// True if the client waits to be told that its body may come.
-pub fn is_expected(headers: &HeaderMap) -> bool {
+pub fn is_expected(headers: &Headers) -> bool {
     headers.get(header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
 }
 
@@ -62,6 +63,6 @@ pub fn go_on_late(passage: &Passage) {
     let passage = passage.clone();
     tokio::task::spawn_local(async move {
         tokio::time::sleep(PATIENCE).await;
-        passage.say(StatusCode::CONTINUE, &HeaderMap::new());
+        passage.say(StatusCode::CONTINUE, &Headers::new());
     });
 }

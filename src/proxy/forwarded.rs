@@ -15,11 +15,12 @@ use std::fmt::{self, Write};
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use http::header::{FORWARDED, HeaderMap, HeaderName, HeaderValue};
+use http::header::{FORWARDED, HeaderName, HeaderValue};
 
 use crate::config::node::Node;
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
+use crate::headers::{Headers, Value};
 
 use super::client_ip::LOCALHOST;
 
@@ -188,7 +189,7 @@ pub struct Hop<'a> {
     pub scheme: &'static str,
     /// `Host` as settled by [`super::host::settle`]; `None` if there is none (HTTP/1.0). A clone
     /// of the header's value shares its bytes.
-    pub host: Option<HeaderValue>,
+    pub host: Option<Bytes>,
 }
 
 /// Tells the application who the client is. To be called after the strip of hop-by-hop headers.
@@ -204,7 +205,7 @@ pub struct Hop<'a> {
 ///   peer's stays.
 /// - `X-Real-IP`: the client, and nothing else.
 /// - `Forwarded`: our element is added if a trusted peer sent the header or the policy wants it.
-pub fn set_forwarded(headers: &mut HeaderMap, hop: &Hop<'_>, policy: Policy) {
+pub fn set_forwarded(headers: &mut Headers, hop: &Hop<'_>, policy: Policy) {
     drop_claims(headers, hop);
     if policy.mode == Mode::Off {
         return;
@@ -219,11 +220,11 @@ pub fn set_forwarded(headers: &mut HeaderMap, hop: &Hop<'_>, policy: Policy) {
             true => client.clone(),
             false => list(96, [client.as_bytes(), hop.peer.text.as_bytes()].into_iter()),
         };
-        headers.append(X_FORWARDED_FOR, chain);
-        headers.append(X_REAL_IP, client);
-        headers.append(X_FORWARDED_PROTO, HeaderValue::from_static(hop.scheme));
+        headers.append_spelled("X-Forwarded-For", chain);
+        headers.append_spelled("X-Real-IP", client);
+        headers.append_spelled("X-Forwarded-Proto", hop.scheme);
         if let Some(host) = &hop.host {
-            headers.append(X_FORWARDED_HOST, host.clone());
+            headers.append_spelled("X-Forwarded-Host", host);
         }
         return;
     }
@@ -248,15 +249,15 @@ pub fn set_forwarded(headers: &mut HeaderMap, hop: &Hop<'_>, policy: Policy) {
     }
     if is_blank(headers, &X_FORWARDED_HOST) {
         match &hop.host {
-            Some(host) => headers.insert(X_FORWARDED_HOST, host.clone()),
-            None => headers.remove(X_FORWARDED_HOST),
-        };
+            Some(host) => headers.insert(X_FORWARDED_HOST, host),
+            None => _ = headers.remove(X_FORWARDED_HOST),
+        }
     }
 }
 
 /// `http` or `https`, as the client sees it: the first `X-Forwarded-Proto` of a trusted peer, else
 /// what the connection to us speaks.
-pub fn client_scheme(headers: &HeaderMap, trusted_peer: bool, scheme: &'static str) -> &'static str {
+pub fn client_scheme(headers: &Headers, trusted_peer: bool, scheme: &'static str) -> &'static str {
     if !trusted_peer {
         return scheme;
     }
@@ -274,7 +275,10 @@ pub fn client_scheme(headers: &HeaderMap, trusted_peer: bool, scheme: &'static s
 /// True for a header by which applications are told who the client is, in any case and in every
 /// spelling that CGI folds into the same variable (RFC 3875 section 4.1.18).
 pub fn is_client_claim(name: &str) -> bool {
-    let name = name.as_bytes();
+    is_claim(name.as_bytes())
+}
+
+fn is_claim(name: &[u8]) -> bool {
     let Some(first) = name.first().map(u8::to_ascii_lowercase) else { return false };
     let Some((_, row)) = CLAIMS.iter().find(|(letter, _)| *letter == first) else { return false };
     (first == b'x' && is_family(name)) || row.iter().any(|known| folds_to(name, known.as_bytes()))
@@ -292,22 +296,20 @@ pub(super) fn folds_to(name: &[u8], other: &[u8]) -> bool {
     name.len() == other.len() && name.iter().zip(other).all(|(a, b)| fold(*a) == fold(*b))
 }
 
-fn drop_claims(headers: &mut HeaderMap, hop: &Hop<'_>) {
+fn drop_claims(headers: &mut Headers, hop: &Hop<'_>) {
     let claim = hop.claim.as_str();
-    let drops = |name: &str| {
-        let about_client = is_client_claim(name) || folds_to(name.as_bytes(), claim.as_bytes());
-        let plain = || name == claim || name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-        about_client && !(hop.trusted_peer && plain())
-    };
-    // An honest client sends none of them, and an empty Vec is no allocation.
-    let dropped: Vec<HeaderName> = headers.keys().filter(|name| drops(name.as_str())).cloned().collect();
-    for name in dropped {
-        headers.remove(name);
-    }
+    headers.retain(|name, _| {
+        let name = name.as_bytes();
+        let about_client = is_claim(name) || folds_to(name, claim.as_bytes());
+        let plain = || {
+            name.eq_ignore_ascii_case(claim.as_bytes()) || name.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-')
+        };
+        !about_client || (hop.trusted_peer && plain())
+    });
 }
 
-fn is_blank(headers: &HeaderMap, name: &HeaderName) -> bool {
-    headers.get_all(name).iter().all(HeaderValue::is_empty)
+fn is_blank(headers: &Headers, name: &HeaderName) -> bool {
+    headers.get_all(name).all(Value::is_empty)
 }
 
 /// Our element: the node that spoke to us, the scheme and the host it asked for. No `by`: our own
@@ -321,17 +323,17 @@ fn element(node: IpAddr, hop: &Hop<'_>) -> Vec<u8> {
         IpAddr::V6(ip) => write!(text, "for=\"[{ip}]\""),
     };
     let _ = write!(text, ";proto={}", hop.scheme);
-    let host = hop.host.as_ref().and_then(|host| host.to_str().ok());
+    let host = hop.host.as_deref().and_then(|host| std::str::from_utf8(host).ok());
     // What would need an escape is no host; a reader that knows no escapes would see a new element.
-    if let Some(host) = host.filter(|host| !host.is_empty() && !host.contains(['"', '\\'])) {
+    if let Some(host) = host.filter(|host| !host.is_empty() && host.is_ascii() && !host.contains(['"', '\\'])) {
         let _ = write!(text, ";host=\"{host}\"");
     }
     text.into_bytes()
 }
 
 /// All lines of a header and one more element, as one line.
-fn joined(headers: &HeaderMap, name: &HeaderName, last: &[u8]) -> HeaderValue {
-    let lines = || headers.get_all(name).iter().map(|line| line.as_bytes().trim_ascii());
+fn joined(headers: &Headers, name: &HeaderName, last: &[u8]) -> HeaderValue {
+    let lines = || headers.get_all(name).map(|line| line.as_bytes().trim_ascii());
     let len = lines().map(|line| line.len() + 2).sum::<usize>() + last.len();
     list(len, lines().filter(|line| !line.is_empty()).chain([last]))
 }

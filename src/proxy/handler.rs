@@ -8,16 +8,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Instant;
 
 use bytes::Bytes;
-use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Method, StatusCode, Version, header};
 use http_body::Body;
 
 use super::access_log::AccessLog;
 use super::body::{RequestBody, ResponseBody, Watch};
 use super::client_ip::ClientIp;
+use super::clock;
 
 use super::error::{ProxyError, Side};
 use super::expect::{self, Gate};
@@ -28,8 +27,10 @@ use super::idle::Busy;
 use super::inbound::Inbound;
 use super::limits::{Limits, Permit};
 use super::listener::Opened;
+use super::message::{Parts, Request, Response};
 use super::observed::Observed;
 use super::passage::Passage;
+use super::request_id::RequestId;
 use super::spans::Tracer;
 use super::upstream::{Client, Pool, Timeouts, Upstream};
 use super::{client_tls, framing, headers, host, request_id, upgrade};
@@ -39,6 +40,7 @@ use crate::capture::queue::Queue;
 use crate::capture::rotation::Rotation;
 use crate::exchange::{ClientTls, Ended};
 use crate::glimpse::Glimpses;
+use crate::headers::Headers;
 use crate::telemetry::Traffic;
 use crate::tls::acme::{self, Issuer};
 
@@ -134,12 +136,12 @@ pub async fn handle(
     shared: &Shared,
     live: &Live,
     connection: &Rc<Connection>,
-    request: Request<Inbound>,
+    request: &mut Request<RequestBody>,
     stream: Option<http2::server::Stream>,
 ) -> Response<ResponseBody> {
-    let started = Instant::now();
-    let accept = request.headers().get(header::ACCEPT).cloned();
-    let mut trace = Trace { id: None, body: None, seen: Observed::begin(live, connection, &request) };
+    let started = clock::recent();
+    let accept = request.headers().get(header::ACCEPT).map(|accept| request.headers().shared(accept));
+    let mut trace = Trace { id: None, body: None, seen: Observed::begin(live, connection, request) };
     let mut response = match forward(shared, live, connection, request, stream, &mut trace).await {
         Ok(response) => response,
         Err(error) => {
@@ -147,21 +149,21 @@ pub async fn handle(
             if trace.body.is_some_and(|body| !body.ended()) {
                 // The rest of the body will not be read, so nothing can follow it: said, as RFC 9112
                 // section 9.6 wants, for the client not to send its next request into a closing connection.
-                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                response.headers_mut().insert(header::CONNECTION, "close");
             }
             let bytes = usize::try_from(response.body().size_hint().lower()).unwrap_or(usize::MAX);
             trace.seen.refused(&error, response.status(), bytes);
             response
         }
     };
-    shared.stats.request(response.status().as_u16(), started.elapsed());
+    shared.stats.request(response.status().as_u16(), clock::now().duration_since(started));
     let served = connection.served.get() + 1;
     connection.served.set(served);
     let most = live.limits.requests_per_connection;
     // A connection that switches protocols carries no further request, and needs its `Connection: upgrade`.
     if most > 0 && served >= most && response.status() != StatusCode::SWITCHING_PROTOCOLS {
         // HTTP/1 closes by saying so; HTTP/2 has no such header and strips it.
-        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        response.headers_mut().insert(header::CONNECTION, "close");
     }
     response
 }
@@ -169,7 +171,7 @@ pub async fn handle(
 /// What of a request must be known even where it fails.
 struct Trace {
     /// Its id, once it has one.
-    id: Option<HeaderValue>,
+    id: Option<RequestId>,
     /// How its body goes, if it has one.
     body: Option<Rc<Watch>>,
     /// Who is told of it; goes with the answer's body.
@@ -179,8 +181,8 @@ struct Trace {
 /// The one place where a failure becomes an answer.
 fn refuse(
     error: &ProxyError,
-    accept: Option<HeaderValue>,
-    id: Option<&HeaderValue>,
+    accept: Option<Bytes>,
+    id: Option<&RequestId>,
     shared: &Shared,
 ) -> Response<ResponseBody> {
     let status = error.status().as_u16();
@@ -189,36 +191,38 @@ fn refuse(
         tracing::debug!(status, "request refused: {error}");
     } else {
         let cause = std::error::Error::source(error).map(ToString::to_string);
-        let request_id = id.and_then(|id| id.to_str().ok());
+        let request_id = id.map(RequestId::as_str);
         tracing::warn!(status, request_id, cause, "request failed: {error}");
     }
-    let taste = accept.map(|accept| HeaderMap::from_iter([(header::ACCEPT, accept)])).unwrap_or_default();
-    error.response(&taste, id).map(|body| ResponseBody::from(body.into_inner().unwrap_or_default()))
+    let taste = accept.map(|accept| Headers::from_iter([(header::ACCEPT, accept)])).unwrap_or_default();
+    error
+        .response(&taste, id.map(RequestId::as_str))
+        .map(|body| ResponseBody::from(body.into_inner().unwrap_or_default()))
 }
 
 async fn forward(
     shared: &Shared,
     live: &Live,
     connection: &Rc<Connection>,
-    request: Request<Inbound>,
+    request: &mut Request<RequestBody>,
     mut stream: Option<http2::server::Stream>,
     trace: &mut Trace,
 ) -> Result<Response<ResponseBody>, ProxyError> {
     // From here on the client waits for us, however long the application thinks.
     let hold = connection.busy.hold();
-    let (mut parts, body) = request.into_parts();
+    let (parts, body) = request.split();
     // A client of HTTP/1.0 knows no interim answer (RFC 9110 section 15.2).
     let takes_interim = parts.version == Version::HTTP_11;
     let knows_expect = parts.version != Version::HTTP_10;
     if parts.version == Version::HTTP_2 {
-        live.limits.admit_head(&parts)?;
+        live.limits.admit_head(parts)?;
     }
-    let h2_websocket = parts.version == Version::HTTP_2 && upgrade::translate_websocket(&mut parts);
+    let h2_websocket = parts.version == Version::HTTP_2 && upgrade::translate_websocket(parts);
     // Who is asking, and for what: settled before anything believes it.
-    host::settle(&mut parts)?;
+    host::settle(parts)?;
     framing::check_request(&parts.method, &parts.headers)?;
-    live.limits.admit(&parts)?;
-    if let Some(proof) = connection.proof(&parts) {
+    live.limits.admit(parts)?;
+    if let Some(proof) = connection.proof(parts) {
         let response = Response::new(ResponseBody::from(Bytes::from(proof)));
         trace.seen.answered(response.status(), None);
         trace.seen.finish(Ended::Complete);
@@ -232,8 +236,8 @@ async fn forward(
     let client_ip = live.client_ip.decide(peer, &parts.headers);
     let scheme = client_scheme(&parts.headers, trusted, connection.scheme);
     let switching = h2_websocket || (parts.version == Version::HTTP_11 && headers::is_upgrade(&parts.headers));
-    let host_sent = parts.headers.get(header::HOST).cloned();
-    let host_name = host::host_without_port_lowercase(host_sent.as_ref().map_or(b"", HeaderValue::as_bytes));
+    let host_sent = parts.headers.get(header::HOST).map(|host| parts.headers.shared(host));
+    let host_name = host::settled_name(host_sent.as_deref().unwrap_or_default());
 
     let head = Head {
         method: &parts.method,
@@ -257,11 +261,11 @@ async fn forward(
     let unsized_body = !body.is_end_stream() && body.size_hint().exact().is_none();
     headers::strip_request(&mut parts.headers, switching);
     if unsized_body {
-        parts.headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
+        parts.headers.insert(header::TRANSFER_ENCODING, "chunked");
     }
     if host_sent.is_none() {
         // HTTP/1.0 may leave it out, HTTP/1.1 may not (RFC 9112 section 3.2).
-        parts.headers.insert(header::HOST, live.upstream_host.clone());
+        parts.headers.insert(header::HOST, &live.upstream_host);
     }
     let hop = Hop {
         peer: &connection.peer,
@@ -275,9 +279,9 @@ async fn forward(
     live.client_tls.tell(&mut parts.headers, tls_told.as_ref(), connection.tls.as_deref());
     let id = request_id::ensure(&mut parts.headers);
     if let Some(pending) = &mut pending {
-        pending.request_id(id.to_str().unwrap_or_default());
+        pending.request_id(id.as_str());
     }
-    trace.seen.request_id(id.to_str().unwrap_or_default());
+    trace.seen.request_id(&id);
     if trace.seen.is_traced() {
         let told = trace.seen.tell(&mut parts.headers);
         if let (Some(pending), Some(told)) = (&mut pending, told) {
@@ -293,9 +297,8 @@ async fn forward(
     // An expectation in HTTP/1.0 must be ignored (RFC 9110 section 10.1.1).
     let expects = knows_expect && expect::is_expected(&parts.headers);
     let gate = (!body.is_end_stream() && expects).then(Gate::default);
-    let mut body = RequestBody::new(body, copy.clone(), gate.clone(), &live.limits);
+    body.pass_on(copy.clone(), gate.clone(), &live.limits);
     trace.body = body.watch();
-    let request = Request::from_parts(parts, body);
     let expected = gate.is_some();
     let passage = match &stream {
         Some(stream) => Passage::http2(stream.interim.clone(), gate),
@@ -385,7 +388,6 @@ async fn forward(
     seen.answered(response.status(), server);
     let asks_upgrade = response.status() == StatusCode::UPGRADE_REQUIRED;
     headers::strip_response(response.headers_mut(), asks_upgrade);
-    *response.version_mut() = Version::HTTP_11;
     let mut response = response.map(|body| ResponseBody::upstream(body, lease, pending, seen, hold, &live.limits));
     // Without a body there is no last piece to hold back, only the head.
     if let Some(on_disk) = response.body_mut().held() {

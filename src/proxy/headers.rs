@@ -9,12 +9,14 @@
 //! The invariant: after the strip no header describes the connection the message came by, except
 //! the `Upgrade` that was asked to stay and a `TE: trailers`; everything end-to-end is as it came.
 
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use crate::headers::{Headers, Name};
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName};
 
 use super::forwarded::is_client_claim;
 
 /// What ends at every hop, named in `Connection` or not.
-const HOP_BY_HOP: [HeaderName; 9] = [
+static HOP_BY_HOP: [HeaderName; 9] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -40,7 +42,7 @@ const HOP_BY_HOP: [HeaderName; 9] = [
 /// - Credentials and sessions: capture would report an actor whose cookie never arrived.
 /// - Conditions and negotiation: the answer to another request than the client's would come back.
 /// - Of answers: sessions, redirects, challenges, and the policies that protect the browser.
-const END_TO_END: [&str; 62] = [
+static END_TO_END: [&str; 62] = [
     "host",
     "content-length",
     "expect",
@@ -126,19 +128,19 @@ pub fn is_hop_by_hop(name: &str) -> bool {
 /// this connection.
 ///
 /// `Transfer-Encoding` goes, because the next connection frames the body anew.
-pub fn strip_request(headers: &mut HeaderMap, upgrade: bool) {
+pub fn strip_request(headers: &mut Headers, upgrade: bool) {
     let trailers = !upgrade && takes_trailers(headers);
     strip(headers, upgrade);
     if trailers {
-        headers.insert(header::TE, HeaderValue::from_static("trailers"));
-        headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+        headers.insert(header::TE, "trailers");
+        headers.insert(header::CONNECTION, "te");
     }
 }
 
 /// Joins the `cookie` fields into which an HTTP/2 client may split one (RFC 9113 section 8.2.3):
 /// HTTP/1 applications read only the first, or the last.
-pub fn join_cookies(headers: &mut HeaderMap) {
-    let mut crumbs = headers.get_all(header::COOKIE).iter();
+pub fn join_cookies(headers: &mut Headers) {
+    let mut crumbs = headers.get_all(header::COOKIE);
     if crumbs.next().is_none() || crumbs.next().is_none() {
         return;
     }
@@ -149,22 +151,26 @@ pub fn join_cookies(headers: &mut HeaderMap) {
         }
         joined.extend_from_slice(crumb.as_bytes());
     }
-    // Header values joined by a semicolon are a header value.
-    if let Ok(value) = HeaderValue::from_maybe_shared(bytes::Bytes::from(joined)) {
-        headers.insert(header::COOKIE, value);
-    }
+    headers.insert(header::COOKIE, joined);
 }
 
 /// Strips an answer on its way to the client. With `upgrade` it keeps `Upgrade` and says
 /// `Connection: upgrade` itself: for 101, and for 426, which must name the protocol that is
 /// required (RFC 9110 section 15.5.22).
-pub fn strip_response(headers: &mut HeaderMap, upgrade: bool) {
+pub fn strip_response(headers: &mut Headers, upgrade: bool) {
     strip(headers, upgrade);
 }
 
 /// Removes every hop-by-hop header, `Upgrade` and `TE` too: for messages that upgrade nothing.
-pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
+pub fn strip_hop_by_hop(headers: &mut Headers) {
     strip(headers, false);
+}
+
+/// The same for what follows a body.
+pub fn strip_trailers(trailers: &mut HeaderMap) {
+    let mut lines = Headers::from(&*trailers);
+    strip(&mut lines, false);
+    *trailers = lines.to_map();
 }
 
 /// True if the client asks to switch to a protocol that may be tunnelled: `Connection` names
@@ -173,7 +179,7 @@ pub fn strip_hop_by_hop(headers: &mut HeaderMap) {
 /// Another version of HTTP, or TLS, is never an upgrade here: in a blind tunnel the requests inside
 /// (`h2c` smuggling) would pass by everything this proxy is for. A server may ignore `Upgrade`, so
 /// such a request goes on as a plain one. In HTTP/1.0 `Upgrade` must be ignored by the caller.
-pub fn is_upgrade(headers: &HeaderMap) -> bool {
+pub fn is_upgrade(headers: &Headers) -> bool {
     let mut lines = headers.get_all(header::UPGRADE).iter();
     let (Some(protocol), None) = (lines.next(), lines.next()) else { return false };
     let asked = options(headers).any(|option| option.eq_ignore_ascii_case("upgrade"));
@@ -189,7 +195,7 @@ fn may_be_tunnelled(protocol: &str) -> bool {
     token(name) && version.is_none_or(token) && !opaque
 }
 
-fn strip(headers: &mut HeaderMap, upgrade: bool) {
+fn strip(headers: &mut Headers, upgrade: bool) {
     let found = Found::of(headers);
     if found.0 == 0 {
         return;
@@ -206,7 +212,7 @@ fn strip(headers: &mut HeaderMap, upgrade: bool) {
         return;
     }
     if upgrade {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::CONNECTION, "upgrade");
     } else {
         headers.remove(header::UPGRADE);
     }
@@ -221,7 +227,7 @@ const UPGRADE: usize = 9;
 struct Found(u16);
 
 impl Found {
-    fn of(headers: &HeaderMap) -> Found {
+    fn of(headers: &Headers) -> Found {
         Found(headers.keys().filter_map(Found::place).fold(0, |found, place| found | 1 << place))
     }
 
@@ -230,54 +236,58 @@ impl Found {
     }
 
     /// By length first: most names are none of these.
-    fn place(name: &HeaderName) -> Option<usize> {
-        Some(match name.as_str() {
-            "connection" => 0,
-            "keep-alive" => 1,
-            "proxy-connection" => 2,
-            "te" => 3,
-            "transfer-encoding" => 4,
-            "http2-settings" => 5,
-            "proxy-authorization" => 6,
-            "proxy-authenticate" => 7,
-            "proxy-authentication-info" => 8,
-            "upgrade" => UPGRADE,
+    fn place(name: Name<'_>) -> Option<usize> {
+        let known = match name.as_bytes().len() {
+            2 => 3,
+            7 => UPGRADE,
+            10 if name.is(header::CONNECTION) => 0,
+            10 => 1,
+            14 => 5,
+            16 => 2,
+            17 => 4,
+            18 => 7,
+            19 => 6,
+            25 => 8,
             _ => return None,
-        })
+        };
+        name.is(HOP_BY_HOP.get(known).unwrap_or(&header::UPGRADE)).then_some(known)
     }
 }
 
 /// Removes the headers that `Connection` names and may name.
-fn strip_named(headers: &mut HeaderMap) {
+fn strip_named(headers: &mut Headers) {
     if !options(headers).any(|option| is_removable(option, headers)) {
         return;
     }
     // The lines share their bytes with the map; a copy of each option would let a long line grow.
-    let lines: Vec<HeaderValue> = headers.get_all(header::CONNECTION).iter().cloned().collect();
-    for option in lines.iter().flat_map(split) {
+    let lines: Vec<Bytes> = headers.get_all(header::CONNECTION).map(|line| headers.shared(line)).collect();
+    for option in lines.iter().flat_map(|line| split(line)) {
         if is_removable(option, headers) {
             headers.remove(option);
         }
     }
 }
 
-fn is_removable(option: &str, headers: &HeaderMap) -> bool {
+fn is_removable(option: &str, headers: &Headers) -> bool {
     // `strip` sees to these itself; they are what nearly every Connection header says.
     let usual = ["close", "keep-alive", "upgrade", "te"].iter().any(|known| known.eq_ignore_ascii_case(option));
     !usual && headers.contains_key(option) && !is_end_to_end(option)
 }
 
-fn takes_trailers(headers: &HeaderMap) -> bool {
-    headers.get_all(header::TE).iter().flat_map(split).any(|coding| coding.eq_ignore_ascii_case("trailers"))
+fn takes_trailers(headers: &Headers) -> bool {
+    headers
+        .get_all(header::TE)
+        .flat_map(|line| split(line.as_bytes()))
+        .any(|coding| coding.eq_ignore_ascii_case("trailers"))
 }
 
-fn options(headers: &HeaderMap) -> impl Iterator<Item = &str> {
-    headers.get_all(header::CONNECTION).iter().flat_map(split)
+fn options(headers: &Headers) -> impl Iterator<Item = &str> {
+    headers.get_all(header::CONNECTION).flat_map(|line| split(line.as_bytes()))
 }
 
 /// The elements of a list; a line that is not ASCII has none.
-fn split(line: &HeaderValue) -> impl Iterator<Item = &str> {
-    let text = line.to_str().unwrap_or_default();
+fn split(line: &[u8]) -> impl Iterator<Item = &str> {
+    let text = std::str::from_utf8(line).ok().filter(|text| text.is_ascii()).unwrap_or_default();
     text.split(',').map(str::trim_ascii).filter(|element| !element.is_empty())
 }
 

@@ -11,8 +11,8 @@
 use std::borrow::Cow;
 use std::net::Ipv6Addr;
 
-use http::header::{HOST, HeaderValue};
-use http::request::Parts;
+use super::message::Parts;
+use http::header::HOST;
 use http::uri::{PathAndQuery, Uri};
 use http::{Method, Version};
 
@@ -53,7 +53,7 @@ pub fn settle(parts: &mut Parts) -> Result<(), TargetError> {
     if parts.method == Method::CONNECT {
         return Err(TargetError::Connect);
     }
-    let mut lines = parts.headers.get_all(HOST).iter();
+    let mut lines = parts.headers.get_all(HOST);
     let host = lines.next();
     if lines.next().is_some() {
         return Err(TargetError::ManyHosts);
@@ -86,9 +86,8 @@ pub fn settle(parts: &mut Parts) -> Result<(), TargetError> {
         }
         _ => {}
     }
-    if host.is_none_or(|host| host != authority.as_str()) {
-        let host = HeaderValue::from_str(authority.as_str()).map_err(|_| TargetError::BadHost)?;
-        parts.headers.insert(HOST, host);
+    if host.is_none_or(|host| host != *authority.as_str()) {
+        parts.headers.insert(HOST, authority.as_str());
     }
     let path = match parts.uri.path_and_query() {
         Some(path) if path.path() != "/" || path.query().is_some() => path.clone(),
@@ -167,9 +166,22 @@ impl<'a> HostPort<'a> {
 /// in lower case: `App.Example.:8443` is `app.example`, as it is for the application. An IPv6
 /// address keeps its brackets. What is not valid is empty. Allocates only to change a letter.
 pub fn host_without_port_lowercase(host: &[u8]) -> Cow<'_, str> {
-    let host = HostPort::read(host).map_or("", |read| read.host);
+    lowercase(HostPort::read(host).map_or("", |read| read.host))
+}
+
+/// The same for a `Host` that [`settle`] has let through, or none, without looking at it again.
+pub fn settled_name(host: &[u8]) -> Cow<'_, str> {
+    let text = std::str::from_utf8(host).unwrap_or_default();
+    let end = match text.starts_with('[') {
+        true => text.find(']').map_or(text.len(), |end| end + 1),
+        false => text.bytes().position(|b| b == b':').unwrap_or(text.len()),
+    };
+    lowercase(text.get(..end).unwrap_or_default())
+}
+
+fn lowercase(host: &str) -> Cow<'_, str> {
     let host = host.strip_suffix('.').unwrap_or(host);
-    match host.bytes().any(|b| b.is_ascii_uppercase()) {
+    match host.bytes().fold(false, |upper, b| upper | b.is_ascii_uppercase()) {
         true => Cow::Owned(host.to_ascii_lowercase()),
         false => Cow::Borrowed(host),
     }

@@ -21,6 +21,8 @@ use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::clock;
+
 #[cfg(test)]
 mod tests;
 
@@ -85,9 +87,9 @@ impl<B> IdleBody<B> {
         IdleBody { inner, idle, waits_since: None, alarm: Alarm::default(), failed: false }
     }
 
-    /// It may stand still from now on.
-    pub fn no_limit(&mut self) {
-        self.idle = Duration::ZERO;
+    /// It may stand still for so long from now on; zero is no limit.
+    pub fn limit(&mut self, idle: Duration) {
+        self.idle = idle;
     }
 
     /// The body itself.
@@ -304,7 +306,7 @@ impl State {
         if self.write_waits_since.take().is_some() {
             self.busy.0.full_ms.store(self.busy.0.now_ms(), Relaxed);
         }
-        self.moved = Instant::now();
+        self.moved = clock::now();
         Poll::Ready(result)
     }
 }
@@ -321,7 +323,7 @@ impl<S: AsyncRead> AsyncRead for IdleStream<S> {
         match this.inner.poll_read(cx, buf) {
             Poll::Ready(result) => {
                 this.state.spoken |= buf.filled().len() > before;
-                this.state.moved = Instant::now();
+                this.state.moved = clock::now();
                 Poll::Ready(result)
             }
             Poll::Pending => this.state.read_waits(cx),

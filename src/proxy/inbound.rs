@@ -10,7 +10,6 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
 use super::http1;
-use super::http1::spelling::Spelling;
 use super::http2::sending::Fails;
 use super::http2::{Duplex, Received};
 use super::upstream::http1::{Answer, Http1};
@@ -49,15 +48,6 @@ impl Fails for Cut {
 }
 
 impl Inbound {
-    /// How the head before it was spelled, if that came over HTTP/1.
-    pub fn spelling(&self) -> Option<&Spelling> {
-        match self {
-            Inbound::Http1(body) => Some(body.spelling()),
-            Inbound::Answer(answer) => answer.spelling(),
-            Inbound::Http2(_) | Inbound::Tunnel(_) => None,
-        }
-    }
-
     /// The connection to the application that it comes over, if that is HTTP/1; what is left of the body
     /// is lost.
     pub fn connection(&mut self) -> Option<Box<Http1>> {

@@ -15,10 +15,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use http::header::{CONTENT_LENGTH, COOKIE};
-use http::request::Parts;
 
 use super::error::ProxyError;
 use super::http2;
+use super::message::Parts;
 use crate::config::node::{Map, Node};
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
@@ -209,10 +209,10 @@ impl Limits {
         let headers = &parts.headers;
         let target = parts.uri.path_and_query().map_or(0, |target| target.as_str().len());
         let authority = parts.uri.authority().map_or(0, |authority| authority.as_str().len());
-        let lines = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + http2::LINE);
+        let lines = headers.iter().map(|(name, value)| name.as_bytes().len() + value.len() + http2::LINE);
         let bytes = lines.fold(target.saturating_add(authority), usize::saturating_add);
-        let many = headers.len() > self.headers
-            && headers.len() - headers.get_all(COOKIE).iter().skip(1).count() > self.headers;
+        let many =
+            headers.len() > self.headers && headers.len() - headers.get_all(COOKIE).skip(1).count() > self.headers;
         if many || bytes > self.header_bytes { Err(ProxyError::HeadTooLarge) } else { Ok(()) }
     }
 

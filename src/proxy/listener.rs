@@ -18,6 +18,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, watch};
 
+use super::aside::Aside;
 use super::connection::{Arrival, Door};
 use super::handler::{Live, Place, Shared};
 use super::limits::Connections;
@@ -251,7 +252,7 @@ impl Acceptor {
             let served = tokio::select! {
                 biased;
                 served = arrival.serve(watched.clone(), peer) => served,
-                () = watched.reset() => Err(io::ErrorKind::ConnectionReset.into()),
+                () = Aside::new(watched.reset()) => Err(io::ErrorKind::ConnectionReset.into()),
             };
             if let Err(error) = served {
                 tracing::debug!("connection ended: {error}");

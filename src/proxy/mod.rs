@@ -12,10 +12,12 @@
 //!    after the strip, so that no client can name these headers in `Connection` and lose them.
 
 pub mod access_log;
+pub mod aside;
 pub mod balance;
 pub mod body;
 pub mod client_ip;
 pub mod client_tls;
+pub mod clock;
 pub mod connection;
 pub mod error;
 pub mod expect;
@@ -30,6 +32,7 @@ pub mod idle;
 pub mod inbound;
 pub mod limits;
 pub mod listener;
+pub mod message;
 pub mod observed;
 pub mod passage;
 pub mod proxy_protocol;

@@ -5,23 +5,27 @@
 
 use std::time::Instant;
 
-use http::{HeaderMap, HeaderValue, Request, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 
 use super::access_log::Entry;
 use super::error::{ProxyError, Side};
 use super::forwarded::client_scheme;
 use super::handler::{Connection, Live};
 use super::host::{self, HostPort};
+use super::message::Request;
+use super::request_id::RequestId;
 use super::spans::{Head, Span};
 use super::upstream::Address;
 use crate::event::text::Text;
 use crate::exchange::Ended;
+use crate::headers::{Headers, Value};
 
 /// What is told of a request while it is on its way.
 #[derive(Debug, Default)]
 pub struct Observed {
-    log: Option<Entry>,
-    span: Option<Span>,
+    /// In boxes, as is the span: they are seldom there, and go along with every answer.
+    log: Option<Box<Entry>>,
+    span: Option<Box<Span>>,
     /// When the application was asked, until what came of it is told.
     asked: Option<Instant>,
 }
@@ -38,16 +42,16 @@ impl Observed {
         // An authority in the target goes before the header (RFC 9112 section 3.2.2).
         let authority = match request.uri().authority() {
             Some(authority) => authority.as_str().as_bytes(),
-            None => request.headers().get(header::HOST).map_or(b"".as_slice(), HeaderValue::as_bytes),
+            None => request.headers().get(header::HOST).map_or(b"".as_slice(), Value::as_bytes),
         };
         let host = host::host_without_port_lowercase(authority);
         let (method, path, version) = (request.method(), request.uri().path(), request.version());
         Observed {
-            log: live.access_log.as_ref().map(|log| log.begin(client, method, &host, path, version)),
+            log: live.access_log.as_ref().map(|log| Box::new(log.begin(client, method, &host, path, version))),
             span: sampled.map(|sampled| {
                 let scheme = client_scheme(request.headers(), live.client_ip.trusts(peer), connection.scheme);
                 let port = HostPort::read(authority).and_then(|read| read.port);
-                sampled.begin(&Head { client, method, scheme, host: (&*host, port), path, version })
+                Box::new(sampled.begin(&Head { client, method, scheme, host: (&*host, port), path, version }))
             }),
             asked: None,
         }
@@ -64,18 +68,18 @@ impl Observed {
     }
 
     /// The id of the request.
-    pub fn request_id(&mut self, id: &str) {
+    pub fn request_id(&mut self, id: &RequestId) {
         if let Some(log) = &mut self.log {
-            log.request_id(id);
+            log.request_id(id.as_str());
         }
         if let Some(span) = &mut self.span {
-            span.request_id(id);
+            span.request_id(id.as_str());
         }
     }
 
     /// Tells the application which span asks it; what stands in its `traceparent` then, if anything
     /// was changed.
-    pub fn tell(&self, headers: &mut HeaderMap) -> Option<HeaderValue> {
+    pub fn tell(&self, headers: &mut Headers) -> Option<HeaderValue> {
         self.span.as_ref()?.tell(headers)
     }
 

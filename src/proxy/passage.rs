@@ -4,10 +4,11 @@
 //! Whoever speaks to the application tells each of them here. A 101 must never pass: it is a final answer, whatever its number says. The
 //! client hears 100 once: from the application, or from us when that says nothing for too long.
 
+use crate::headers::Headers;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
 
 use super::expect::Gate;
 use super::http1::server::Wire;
@@ -53,7 +54,7 @@ impl Passage {
     }
 
     /// What the application said before its answer.
-    pub fn say(&self, status: StatusCode, headers: &HeaderMap) {
+    pub fn say(&self, status: StatusCode, headers: &Headers) {
         if status == StatusCode::SWITCHING_PROTOCOLS {
             return;
         }

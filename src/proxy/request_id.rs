@@ -7,13 +7,16 @@
 //! The invariant: after [`ensure`] the request has exactly one `x-request-id`, of 1 to 128 visible
 //! ASCII characters.
 
-use std::cell::Cell;
-use std::time::{SystemTime, UNIX_EPOCH};
+use crate::headers::{Headers, Value};
+use std::cell::{Cell, RefCell};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use bytes::Bytes;
+use http::header::HeaderName;
+use tokio::time::Instant;
 use uuid::{Builder, Uuid};
 
-use super::trace_context;
+use super::{clock, trace_context};
 
 /// The header.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -24,25 +27,48 @@ const MAX_ID_BYTES: usize = 128;
 /// The request's id: what the client sent, if it is one line of 1 to 128 visible ASCII characters,
 /// else a new UUID version 7 (RFC 9562 section 5.7), which then stands in the headers. The copy
 /// shares its bytes with the header.
-pub fn ensure(headers: &mut HeaderMap) -> HeaderValue {
+pub fn ensure(headers: &mut Headers) -> RequestId {
     if let Some(id) = only(headers, &X_REQUEST_ID).filter(|id| is_id(id.as_bytes())) {
-        return id.clone();
+        return RequestId::Kept(headers.shared(id));
     }
-    let mut text = Uuid::encode_buffer();
-    let text: &str = new_id().hyphenated().encode_lower(&mut text);
-    // Hexadecimal digits and hyphens are a header value.
-    let id = HeaderValue::from_str(text).unwrap_or_else(|_| HeaderValue::from_static("unknown"));
-    headers.insert(X_REQUEST_ID, id.clone());
-    id
+    let mut text = [0; LEN];
+    new_id().hyphenated().encode_lower(&mut text);
+    headers.remove(X_REQUEST_ID);
+    headers.append_spelled("X-Request-Id", text);
+    RequestId::Made(text)
+}
+
+/// A request's id.
+#[derive(Clone, Debug)]
+pub enum RequestId {
+    /// What the client sent.
+    Kept(Bytes),
+    /// A new one.
+    Made([u8; LEN]),
+}
+
+/// The length of a UUID's text.
+const LEN: usize = uuid::fmt::Hyphenated::LENGTH;
+
+impl RequestId {
+    /// Its text.
+    pub fn as_str(&self) -> &str {
+        let text = match self {
+            RequestId::Kept(text) => text,
+            RequestId::Made(text) => text.as_slice(),
+        };
+        // It is visible ASCII.
+        std::str::from_utf8(text).unwrap_or_default()
+    }
 }
 
 /// The trace id of a valid `traceparent`, see [`trace_context::trace_id`].
-pub fn trace_id(headers: &HeaderMap) -> Option<&str> {
+pub fn trace_id(headers: &Headers) -> Option<&str> {
     trace_context::trace_id(headers)
 }
 
 /// The value of a header that stands there once.
-fn only<'h>(headers: &'h HeaderMap, name: &HeaderName) -> Option<&'h HeaderValue> {
+fn only<'h>(headers: &'h Headers, name: &HeaderName) -> Option<Value<'h>> {
     let mut lines = headers.get_all(name).iter();
     let line = lines.next()?;
     lines.next().is_none().then_some(line)
@@ -53,7 +79,6 @@ fn is_id(id: &[u8]) -> bool {
 }
 
 /// A thread's source of random bits.
-#[derive(Clone, Copy)]
 struct Source {
     key: [u8; 32],
     /// How many ids were made.
@@ -69,36 +94,62 @@ pub(super) const ID_BYTES: usize = 10;
 const IDS_A_BLOCK: u64 = 6;
 
 thread_local! {
-    static SOURCE: Cell<Option<Source>> = const { Cell::new(None) };
+    static SOURCE: RefCell<Option<Source>> = const { RefCell::new(None) };
+    static WALL: Cell<Option<Wall>> = const { Cell::new(None) };
 }
 
 /// `Uuid::now_v7` takes a lock that all threads share and asks the system for random bits each
 /// time. Here each thread asks once and derives the rest.
 pub(super) fn random() -> [u8; ID_BYTES] {
-    let mut source = SOURCE.get().unwrap_or_else(|| {
+    SOURCE.with_borrow_mut(|source| source.get_or_insert_with(Source::new).next())
+}
+
+impl Source {
+    fn new() -> Source {
         let mut seed = blake3::Hasher::new();
         // 74 random bits each.
         for _ in 0..4 {
             seed.update(Uuid::now_v7().as_bytes());
         }
         Source { key: *seed.finalize().as_bytes(), used: 0, block: [0; 64] }
-    });
-    if source.used.is_multiple_of(IDS_A_BLOCK) {
-        let mut hasher = blake3::Hasher::new_keyed(&source.key);
-        hasher.update(&source.used.to_le_bytes()).finalize_xof().fill(&mut source.block);
     }
-    let at = (source.used % IDS_A_BLOCK) as usize;
-    let bits = source.block.chunks_exact(ID_BYTES).nth(at).and_then(<[u8]>::first_chunk).copied().unwrap_or_default();
-    source.used = source.used.wrapping_add(1);
-    SOURCE.set(Some(source));
-    bits
+
+    fn next(&mut self) -> [u8; ID_BYTES] {
+        if self.used.is_multiple_of(IDS_A_BLOCK) {
+            let mut hasher = blake3::Hasher::new_keyed(&self.key);
+            hasher.update(&self.used.to_le_bytes()).finalize_xof().fill(&mut self.block);
+        }
+        let at = (self.used % IDS_A_BLOCK) as usize;
+        self.used = self.used.wrapping_add(1);
+        self.block.chunks_exact(ID_BYTES).nth(at).and_then(<[u8]>::first_chunk).copied().unwrap_or_default()
+    }
+}
+
+/// What the clock on the wall showed at some moment.
+#[derive(Clone, Copy)]
+struct Wall {
+    at: Instant,
+    millis: u64,
+}
+
+/// After so long the clock on the wall is looked at again: it may have been set.
+const TRUSTED: Duration = Duration::from_secs(1);
+
+/// Milliseconds since 1970, to within what the thread has done since it last looked at its clock.
+fn millis() -> u64 {
+    let now = clock::recent();
+    let wall = WALL.get().filter(|wall| now.duration_since(wall.at) < TRUSTED).unwrap_or_else(|| {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let read = Wall { at: now, millis: u64::try_from(since.as_millis()).unwrap_or_default() };
+        WALL.set(Some(read));
+        read
+    });
+    let later = u64::try_from(now.duration_since(wall.at).as_millis()).unwrap_or_default();
+    wall.millis.saturating_add(later)
 }
 
 fn new_id() -> Uuid {
-    let bits = random();
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let millis = u64::try_from(since.as_millis()).unwrap_or_default();
-    Builder::from_unix_timestamp_millis(millis, &bits).into_uuid()
+    Builder::from_unix_timestamp_millis(millis(), &random()).into_uuid()
 }
 
 #[cfg(test)]
@@ -107,10 +158,10 @@ mod tests {
 
     use super::*;
 
-    fn with(name: &'static str, values: &[&str]) -> HeaderMap {
-        let mut headers = HeaderMap::new();
+    fn with(name: &'static str, values: &[&str]) -> Headers {
+        let mut headers = Headers::new();
         for value in values {
-            headers.append(name, HeaderValue::from_bytes(value.as_bytes()).unwrap());
+            headers.append(HeaderName::from_static(name), value);
         }
         headers
     }
@@ -119,7 +170,7 @@ mod tests {
     fn a_valid_id_is_kept_as_it_is() {
         for id in ["a", "req/1?x=\"y\"", &"~".repeat(128)] {
             let mut headers = with("x-request-id", &[id]);
-            assert_eq!(ensure(&mut headers), id);
+            assert_eq!(ensure(&mut headers).as_str(), id);
             assert_eq!(headers.get_all(X_REQUEST_ID).iter().collect::<Vec<_>>(), [id]);
         }
     }
@@ -131,8 +182,8 @@ mod tests {
         {
             let mut headers = with("x-request-id", ids);
             let id = ensure(&mut headers);
-            assert_eq!(headers.get_all(X_REQUEST_ID).iter().collect::<Vec<_>>(), [&id], "{ids:?}");
-            let uuid = Uuid::parse_str(id.to_str().unwrap()).expect("a UUID");
+            assert_eq!(headers.get_all(X_REQUEST_ID).iter().collect::<Vec<_>>(), [id.as_str()], "{ids:?}");
+            let uuid = Uuid::parse_str(id.as_str()).expect("a UUID");
             assert_eq!(uuid.get_version_num(), 7);
             let (seconds, _) = uuid.get_timestamp().expect("version 7 has a time").to_unix();
             let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs();

@@ -64,7 +64,8 @@ impl AsyncRead for Watched {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let room = buf.remaining();
         loop {
-            ready!(either!(&*self.0, s => s.poll_read_ready(cx)))?;
+            // Tried before it is asked whether it is ready: that costs more than the answer "not yet".
+            //
             // A read that did not fill its room has drained the socket, as tokio's own `poll_read` knows:
             // "would block" takes the readiness back that was there before it, and the next look costs no
             // system call.
@@ -76,7 +77,9 @@ impl AsyncRead for Watched {
             };
             let looked = either!(&*self.0, s => s.try_io(Interest::READABLE, || drained(s.try_read_buf(buf))));
             match looked {
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !read => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && !read => {
+                    ready!(either!(&*self.0, s => s.poll_read_ready(cx)))?;
+                }
                 Err(error) if !read => return Poll::Ready(Err(error)),
                 _ => return Poll::Ready(Ok(())),
             }
@@ -123,5 +126,44 @@ impl Watched {
                 done => return Poll::Ready(done),
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::poll_fn;
+
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn after_a_short_read_the_next_look_asks_the_system_nothing_and_what_comes_later_is_read() {
+        let (ours, mut theirs) = UnixStream::pair().unwrap();
+        let mut watched = Watched::new(Socket::Unix(ours));
+        let is_ready = |watched: &Watched| {
+            let cx = &mut Context::from_waker(std::task::Waker::noop());
+            either!(&*watched.0, s => s.poll_read_ready(cx)).is_ready()
+        };
+        for round in 0..3 {
+            theirs.write_all(b"some").await.unwrap();
+            let mut room = [0; 16];
+            assert_eq!(watched.read(&mut room).await.unwrap(), 4, "{round}");
+            assert!(!is_ready(&watched), "{round}: it was drained");
+        }
+        theirs.write_all(b"more").await.unwrap();
+        assert_eq!(watched.read(&mut [0; 4]).await.unwrap(), 4);
+        assert!(is_ready(&watched), "more may have come than there was room for");
+        let mut left = [0; 4];
+        let mut left = ReadBuf::new(&mut left);
+        let cx = &mut Context::from_waker(std::task::Waker::noop());
+        assert!(Pin::new(&mut watched).poll_read(cx, &mut left).is_pending());
+        // What came just before the end is read, and then the end.
+        theirs.write_all(b"end").await.unwrap();
+        drop(theirs);
+        let mut all = Vec::new();
+        poll_fn(|cx| either!(&*watched.0, s => s.poll_read_ready(cx))).await.unwrap();
+        watched.read_to_end(&mut all).await.unwrap();
+        assert_eq!(all, b"end");
     }
 }

@@ -6,7 +6,8 @@
 //! there were none (section 3.2). The invariant: what [`Context::header`] writes is read back as the
 //! same context.
 
-use http::header::{HeaderMap, HeaderName, HeaderValue};
+use crate::headers::Headers;
+use http::header::{HeaderName, HeaderValue};
 
 /// The header.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -36,7 +37,7 @@ impl Context {
     }
 
     /// That of a request, if it has one.
-    pub fn of(headers: &HeaderMap) -> Option<Context> {
+    pub fn of(headers: &Headers) -> Option<Context> {
         let [trace, span, flags] = parts(headers)?;
         let [flags] = bytes_of_hex::<1>(flags)?;
         Some(Context { trace: bytes_of_hex(trace)?, span: bytes_of_hex(span)?, flags })
@@ -65,12 +66,12 @@ impl Context {
 }
 
 /// The trace id of a valid `traceparent`: 32 lower-case hexadecimal digits.
-pub fn trace_id(headers: &HeaderMap) -> Option<&str> {
+pub fn trace_id(headers: &Headers) -> Option<&str> {
     parts(headers).map(|[trace, ..]| trace)
 }
 
 /// Trace id, parent id and flags of a valid `traceparent` (section 3.2.2).
-fn parts(headers: &HeaderMap) -> Option<[&str; 3]> {
+fn parts(headers: &Headers) -> Option<[&str; 3]> {
     let mut lines = headers.get_all(TRACEPARENT).iter();
     let text = lines.next().filter(|_| lines.next().is_none())?.to_str().ok()?;
     let mut parts = text.split('-');
@@ -120,7 +121,7 @@ mod tests {
 
     const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 
-    fn with(values: &[&str]) -> HeaderMap {
+    fn with(values: &[&str]) -> Headers {
         values.iter().map(|value| (TRACEPARENT, HeaderValue::from_bytes(value.as_bytes()).unwrap())).collect()
     }
 
@@ -151,7 +152,7 @@ mod tests {
             assert_eq!(Context::of(&headers).is_some(), valid, "{value}");
         }
         assert_eq!(trace_id(&with(&[&good, &good])), None);
-        assert_eq!(Context::of(&HeaderMap::new()), None);
+        assert_eq!(Context::of(&Headers::new()), None);
     }
 
     #[test]
@@ -174,7 +175,7 @@ mod tests {
             trace in any::<[u8; 16]>(), span in any::<[u8; 8]>(), any in prop::collection::vec(any::<u8>(), 0..80),
         ) {
             let context = Context::recorded(trace, span, None);
-            let mut headers = HeaderMap::new();
+            let mut headers = Headers::new();
             headers.insert(TRACEPARENT, context.header());
             let zero = trace == [0; 16] || span == [0; 8];
             prop_assert_eq!(Context::of(&headers), (!zero).then_some(context));

@@ -13,8 +13,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::task::{Context, Poll};
 
 use base64::Engine;
-use http::request::Parts;
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use http::{Method, StatusCode, header};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
@@ -23,6 +22,7 @@ use super::http1::server::Switched;
 use super::http1::stream::ClientStream;
 use super::http2::Duplex;
 use super::idle::Hold;
+use super::message::{Parts, Response};
 use super::proxy_protocol::Prefixed;
 use super::upstream::Lease;
 use super::upstream::http1::Http1;
@@ -33,7 +33,7 @@ use crate::telemetry::Traffic;
 /// 4.1), which is what applications speak; true if it was one.
 pub fn translate_websocket(parts: &mut Parts) -> bool {
     let asked = parts.method == Method::CONNECT
-        && parts.extensions.remove::<h2::ext::Protocol>().is_some_and(|protocol| protocol.as_str() == "websocket");
+        && parts.protocol.take().is_some_and(|protocol| protocol.as_str() == "websocket");
     if !asked {
         return false;
     }
@@ -42,11 +42,9 @@ pub fn translate_websocket(parts: &mut Parts) -> bool {
     parts.headers.remove(header::CONTENT_LENGTH);
     // HTTP/2 has no key, because no intermediary could mistake the exchange for another.
     let key = base64::engine::general_purpose::STANDARD.encode(uuid::Uuid::now_v7().as_bytes());
-    if let Ok(key) = HeaderValue::try_from(key) {
-        parts.headers.insert(header::SEC_WEBSOCKET_KEY, key);
-    }
-    parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
-    parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    parts.headers.insert(header::SEC_WEBSOCKET_KEY, key);
+    parts.headers.insert(header::UPGRADE, "websocket");
+    parts.headers.insert(header::CONNECTION, "upgrade");
     true
 }
 

@@ -3,7 +3,7 @@
 //! Everything goes through the [`Scrubber`]; a header, field or body that this module does not know how to
 //! read is left out. Address and cuts stand under `_authtap`, where HAR has no place for them.
 
-use http::{HeaderMap, HeaderName, HeaderValue, header};
+use http::{HeaderValue, header};
 use serde_json::{Value as Json, json};
 
 use super::page::page;
@@ -12,6 +12,7 @@ use crate::auto::page::{Asks, Page};
 use crate::body::cookie::request_cookies;
 use crate::body::{self, graphql};
 use crate::exchange::Exchange;
+use crate::headers::Headers;
 use crate::learn::{is_word, says_how_it_went, says_what};
 use crate::rules::facts::{BodyFacts, Facts};
 
@@ -113,12 +114,12 @@ fn answered(exchange: &Exchange, facts: &Facts<'_>, scrubber: &mut Scrubber) -> 
     })
 }
 
-fn is_html(headers: Option<&HeaderMap>) -> bool {
+fn is_html(headers: Option<&Headers>) -> bool {
     headers.is_some_and(|headers| body::media_type(body::content_type(headers)).eq_ignore_ascii_case("text/html"))
 }
 
 /// What a request sends.
-fn posted(facts: &Facts<'_>, sent: &BodyFacts<'_>, headers: &HeaderMap, scrubber: &mut Scrubber) -> Option<Json> {
+fn posted(facts: &Facts<'_>, sent: &BodyFacts<'_>, headers: &Headers, scrubber: &mut Scrubber) -> Option<Json> {
     if sent.decoded().is_empty() {
         return None;
     }
@@ -206,27 +207,27 @@ fn document(text: &str, scrubber: &mut Scrubber) -> String {
     out
 }
 
-fn headers(headers: &HeaderMap, scrubber: &mut Scrubber) -> Vec<Json> {
+fn headers(headers: &Headers, scrubber: &mut Scrubber) -> Vec<Json> {
     let mut all = Vec::new();
     for (name, value) in headers.iter().take(MAX_HEADERS) {
-        let text = String::from_utf8_lossy(value.as_bytes());
-        if let Some(made) = header_value(name, &text, scrubber) {
+        let (name, text) = (name.as_sent().to_ascii_lowercase(), String::from_utf8_lossy(value.as_bytes()));
+        if let Some(made) = header_value(&name, &text, scrubber) {
             // A placeholder of what was no ASCII is.
             let fits = HeaderValue::from_str(&made).is_ok();
-            all.extend(fits.then(|| json!({"name": scrubber.name(name.as_str()), "value": made})));
+            all.extend(fits.then(|| json!({"name": scrubber.name(&name), "value": made})));
         }
     }
     all
 }
 
-fn header_value(name: &HeaderName, value: &str, scrubber: &mut Scrubber) -> Option<String> {
-    let text = name.as_str();
+/// `text` is the name in lower case.
+fn header_value(text: &str, value: &str, scrubber: &mut Scrubber) -> Option<String> {
     if LEFT_OUT.contains(&text) || LEFT_OUT_FROM.iter().any(|start| text.starts_with(start)) {
         return None;
     }
     Some(match text {
         "cookie" => {
-            let line = HeaderMap::from_iter([(header::COOKIE, HeaderValue::from_str(value).ok()?)]);
+            let line = Headers::from_iter([(header::COOKIE, HeaderValue::from_str(value).ok()?)]);
             let pairs = request_cookies(&line).map(|(name, value)| {
                 let (name, value) = (String::from_utf8_lossy(name), String::from_utf8_lossy(value));
                 format!("{}={}", scrubber.name(&name), scrubber.cookie(&name, &value))

@@ -23,7 +23,7 @@ fn kept(body: String) -> Kept {
     Kept { bytes: Bytes::from(body), cut: false, asked: true }
 }
 
-fn fields(lines: &[(&str, &str)]) -> http::HeaderMap {
+fn fields(lines: &[(&str, &str)]) -> crate::headers::Headers {
     let one = |(name, value): &(&str, &str)| {
         let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
         (name, HeaderValue::from_bytes(value.as_bytes()).expect("a value"))

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
+use http::{HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use serde_json::Value as Json;
 
 use super::condition::{Condition, HEADER_HINT, location_path};
@@ -25,6 +25,7 @@ use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
 use crate::event::{Actor, Event, EventType, Outcome, Text, Timestamp};
 use crate::exchange::{ClientTls, Ended, Exchange, Kept, Request, Response};
+use crate::headers::Headers;
 use crate::served::ServedForm;
 
 /// When every test's answer is given (2026-01-15T09:32:17Z): what a cookie's expiry is held against.
@@ -149,12 +150,12 @@ pub struct Case {
     method: Method,
     uri: Uri,
     host: String,
-    headers: HeaderMap,
+    headers: Headers,
     body: Bytes,
     session: Option<Actor>,
     served: Option<ServedForm>,
     tls: Option<Arc<ClientTls>>,
-    response: Option<(StatusCode, HeaderMap, Bytes)>,
+    response: Option<(StatusCode, Headers, Bytes)>,
     /// The next exchange of the client; what it expects is its own business.
     next: Option<Box<Case>>,
     expect: Expect,
@@ -467,7 +468,7 @@ fn encoded(fields: &Node, problems: &mut Problems) -> String {
     out.finish()
 }
 
-fn insert(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+fn insert(headers: &mut Headers, name: HeaderName, value: &str) {
     if !headers.contains_key(&name)
         && let Ok(value) = HeaderValue::from_str(value)
     {
@@ -483,8 +484,11 @@ fn value(at: &Node, text: &str, problems: &mut Problems) -> Option<HeaderValue> 
     value
 }
 
-fn headers(map: &Map<'_>, problems: &mut Problems) -> HeaderMap {
-    let mut headers = HeaderMap::new();
+/// The most headers of a message: what `limits.headers` may be at most.
+const MAX_HEADERS: usize = 4096;
+
+fn headers(map: &Map<'_>, problems: &mut Problems) -> Headers {
+    let mut headers = Headers::new();
     let Some(at) = map.get("headers") else { return headers };
     for (key, values) in at.entries(problems) {
         let Ok(name) = HeaderName::from_bytes(key.text.as_bytes()) else {
@@ -493,9 +497,10 @@ fn headers(map: &Map<'_>, problems: &mut Problems) -> HeaderMap {
         };
         for item in values.items() {
             let sent = item.str(problems).and_then(|text| value(item, text, problems));
-            if let Some(sent) = sent
-                && headers.try_append(name.clone(), sent).is_err()
-            {
+            let Some(sent) = sent else { continue };
+            if headers.len() < MAX_HEADERS {
+                headers.append(&name, sent);
+            } else {
                 problems.error_hint(item, "more headers than a message can have".into(), "keep a few");
                 return headers;
             }
@@ -504,7 +509,7 @@ fn headers(map: &Map<'_>, problems: &mut Problems) -> HeaderMap {
     headers
 }
 
-fn cookies(request: &Map<'_>, headers: &mut HeaderMap, problems: &mut Problems) {
+fn cookies(request: &Map<'_>, headers: &mut Headers, problems: &mut Problems) {
     let Some(at) = request.get("cookies") else { return };
     let mut pairs = Vec::new();
     for (key, item) in at.entries(problems) {
@@ -529,7 +534,7 @@ fn body(map: &Map<'_>, at: &Node, kinds: &[&str], problems: &mut Problems) -> Op
     })
 }
 
-fn request_body(request: &Map<'_>, at: &Node, headers: &mut HeaderMap, problems: &mut Problems) -> Bytes {
+fn request_body(request: &Map<'_>, at: &Node, headers: &mut Headers, problems: &mut Problems) -> Bytes {
     let Some((bytes, media_type)) = body(request, at, &["form", "json", "body"], problems) else { return Bytes::new() };
     if request.get("body").is_none() {
         insert(headers, header::CONTENT_TYPE, media_type);
@@ -571,7 +576,7 @@ fn served(at: &Node, problems: &mut Problems) -> ServedForm {
 
 /// The outer `None` means that a problem was reported, the inner one that no answer came.
 #[allow(clippy::option_option, clippy::type_complexity)]
-fn response(at: &Node, problems: &mut Problems) -> Option<Option<(StatusCode, HeaderMap, Bytes)>> {
+fn response(at: &Node, problems: &mut Problems) -> Option<Option<(StatusCode, Headers, Bytes)>> {
     if at.scalar() == Some("none") {
         return Some(None);
     }
@@ -595,7 +600,7 @@ fn response(at: &Node, problems: &mut Problems) -> Option<Option<(StatusCode, He
     Some(Some((status, headers, bytes)))
 }
 
-fn set_cookies(at: &Node, headers: &mut HeaderMap, problems: &mut Problems) {
+fn set_cookies(at: &Node, headers: &mut Headers, problems: &mut Problems) {
     let mut lines: Vec<(String, &Node)> = Vec::new();
     if let Value::Map(entries) = &at.value {
         for (key, item) in entries {
@@ -608,9 +613,10 @@ fn set_cookies(at: &Node, headers: &mut HeaderMap, problems: &mut Problems) {
         lines.extend(at.items().iter().filter_map(|item| Some((item.str(problems)?.to_owned(), item))));
     }
     for (line, item) in lines {
-        if let Some(sent) = value(item, &line, problems)
-            && headers.try_append(header::SET_COOKIE, sent).is_err()
-        {
+        let Some(sent) = value(item, &line, problems) else { continue };
+        if headers.len() < MAX_HEADERS {
+            headers.append(header::SET_COOKIE, sent);
+        } else {
             problems.error_hint(item, "more headers than a message can have".into(), "keep a few");
             return;
         }

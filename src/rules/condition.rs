@@ -8,7 +8,7 @@
 use std::borrow::Cow;
 use std::ops::RangeInclusive;
 
-use http::{HeaderMap, HeaderName, Method, Uri, header};
+use http::{HeaderName, Method, Uri, header};
 use regex::Regex;
 use serde_json::Value as Json;
 
@@ -24,6 +24,7 @@ use crate::body::json::scalar_text;
 use crate::config::node::{Map, Node, Value, clip, suggest};
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
+use crate::headers::Headers;
 
 pub(super) const MATCHER: Kind = Kind::Named("matcher", || &matcher::SHAPE);
 const BY_NAME: Kind = Kind::Dict(&MATCHER);
@@ -546,19 +547,19 @@ pub(super) fn compared_text(value: &Json) -> Cow<'_, str> {
     }
 }
 
-fn header_matches(headers: &HeaderMap, name: &HeaderName, matcher: &Matcher) -> bool {
+fn header_matches(headers: &Headers, name: &HeaderName, matcher: &Matcher) -> bool {
     let values: Vec<Cow<'_, str>> =
         headers.get_all(name).iter().map(|v| String::from_utf8_lossy(v.as_bytes())).collect();
     matcher.matches_any(values.iter().map(|v| &**v))
 }
 
-fn media_type(headers: &HeaderMap) -> Option<String> {
+fn media_type(headers: &Headers) -> Option<String> {
     let content_type = body::content_type(headers);
     (!content_type.is_empty()).then(|| body::media_type(content_type).to_ascii_lowercase())
 }
 
 /// The query fields of `Location`.
-pub fn location_fields(response: &HeaderMap) -> Fields<'static> {
+pub fn location_fields(response: &Headers) -> Fields<'static> {
     let sent = response.get(header::LOCATION).map(|v| String::from_utf8_lossy(v.as_bytes()));
     let query = sent.as_deref().and_then(|l| l.split('#').next()).and_then(|l| l.split_once('?'));
     crate::body::form::parse(query.map_or("", |(_, q)| q).as_bytes(), false).into_owned()
@@ -566,7 +567,7 @@ pub fn location_fields(response: &HeaderMap) -> Fields<'static> {
 
 /// The path `Location` leads to, resolved against the request's (RFC 3986 section 5.2), in its
 /// compared form; query and fragment, which may hold names and codes, are left behind.
-pub fn location_path(response: &HeaderMap, request: &Uri) -> Option<String> {
+pub fn location_path(response: &Headers, request: &Uri) -> Option<String> {
     let sent = response.get(header::LOCATION)?;
     let sent = String::from_utf8_lossy(sent.as_bytes());
     let end = sent.find(['?', '#']).unwrap_or(sent.len());

@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::cell::{Cell, OnceCell};
 
-use http::{HeaderMap, Method, StatusCode, Uri};
+use http::{Method, StatusCode, Uri};
 use serde_json::Value;
 
 use super::calls::{self, Asked, Calls};
@@ -16,6 +16,7 @@ use crate::body::form::Fields;
 use crate::body::{self, encoding, form, graphql, json, multipart, xmlrpc};
 use crate::event::Timestamp;
 use crate::exchange::{ClientTls, Exchange, Kept};
+use crate::headers::Headers;
 use crate::served::ServedForm;
 
 /// Yes, no, or open (`None`): not decidable from what is known.
@@ -35,11 +36,11 @@ pub struct Facts<'a> {
     /// Host without port, lower case.
     pub host: &'a str,
     /// Request headers.
-    pub headers: &'a HeaderMap,
+    pub headers: &'a Headers,
     /// What is known of the client's TLS, once the exchange is whole.
     pub tls: Option<&'a ClientTls>,
     /// Status and headers of the answer, once there is one.
-    pub response: Option<(StatusCode, &'a HeaderMap)>,
+    pub response: Option<(StatusCode, &'a Headers)>,
     /// Bodies, once everything is there.
     pub bodies: Option<Bodies<'a>>,
     /// Whether the request's session has an actor, once that was looked up.
@@ -66,7 +67,7 @@ pub struct Bodies<'a> {
 /// One kept body, decoded and parsed at most once.
 pub struct BodyFacts<'a> {
     kept: &'a Kept,
-    headers: &'a HeaderMap,
+    headers: &'a Headers,
     decoded: OnceCell<(Cow<'a, [u8]>, bool)>,
     fields: OnceCell<Option<Fields<'static>>>,
     json: OnceCell<Option<Value>>,
@@ -74,7 +75,7 @@ pub struct BodyFacts<'a> {
 
 impl<'a> Facts<'a> {
     /// What the head of a request says.
-    pub fn of_request(method: &'a Method, uri: &'a Uri, host: &'a str, headers: &'a HeaderMap) -> Facts<'a> {
+    pub fn of_request(method: &'a Method, uri: &'a Uri, host: &'a str, headers: &'a Headers) -> Facts<'a> {
         Facts {
             method,
             uri,
@@ -191,7 +192,7 @@ impl<'a> Facts<'a> {
 }
 
 impl<'a> BodyFacts<'a> {
-    fn new(kept: &'a Kept, headers: &'a HeaderMap) -> BodyFacts<'a> {
+    fn new(kept: &'a Kept, headers: &'a Headers) -> BodyFacts<'a> {
         BodyFacts { kept, headers, decoded: OnceCell::new(), fields: OnceCell::new(), json: OnceCell::new() }
     }
 

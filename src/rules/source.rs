@@ -6,7 +6,7 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use http::{HeaderMap, HeaderName, header};
+use http::{HeaderName, header};
 use regex::Regex;
 use serde_json::Value;
 
@@ -22,6 +22,7 @@ use crate::config::node::{Node, clip};
 use crate::config::problem::Problems;
 use crate::event::text::looks_like_a_token;
 use crate::exchange::ClientTls;
+use crate::headers::Headers;
 
 /// Where a value is taken from.
 #[derive(Clone, Debug)]
@@ -520,7 +521,7 @@ fn json_value(json: &Value, pointer: &str) -> Option<String> {
     select(json, pointer).into_iter().find_map(|v| scalar_text(v).map(|t| t.into_owned()))
 }
 
-fn header_value(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
+fn header_value(headers: &Headers, name: &HeaderName) -> Option<String> {
     headers.get(name).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned())
 }
 

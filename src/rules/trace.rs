@@ -297,14 +297,14 @@ fn values<'v>(values: impl Iterator<Item = &'v str>) -> String {
     }
 }
 
-fn media(headers: &http::HeaderMap) -> String {
+fn media(headers: &crate::headers::Headers) -> String {
     match body::media_type(body::content_type(headers)) {
         "" => "no content type".into(),
         kind => clip(kind).to_string(),
     }
 }
 
-fn change_text(facts: &Facts<'_>, answer: &http::HeaderMap, name: &str) -> &'static str {
+fn change_text(facts: &Facts<'_>, answer: &crate::headers::Headers, name: &str) -> &'static str {
     match cookie::change(facts.headers, answer, name, facts.at) {
         CookieChange::Absent => "not mentioned",
         CookieChange::Same => "set to the same value",

@@ -27,7 +27,7 @@ pub mod snapshot;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-use http::HeaderMap;
+use crate::headers::Headers;
 
 use crate::body::{cookie, credentials};
 use crate::event::{Actor, Text, Timestamp};
@@ -212,7 +212,7 @@ impl Sessions {
     }
 
     /// The sessions a request carries, most telling first.
-    pub fn presented(&self, headers: &HeaderMap, host: &str) -> Vec<Carried> {
+    pub fn presented(&self, headers: &Headers, host: &str) -> Vec<Carried> {
         let mut found = Vec::new();
         for (i, name) in self.config.headers.iter().enumerate() {
             let value = headers.get(name).filter(|v| !v.is_empty());
@@ -231,18 +231,18 @@ impl Sessions {
     }
 
     /// The sessions an answer hands out in cookies.
-    pub fn handed_out(&self, answer: &HeaderMap, host: &str, at: Timestamp) -> Vec<Carried> {
+    pub fn handed_out(&self, answer: &Headers, host: &str, at: Timestamp) -> Vec<Carried> {
         let cookies = self.cookies(host).iter().enumerate();
         let set = cookies.filter_map(|(i, name)| Some((i, cookie::handed_out(answer, name, at)?)));
         set.map(|(i, value)| Carried { via: Via::Cookie(i), handle: self.handle(value) }).collect()
     }
 
     /// By what of these an answer takes a session away.
-    fn taken_away(&self, presented: &[Carried], answer: &HeaderMap, host: &str, at: Timestamp) -> Vec<Handle> {
+    fn taken_away(&self, presented: &[Carried], answer: &Headers, host: &str, at: Timestamp) -> Vec<Handle> {
         let names = self.cookies(host);
         let gone = presented.iter().filter(|p| match p.via {
             Via::Cookie(i) => names.get(i).is_some_and(|name| {
-                let nothing = HeaderMap::new();
+                let nothing = Headers::new();
                 cookie::change(&nothing, answer, name, at) == cookie::CookieChange::Deleted
             }),
             _ => false,
@@ -252,7 +252,7 @@ impl Sessions {
 
     /// Learns the session cookies of a host from the answer to a login that succeeded, where the
     /// configuration names none. True if something was learnt.
-    pub fn learn(&mut self, host: &str, request: &HeaderMap, answer: &HeaderMap, at: Timestamp) -> bool {
+    pub fn learn(&mut self, host: &str, request: &Headers, answer: &Headers, at: Timestamp) -> bool {
         let learnt = self.config.cookies.is_empty() && self.learnt.see_login(host, request, answer, at);
         self.changed |= learnt;
         learnt
@@ -375,7 +375,7 @@ impl Sessions {
         &mut self,
         presented: &[Carried],
         handed_out: &[Carried],
-        answer: &HeaderMap,
+        answer: &Headers,
         host: &str,
         now: Timestamp,
     ) -> Option<Over> {

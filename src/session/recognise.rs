@@ -7,10 +7,11 @@
 
 use std::collections::HashMap;
 
-use http::{HeaderMap, header};
+use http::header;
 
 use crate::body::cookie::{MAX_SET_COOKIES, SetCookie, request_cookies};
 use crate::event::Timestamp;
+use crate::headers::Headers;
 
 /// The most hosts whose cookies are remembered; an application has one or a few.
 const MAX_HOSTS: usize = 256;
@@ -68,7 +69,7 @@ impl Learnt {
     }
 
     /// Looks at the answer to a login that succeeded; true if a name was learnt.
-    pub fn see_login(&mut self, host: &str, request: &HeaderMap, answer: &HeaderMap, at: Timestamp) -> bool {
+    pub fn see_login(&mut self, host: &str, request: &Headers, answer: &Headers, at: Timestamp) -> bool {
         let mut learnt = false;
         for name in session_cookies(self.of(host), request, answer, at) {
             learnt |= self.add(host, &name);
@@ -78,7 +79,7 @@ impl Learnt {
 }
 
 /// The names of the cookies of a login's answer that look like a session, but for those that are known.
-fn session_cookies(known: &[String], request: &HeaderMap, answer: &HeaderMap, at: Timestamp) -> Vec<String> {
+fn session_cookies(known: &[String], request: &Headers, answer: &Headers, at: Timestamp) -> Vec<String> {
     let mut found = Vec::new();
     for line in answer.get_all(header::SET_COOKIE).iter().take(MAX_SET_COOKIES) {
         let Some(set) = SetCookie::parse(line.as_bytes(), at).filter(|set| !set.deleted) else { continue };
@@ -120,7 +121,7 @@ fn is_http_only(line: &[u8]) -> bool {
 mod tests {
     use super::*;
 
-    fn headers(name: header::HeaderName, lines: &[&'static str]) -> HeaderMap {
+    fn headers(name: header::HeaderName, lines: &[&'static str]) -> Headers {
         lines.iter().map(|line| (name.clone(), http::HeaderValue::from_static(line))).collect()
     }
 

@@ -22,12 +22,12 @@ fn memory(yaml: &str) -> Sessions {
     Sessions::new(config, [7; 32])
 }
 
-fn request(cookies: &str) -> HeaderMap {
+fn request(cookies: &str) -> Headers {
     let value = http::HeaderValue::from_str(cookies).expect("a header");
-    HeaderMap::from_iter([(http::header::COOKIE, value)])
+    Headers::from_iter([(http::header::COOKIE, value)])
 }
 
-fn answer(lines: &[&str]) -> HeaderMap {
+fn answer(lines: &[&str]) -> Headers {
     let lines = lines.iter().map(|l| (http::header::SET_COOKIE, http::HeaderValue::from_str(l).expect("a header")));
     lines.collect()
 }
@@ -193,13 +193,13 @@ fn without_named_cookies_the_session_is_learnt_from_the_login() {
     let mut sessions = memory("{}");
     let set = answer(&["app_session=q8v2n5xk0w3m7z1c; HttpOnly", "csrf=q8v2n5xk0w3m7z1c; HttpOnly"]);
     assert!(sessions.handed_out(&set, HOST, at(0)).is_empty());
-    assert!(sessions.learn(HOST, &HeaderMap::new(), &set, at(0)));
+    assert!(sessions.learn(HOST, &Headers::new(), &set, at(0)));
     let handed_out = sessions.handed_out(&set, HOST, at(0));
     assert_eq!(handed_out.len(), 1);
     sessions.bind(&handed_out, &actor("alice"), at(0));
     assert_eq!(who(&mut sessions, "app_session=q8v2n5xk0w3m7z1c", 1).as_deref(), Some("alice"));
     let mut named = memory("{ cookies: [sid] }");
-    assert!(!named.learn(HOST, &HeaderMap::new(), &set, at(0)), "named ones are believed");
+    assert!(!named.learn(HOST, &Headers::new(), &set, at(0)), "named ones are believed");
 }
 
 proptest! {

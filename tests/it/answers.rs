@@ -20,7 +20,7 @@ fn early_hints_reach_a_client_of_http11_at_once_and_never_one_of_http10() {
     let mut client = Client::connect(proxy.address);
     let hint = client.send("GET / HTTP/1.1\r\nHost: a\r\n\r\n").head();
     assert_eq!(hint.start(), "HTTP/1.1 103 Early Hints");
-    assert_eq!(hint.fields, [(b"link".to_vec(), b"</a.css>".to_vec())]);
+    assert_eq!(hint.fields, [(b"Link".to_vec(), b"</a.css>".to_vec())]);
     gate.open();
     assert_eq!(client.answer("GET").text(), "final");
     // Pipelined: each hint before its own answer.

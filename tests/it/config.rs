@@ -319,6 +319,13 @@ fn survives(source: &str) {
     }
 }
 
+#[test]
+fn a_place_behind_a_carriage_return_is_the_end_of_its_line_in_number_and_in_picture() {
+    for source in ["? # a comment\r", "? # a comment\r\n", "? # a comment\r\r\nx: 1\n"] {
+        survives(source);
+    }
+}
+
 /// Pieces that mean something to YAML or to a field.
 const PIECES: &[&str] = &[
     "{",

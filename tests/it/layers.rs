@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 const LEAVES: &[(&str, &[&str])] = &[
     ("event", &[]),
     ("telemetry", &[]),
-    ("exchange", &["event"]),
+    ("headers", &[]),
+    ("exchange", &["event", "headers"]),
     ("config::problem", &[]),
     ("config::node", &["config::problem", "config::parse", "config::shape"]),
     ("config::shape", &["config::problem", "config::node"]),
-    ("body", &["event", "exchange"]),
+    ("body", &["event", "exchange", "headers"]),
     ("filter", &["event", "config::problem", "config::node", "config::shape"]),
 ];
 

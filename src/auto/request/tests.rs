@@ -1,12 +1,13 @@
-use http::{HeaderMap, HeaderValue, Method, Uri, header};
+use http::{HeaderValue, Method, Uri, header};
 
 use super::super::intent::{self, Intent, Known};
 use super::*;
 use crate::event::Timestamp;
 use crate::exchange::{Ended, Exchange, Kept, Request as Asked};
+use crate::headers::Headers;
 
 fn exchange(content_type: &'static str, target: &'static str, body: &str) -> Exchange {
-    let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+    let headers = Headers::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))]);
     Exchange {
         began: Timestamp::from_millis(0),
         answered: Timestamp::from_millis(0),

@@ -8,11 +8,11 @@ use super::*;
 /// 2026-01-15T09:32:17Z.
 const AT: Timestamp = Timestamp::from_millis(1_768_469_537_000);
 
-fn cookies(lines: &[&str]) -> HeaderMap {
+fn cookies(lines: &[&str]) -> Headers {
     lines.iter().map(|line| (header::COOKIE, HeaderValue::from_str(line).unwrap())).collect()
 }
 
-fn answer(lines: &[&str]) -> HeaderMap {
+fn answer(lines: &[&str]) -> Headers {
     lines.iter().map(|line| (header::SET_COOKIE, HeaderValue::from_str(line).unwrap())).collect()
 }
 
@@ -122,13 +122,13 @@ fn a_trailing_star_fits_any_rest_and_a_change_outweighs_a_deletion() {
 
 #[test]
 fn only_so_many_set_cookie_lines_are_read() {
-    let mut headers = HeaderMap::new();
+    let mut headers = Headers::new();
     for n in 0..MAX_SET_COOKIES {
         headers.append(header::SET_COOKIE, HeaderValue::from_str(&format!("c{n}=x")).unwrap());
     }
-    assert_eq!(change(&HeaderMap::new(), &headers, "c127", AT), CookieChange::Changed);
+    assert_eq!(change(&Headers::new(), &headers, "c127", AT), CookieChange::Changed);
     headers.append(header::SET_COOKIE, HeaderValue::from_static("sid=x"));
-    assert_eq!(change(&HeaderMap::new(), &headers, "sid", AT), CookieChange::Absent);
+    assert_eq!(change(&Headers::new(), &headers, "sid", AT), CookieChange::Absent);
 }
 
 #[test]
@@ -144,8 +144,8 @@ proptest! {
         let expires = [b"sid=x; Expires=", &bytes[..]].concat();
         prop_assert!(SetCookie::parse(&expires, AT).is_some());
         if let Ok(value) = HeaderValue::from_bytes(&bytes) {
-            let request: HeaderMap = [(header::COOKIE, value.clone())].into_iter().collect();
-            let response: HeaderMap = [(header::SET_COOKIE, value)].into_iter().collect();
+            let request: Headers = [(header::COOKIE, value.clone())].into_iter().collect();
+            let response: Headers = [(header::SET_COOKIE, value)].into_iter().collect();
             let _ = (request_cookie(&request, &name), change(&request, &response, &name, AT));
         }
     }
@@ -173,8 +173,8 @@ proptest! {
         cookies in proptest::collection::vec("[ab_]{1,4}|[a]{60,68}", 0..6),
     ) {
         let line = cookies.iter().map(|name| format!("{name}=1")).collect::<Vec<_>>().join("; ");
-        let mut headers = HeaderMap::new();
-        headers.insert(header::COOKIE, line.parse().unwrap());
+        let mut headers = Headers::new();
+        headers.insert(header::COOKIE, line);
         let compared = cookies.iter().any(|cookie| names.iter().any(|name| fits(name, cookie.as_bytes())));
         prop_assert_eq!(Wanted::new(names).brought(&headers), compared);
     }

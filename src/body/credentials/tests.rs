@@ -5,11 +5,11 @@ use serde_json::json;
 
 use super::*;
 
-fn with(value: impl AsRef<[u8]>) -> HeaderMap {
+fn with(value: impl AsRef<[u8]>) -> Headers {
     [(header::AUTHORIZATION, HeaderValue::from_bytes(value.as_ref()).unwrap())].into_iter().collect()
 }
 
-fn basic(credential: impl AsRef<[u8]>) -> HeaderMap {
+fn basic(credential: impl AsRef<[u8]>) -> Headers {
     with(format!("Basic {}", BASE64_STANDARD.encode(credential)))
 }
 
@@ -50,7 +50,7 @@ fn odd_spellings_of_basic_are_read_and_others_are_not() {
     for (value, expected) in cases {
         assert_eq!(basic_user(&with(value)).as_deref(), expected, "{value}");
     }
-    assert_eq!(basic_user(&HeaderMap::new()), None);
+    assert_eq!(basic_user(&Headers::new()), None);
     assert_eq!(basic_user(&basic(format!("{}:x", "a".repeat(MAX_TOKEN)))), None);
 }
 
@@ -113,7 +113,7 @@ proptest! {
     fn any_header_is_some_credential_or_none(bytes in proptest::collection::vec(any::<u8>(), 0..200), text in ".*") {
         for scheme in [&b""[..], b"Basic ", b"Bearer ", b"Token token="] {
             if let Ok(value) = HeaderValue::from_bytes(&[scheme, &bytes].concat()) {
-                let headers: HeaderMap = [(header::AUTHORIZATION, value)].into_iter().collect();
+                let headers: Headers = [(header::AUTHORIZATION, value)].into_iter().collect();
                 let _ = (basic_user(&headers), bearer(&headers));
             }
         }

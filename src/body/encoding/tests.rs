@@ -24,7 +24,7 @@ const PAGE_BROTLI: &[u8] = &[
 /// A Zstandard frame header: a window of 8 MiB, no size, no checksum.
 const ZSTD_HEADER: [u8; 6] = [0x28, 0xb5, 0x2f, 0xfd, 0x00, 13 << 3];
 
-fn codings(values: &[&str]) -> HeaderMap {
+fn codings(values: &[&str]) -> Headers {
     let values = values.iter().map(|v| (header::CONTENT_ENCODING, HeaderValue::from_str(v).unwrap()));
     values.collect()
 }
@@ -54,14 +54,14 @@ fn zstd_block(last: bool, kind: u32, size: u32, content: &[u8]) -> Vec<u8> {
 }
 
 #[track_caller]
-fn assert_whole(bytes: &[u8], headers: &HeaderMap, expected: &[u8]) {
+fn assert_whole(bytes: &[u8], headers: &Headers, expected: &[u8]) {
     let decoded = decode(bytes, headers, 1 << 20);
     assert_eq!((&*decoded.bytes, decoded.cut, decoded.failed), (expected, false, None));
 }
 
 #[test]
 fn every_coding_is_taken_off() {
-    assert_whole(PAGE, &HeaderMap::new(), PAGE);
+    assert_whole(PAGE, &Headers::new(), PAGE);
     assert_whole(PAGE, &codings(&["identity"]), PAGE);
     for name in ["gzip", "GZip", "x-gzip", " gzip , identity"] {
         assert_whole(&gzipped(PAGE), &codings(&[name]), PAGE);
@@ -224,7 +224,7 @@ fn text_follows_the_declared_character_set() {
 
 #[test]
 fn debug_shows_no_contents() {
-    assert!(!format!("{:?}", decode(b"hunter2", &HeaderMap::new(), 100)).contains("hunter"));
+    assert!(!format!("{:?}", decode(b"hunter2", &Headers::new(), 100)).contains("hunter"));
 }
 
 fn any_coding() -> impl Strategy<Value = String> {

@@ -18,8 +18,8 @@ fn shown(problems: &Problems) -> String {
     problems.sorted().into_iter().map(|problem| problems.render(problem, false)).collect()
 }
 
-fn headers(lines: &[(&str, &str)]) -> HeaderMap {
-    let mut headers = HeaderMap::new();
+fn headers(lines: &[(&str, &str)]) -> Headers {
+    let mut headers = Headers::new();
     for (name, value) in lines {
         let value = HeaderValue::from_bytes(value.as_bytes()).expect("a value");
         headers.append(HeaderName::from_bytes(name.as_bytes()).expect("a name"), value);
@@ -106,7 +106,7 @@ fn behind_a_trusted_proxy_its_own_certificate_is_not_taken_for_the_clients() {
 #[test]
 fn a_subject_that_was_cut_is_told_to_nobody() {
     let (policy, _) = checked(FILE);
-    let mut sent = HeaderMap::new();
+    let mut sent = Headers::new();
     policy.tell(&mut sent, None, Some(&certificate(&format!("CN={}…", "a".repeat(500)))));
     assert!(!sent.contains_key("x-client-cert-subject"));
 }

@@ -9,8 +9,8 @@ fn ip(text: &str) -> IpAddr {
     text.parse().expect("an address")
 }
 
-fn map(pairs: &[(&str, &str)]) -> HeaderMap {
-    let mut headers = HeaderMap::new();
+fn map(pairs: &[(&str, &str)]) -> Headers {
+    let mut headers = Headers::new();
     for (name, value) in pairs {
         let name = HeaderName::from_bytes(name.as_bytes()).expect("a name");
         headers.append(name, HeaderValue::from_bytes(value.as_bytes()).expect("a value"));
@@ -19,10 +19,10 @@ fn map(pairs: &[(&str, &str)]) -> HeaderMap {
 }
 
 /// What reaches the application of `sent`, which came over `http` from 127.0.0.2.
-fn told(sent: &[(&str, &str)], trusted_peer: bool, client: &str, policy: Policy) -> HeaderMap {
+fn told(sent: &[(&str, &str)], trusted_peer: bool, client: &str, policy: Policy) -> Headers {
     let peer = Peer::new(Some(ip("127.0.0.2")));
     let mut headers = map(sent);
-    let host = Some(HeaderValue::from_static("app.test:8080"));
+    let host = Some(Bytes::from_static(b"app.test:8080"));
     let hop = Hop { peer: &peer, client_ip: ip(client), trusted_peer, claim: &CLAIM, scheme: "http", host };
     set_forwarded(&mut headers, &hop, policy);
     headers
@@ -33,7 +33,7 @@ const REPLACE: Policy = Policy { mode: Mode::Replace, rfc7239: false };
 const OFF: Policy = Policy { mode: Mode::Off, rfc7239: false };
 
 /// What an application behind us learns of a client at 127.0.0.2 that forged nothing.
-fn honest() -> HeaderMap {
+fn honest() -> Headers {
     map(&[
         ("x-forwarded-for", "127.0.0.2"),
         ("x-real-ip", "127.0.0.2"),
@@ -68,7 +68,7 @@ fn an_untrusted_peer_tells_the_application_nothing() {
         }
     }
     for (name, value) in forgeries() {
-        assert_eq!(told(&[(&name, value)], false, "127.0.0.2", OFF), HeaderMap::new(), "{name}");
+        assert_eq!(told(&[(&name, value)], false, "127.0.0.2", OFF), Headers::new(), "{name}");
     }
 }
 
@@ -107,7 +107,7 @@ fn a_trusted_peers_chain_is_kept_and_joined_into_one_line() {
         let sent: Vec<(&str, &str)> = lines.iter().map(|line| ("x-forwarded-for", *line)).collect();
         let got = told(&sent, true, "9.9.9.9", APPEND);
         assert_eq!(got.get_all(X_FORWARDED_FOR).iter().collect::<Vec<_>>(), [want]);
-        assert_eq!(got["x-real-ip"], "9.9.9.9");
+        assert_eq!(got.get("x-real-ip").unwrap(), "9.9.9.9");
         let got = told(&sent, true, "9.9.9.9", REPLACE);
         assert_eq!(got.get_all(X_FORWARDED_FOR).iter().collect::<Vec<_>>(), ["9.9.9.9"]);
     }
@@ -116,7 +116,7 @@ fn a_trusted_peers_chain_is_kept_and_joined_into_one_line() {
 #[test]
 fn a_client_named_by_another_header_begins_the_chain() {
     for sent in [&[][..], &[("x-forwarded-for", "")]] {
-        assert_eq!(told(sent, true, "2001:db8::7", APPEND)["x-forwarded-for"], "2001:db8::7, 127.0.0.2");
+        assert_eq!(told(sent, true, "2001:db8::7", APPEND).get("x-forwarded-for").unwrap(), "2001:db8::7, 127.0.0.2");
     }
 }
 
@@ -136,8 +136,8 @@ fn a_trusted_peers_scheme_host_and_port_stay() {
     }
     let got = told(&[("x-forwarded-proto", ""), ("x-forwarded-host", "")], true, "127.0.0.2", APPEND);
     assert_eq!(
-        (&got["x-forwarded-proto"], &got["x-forwarded-host"]),
-        (&HeaderValue::from_static("http"), &HeaderValue::from_static("app.test:8080"))
+        (got.get("x-forwarded-proto").unwrap().as_bytes(), got.get("x-forwarded-host").unwrap().as_bytes()),
+        (&b"http"[..], &b"app.test:8080"[..])
     );
 }
 
@@ -173,14 +173,14 @@ fn forwarded_gets_our_element_if_it_is_in_use() {
     let wanted = Policy { rfc7239: true, ..APPEND };
     let ours = "for=127.0.0.2;proto=http;host=\"app.test:8080\"";
     assert!(!told(&[], true, "127.0.0.2", APPEND).contains_key(FORWARDED));
-    assert_eq!(told(&[], true, "127.0.0.2", wanted)["forwarded"], ours);
+    assert_eq!(told(&[], true, "127.0.0.2", wanted).get("forwarded").unwrap(), ours);
     let got = told(&[("forwarded", "for=6.6.6.6")], false, "127.0.0.2", wanted);
     assert_eq!(got.get_all(FORWARDED).iter().collect::<Vec<_>>(), [ours]);
     let sent = [("forwarded", "for=1.1.1.1"), ("forwarded", "for=9.9.9.9;proto=https")];
     let got = told(&sent, true, "9.9.9.9", APPEND);
     assert_eq!(
         got.get_all(FORWARDED).iter().collect::<Vec<_>>(),
-        [&format!("for=1.1.1.1, for=9.9.9.9;proto=https, {ours}")]
+        [format!("for=1.1.1.1, for=9.9.9.9;proto=https, {ours}").as_str()]
     );
     let got = told(&sent, true, "2001:db8::7", REPLACE);
     assert_eq!(
@@ -193,11 +193,11 @@ fn forwarded_gets_our_element_if_it_is_in_use() {
 fn a_host_that_would_need_an_escape_is_left_out_of_forwarded() {
     let peer = Peer::new(None);
     for host in ["a\"b", "a\\", "", "\u{e9}"] {
-        let host = Some(HeaderValue::from_bytes(host.as_bytes()).unwrap());
+        let host = Some(Bytes::from_static(host.as_bytes()));
         let hop = Hop { peer: &peer, client_ip: LOCALHOST, trusted_peer: true, claim: &CLAIM, scheme: "https", host };
-        let mut headers = HeaderMap::new();
+        let mut headers = Headers::new();
         set_forwarded(&mut headers, &hop, Policy { rfc7239: true, ..APPEND });
-        assert_eq!(headers["forwarded"], "for=127.0.0.1;proto=https");
+        assert_eq!(headers.get("forwarded").unwrap(), "for=127.0.0.1;proto=https");
     }
 }
 
@@ -215,7 +215,10 @@ fn without_a_host_no_forwarded_host_is_made() {
     let mut headers = map(&[("x-forwarded-host", "evil.test")]);
     set_forwarded(&mut headers, &hop, APPEND);
     assert!(!headers.contains_key(X_FORWARDED_HOST));
-    assert_eq!((peer.ip(), &headers["x-real-ip"]), (Some(ip("203.0.113.9")), &HeaderValue::from_static("203.0.113.9")));
+    assert_eq!(
+        (peer.ip(), headers.get("x-real-ip").unwrap().as_bytes()),
+        (Some(ip("203.0.113.9")), &b"203.0.113.9"[..])
+    );
 }
 
 #[test]
@@ -243,7 +246,7 @@ fn the_scheme_of_the_client_is_a_trusted_peers_word_or_our_own() {
         assert_eq!(client_scheme(&headers, true, "http"), want, "{said}");
         assert_eq!(client_scheme(&headers, false, "http"), "http", "{said}");
     }
-    assert_eq!(client_scheme(&HeaderMap::new(), true, "https"), "https");
+    assert_eq!(client_scheme(&Headers::new(), true, "https"), "https");
 }
 
 #[test]
@@ -290,7 +293,7 @@ proptest! {
         picks in prop::collection::vec((0usize..1000, "[ -~]{0,20}", prop::collection::vec(any::<bool>(), 24)), 0..12),
     ) {
         let names = forgeries();
-        let mut sent = HeaderMap::new();
+        let mut sent = Headers::new();
         sent.insert(HOST, HeaderValue::from_static("app.test:8080"));
         let mut want = honest();
         want.insert(HOST, HeaderValue::from_static("app.test:8080"));
@@ -300,7 +303,7 @@ proptest! {
             sent.append(HeaderName::from_bytes(name.as_bytes()).unwrap(), HeaderValue::from_str(value).unwrap());
         }
         let peer = Peer::new(Some(ip("127.0.0.2")));
-        let host = sent.get(HOST).cloned();
+        let host = sent.get(HOST).map(|host| sent.shared(host));
         let hop = Hop { peer: &peer, client_ip: ip("127.0.0.2"), trusted_peer: false, claim: &CLAIM, scheme: "http", host };
         set_forwarded(&mut sent, &hop, APPEND);
         prop_assert_eq!(sent, want);

@@ -6,9 +6,9 @@ use super::*;
 fn request(method: &str, target: &str, version: Version, hosts: &[&str]) -> Parts {
     let mut request = Request::builder().method(method).uri(target).version(version);
     for host in hosts {
-        request = request.header(HOST, HeaderValue::from_bytes(host.as_bytes()).unwrap());
+        request = request.header(HOST, http::HeaderValue::from_bytes(host.as_bytes()).unwrap());
     }
-    request.body(()).expect("a request that hyper would hand on").into_parts().0
+    request.body(()).expect("a request that hyper would hand on").into_parts().0.into()
 }
 
 /// The target and the host that are passed on.
@@ -96,8 +96,8 @@ fn a_refused_request_is_left_unchanged() {
     let mut parts = request("GET", "http://u@a.test/", H11, &["b.test"]);
     assert_eq!(settle(&mut parts), Err(TargetError::BadHost));
     assert_eq!(
-        (parts.uri.to_string().as_str(), &parts.headers[HOST]),
-        ("http://u@a.test/", &HeaderValue::from_static("b.test"))
+        (parts.uri.to_string().as_str(), parts.headers.get(HOST).unwrap().as_bytes()),
+        ("http://u@a.test/", &b"b.test"[..])
     );
 }
 

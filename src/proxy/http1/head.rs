@@ -4,16 +4,16 @@
 //! and must never be read in two ways: what could be is refused. Reading is linear in what comes,
 //! however small the pieces, and bounded in bytes and in headers.
 
+use crate::headers::Headers;
 use std::mem::MaybeUninit;
-use std::ops::Range;
 
 use bytes::{Buf, Bytes, BytesMut};
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header;
 use http::uri::Uri;
-use http::{Method, Request, Response, StatusCode, Version, request, response};
+use http::{Method, StatusCode, Version};
 use httparse::{Header, ParserConfig, Status};
 
-use super::spelling::Spelling;
+use crate::proxy::message::{AnswerParts, Parts};
 
 #[cfg(test)]
 mod tests;
@@ -22,8 +22,8 @@ mod tests;
 const MAX_TARGET: usize = 65_534;
 /// Room for so many headers is taken without an allocation.
 const USUAL: usize = 128;
-/// A map with more room than this is not kept.
-const KEPT: usize = 64;
+/// Headers that hold more memory than this, in bytes, are not kept.
+const KEPT: usize = 4 << 10;
 /// Headers that are added on the way: room for them is taken at once.
 const ADDED: usize = 6;
 
@@ -65,9 +65,7 @@ pub enum Framing {
 #[derive(Debug)]
 pub struct RequestHead {
     /// What it says.
-    pub parts: request::Parts,
-    /// How it was spelled.
-    pub spelling: Spelling,
+    pub parts: Parts,
     /// Where its body ends.
     pub framing: Framing,
     /// Whether the connection may carry another request.
@@ -78,9 +76,7 @@ pub struct RequestHead {
 #[derive(Debug)]
 pub struct AnswerHead {
     /// What it says.
-    pub parts: response::Parts,
-    /// How it was spelled.
-    pub spelling: Spelling,
+    pub parts: AnswerParts,
     /// Where its body ends.
     pub framing: Framing,
     /// Whether the connection may carry another exchange.
@@ -90,8 +86,8 @@ pub struct AnswerHead {
 /// Reads heads out of what has come, piece by piece.
 #[derive(Debug, Default)]
 pub struct HeadReader {
-    /// An empty map that was used before: its memory serves again.
-    spare: HeaderMap,
+    /// Empty headers that were used before: their memory serves again.
+    spare: Headers,
     /// So much was looked at, and the head does not end there.
     seen: usize,
 }
@@ -120,20 +116,17 @@ impl HeadReader {
         if target.len() > MAX_TARGET {
             return Err(HeadFault::TargetTooLong);
         }
-        let mut request = Request::new(());
         let version = if version == 1 { Version::HTTP_11 } else { Version::HTTP_10 };
-        *request.version_mut() = version;
-        *request.method_mut() = Method::from_bytes(method.as_bytes()).map_err(|_| HeadFault::Syntax("its method"))?;
-        *request.uri_mut() =
-            Uri::from_maybe_shared(head.slice_ref(target.as_bytes())).map_err(|_| HeadFault::Syntax("its target"))?;
-        *request.headers_mut() = std::mem::take(&mut self.spare);
-        let headers = request.headers_mut();
-        let said = fill(headers, parsed.headers, &head)?;
+        let method = Method::from_bytes(method.as_bytes()).map_err(|_| HeadFault::Syntax("its method"))?;
+        let target = head.slice_ref(target.as_bytes());
+        let uri = Uri::from_maybe_shared(target).map_err(|_| HeadFault::Syntax("its target"))?;
+        let mut headers = std::mem::take(&mut self.spare);
+        let said = fill(&mut headers, parsed.headers, &head)?;
         let mut keep_alive = said.keep_alive(version);
         let length = if said.measured {
             // Another reader may take the first number of a list, or the last.
-            let listed = headers.get_all(header::CONTENT_LENGTH).iter().any(|line| line.as_bytes().contains(&b','));
-            let length = if listed { None } else { length(headers) };
+            let listed = headers.get_all(header::CONTENT_LENGTH).any(|line| line.as_bytes().contains(&b','));
+            let length = if listed { None } else { length(&mut headers) };
             Some(length.ok_or(HeadFault::Syntax("its Content-Length"))?)
         } else {
             None
@@ -142,20 +135,20 @@ impl HeadReader {
             if version == Version::HTTP_10 {
                 return Err(HeadFault::Syntax("a transfer coding in HTTP/1.0"));
             }
-            if !is_chunked(headers) {
+            if !is_chunked(&headers) {
                 return Err(HeadFault::Syntax("a transfer coding that does not end with `chunked`"));
             }
             // RFC 9112 section 6.3: the coding overrides the length, which must not be passed on; who
             // sends both may have meant two messages.
-            if headers.remove(header::CONTENT_LENGTH).is_some() {
+            if headers.remove(header::CONTENT_LENGTH) {
                 keep_alive = false;
             }
             Framing::Chunked
         } else {
             Framing::Length(length.unwrap_or(0))
         };
-        let (parts, ()) = request.into_parts();
-        Ok(Some(RequestHead { parts, spelling: Spelling::of_request(head), framing, keep_alive }))
+        let parts = Parts { method, uri, version, headers, protocol: None };
+        Ok(Some(RequestHead { parts, framing, keep_alive }))
     }
 
     /// The head of an answer to a request of this method, once all of it is in `buf`; it is taken out
@@ -184,14 +177,11 @@ impl HeadReader {
         let (Some(code), Some(version), Some(reason)) = (parsed.code, parsed.version, parsed.reason) else {
             return Err(HeadFault::Syntax("its first line"));
         };
-        let mut answer = Response::new(());
         let version = if version == 1 { Version::HTTP_11 } else { Version::HTTP_10 };
-        *answer.version_mut() = version;
-        *answer.status_mut() = StatusCode::from_u16(code).map_err(|_| HeadFault::Syntax("its status"))?;
-        let reason = head.slice_ref(reason.as_bytes());
-        *answer.headers_mut() = std::mem::take(&mut self.spare);
-        let headers = answer.headers_mut();
-        let said = fill(headers, parsed.headers, &head)?;
+        let status = StatusCode::from_u16(code).map_err(|_| HeadFault::Syntax("its status"))?;
+        let mut headers = std::mem::take(&mut self.spare);
+        let said = fill(&mut headers, parsed.headers, &head)?;
+        let reason = headers.span(reason.as_bytes());
         let keep_alive = said.keep_alive(version);
         let framing = match code {
             100..=199 | 204 | 304 => Framing::Length(0),
@@ -201,18 +191,18 @@ impl HeadReader {
                     return Err(HeadFault::Syntax("a transfer coding in HTTP/1.0"));
                 }
                 // Any other coding ends with the connection; the handler refuses it.
-                if is_chunked(headers) { Framing::Chunked } else { Framing::UntilClose }
+                if is_chunked(&headers) { Framing::Chunked } else { Framing::UntilClose }
             }
-            _ if said.measured => Framing::Length(length(headers).ok_or(HeadFault::Syntax("its Content-Length"))?),
+            _ if said.measured => Framing::Length(length(&mut headers).ok_or(HeadFault::Syntax("its Content-Length"))?),
             _ => Framing::UntilClose,
         };
-        let (parts, ()) = answer.into_parts();
-        Ok(Some(AnswerHead { parts, spelling: Spelling::of_answer(head, reason), framing, keep_alive }))
+        let parts = AnswerParts { status, reason, headers };
+        Ok(Some(AnswerHead { parts, framing, keep_alive }))
     }
 
-    /// Gives a map that has served its turn back, for the next head.
-    pub fn recycle(&mut self, mut headers: HeaderMap) {
-        // One that has grown keeps no memory.
+    /// Gives headers that have served their turn back, for the next head.
+    pub fn recycle(&mut self, mut headers: Headers) {
+        // Those that have grown keep no memory.
         if headers.capacity() <= KEPT {
             headers.clear();
             self.spare = headers;
@@ -347,47 +337,48 @@ impl Said {
     }
 }
 
-/// Puts the headers into the map; their values share the bytes of the head.
-fn fill(headers: &mut HeaderMap, read: &[Header<'_>], head: &Bytes) -> Result<Said, HeadFault> {
+/// Notes where the lines lie.
+fn fill(headers: &mut Headers, read: &[Header<'_>], head: &Bytes) -> Result<Said, HeadFault> {
     let mut said = Said::default();
-    headers.reserve(read.len() + ADDED);
+    headers.begin(head.clone(), read.len() + ADDED);
     for field in read {
-        let name =
-            HeaderName::from_bytes(field.name.as_bytes()).map_err(|_| HeadFault::Syntax("the name of a header"))?;
-        if name == header::CONNECTION {
-            let mut options = field.value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
-            for option in options.by_ref() {
-                said.close |= option.eq_ignore_ascii_case(b"close");
-                said.keep |= option.eq_ignore_ascii_case(b"keep-alive");
+        // By length first: most names are none of these.
+        match field.name.len() {
+            10 if field.name.eq_ignore_ascii_case("connection") => {
+                for option in field.value.split(|byte| *byte == b',').map(<[u8]>::trim_ascii) {
+                    said.close |= option.eq_ignore_ascii_case(b"close");
+                    said.keep |= option.eq_ignore_ascii_case(b"keep-alive");
+                }
             }
+            14 => said.measured |= field.name.eq_ignore_ascii_case("content-length"),
+            17 => said.coded |= field.name.eq_ignore_ascii_case("transfer-encoding"),
+            _ => {}
         }
-        said.coded |= name == header::TRANSFER_ENCODING;
-        said.measured |= name == header::CONTENT_LENGTH;
-        let value = HeaderValue::from_maybe_shared(head.slice_ref(field.value))
-            .map_err(|_| HeadFault::Syntax("the value of a header"))?;
-        // Only a map that is full refuses, which the limit of headers is far below.
-        headers.try_append(name, value).map_err(|_| HeadFault::TooLarge)?;
+        headers.found(field.name, field.value).map_err(|_| HeadFault::TooLarge)?;
     }
     Ok(said)
 }
 
 /// True if `chunked` is the last coding (RFC 9112 section 6.3).
-fn is_chunked(headers: &HeaderMap) -> bool {
-    let last = headers.get_all(header::TRANSFER_ENCODING).iter().next_back();
+fn is_chunked(headers: &Headers) -> bool {
+    let last = headers.get_all(header::TRANSFER_ENCODING).next_back();
     let last = last.and_then(|line| line.as_bytes().rsplit(|byte| *byte == b',').next());
     last.is_some_and(|coding| coding.trim_ascii().eq_ignore_ascii_case(b"chunked"))
 }
 
 /// The one length that all lines agree on (RFC 9110 section 8.6); further lines are taken out.
-fn length(headers: &mut HeaderMap) -> Option<u64> {
-    let mut lines = headers.get_all(header::CONTENT_LENGTH).iter();
-    let first = lines.next()?;
-    let mut numbers = first.as_bytes().split(|byte| *byte == b',').map(|number| digits(number.trim_ascii()));
+fn length(headers: &mut Headers) -> Option<u64> {
+    let mut lines = headers.get_all(header::CONTENT_LENGTH);
+    let first = lines.next()?.as_bytes();
+    if let (Some(length), None) = (digits(first), lines.clone().next()) {
+        return Some(length);
+    }
+    let mut numbers = first.split(|byte| *byte == b',').map(|number| digits(number.trim_ascii()));
     let length = numbers.next()??;
     if numbers.any(|number| number != Some(length)) {
         return None;
     }
-    let alone = first.as_bytes().iter().all(u8::is_ascii_digit);
+    let alone = first.iter().all(u8::is_ascii_digit);
     let mut others = false;
     for line in lines {
         others = true;
@@ -397,13 +388,13 @@ fn length(headers: &mut HeaderMap) -> Option<u64> {
         }
     }
     if others || !alone {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        headers.insert(header::CONTENT_LENGTH, length.to_string());
     }
     Some(length)
 }
 
-/// Digits alone: no sign, no space.
-fn digits(number: &[u8]) -> Option<u64> {
+/// A number of digits alone: no sign, no space.
+pub fn digits(number: &[u8]) -> Option<u64> {
     if number.is_empty() {
         return None;
     }
@@ -413,48 +404,35 @@ fn digits(number: &[u8]) -> Option<u64> {
     })
 }
 
-/// How names are written that nobody has spelled.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unspelled {
-    /// `Content-Type`: what old applications expect.
-    Title,
-    /// `content-type`.
-    Lower,
-}
-
 /// Writes the head of a request. The target is in origin-form or `*`.
-pub fn write_request(out: &mut Vec<u8>, method: &Method, uri: &Uri, headers: &HeaderMap, spelling: Option<&Spelling>) {
-    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+pub fn write_request(out: &mut Vec<u8>, parts: &Parts) {
+    let target = parts.uri.path_and_query().map_or("/", |target| target.as_str());
     // Of `http://a.test?b` the http crate keeps an empty path.
     let root = if target.starts_with('?') || target.is_empty() { "/" } else { "" };
-    out.reserve(method.as_str().len() + target.len() + 16 + room_for(headers));
-    out.extend_from_slice(method.as_str().as_bytes());
+    let method = parts.method.as_str();
+    out.reserve(method.len() + target.len() + 16 + parts.headers.room());
+    out.extend_from_slice(method.as_bytes());
     out.push(b' ');
     out.extend_from_slice(root.as_bytes());
     out.extend_from_slice(target.as_bytes());
     out.extend_from_slice(b" HTTP/1.1\r\n");
-    write_fields(out, headers, spelling, Unspelled::Title);
+    // What old applications expect.
+    parts.headers.write(out, true);
     out.extend_from_slice(b"\r\n");
 }
 
 /// Writes the head of an answer without the empty line at its end.
-pub fn write_answer(
-    out: &mut Vec<u8>,
-    version: Version,
-    status: StatusCode,
-    headers: &HeaderMap,
-    spelling: Option<&Spelling>,
-) {
-    out.reserve(64 + room_for(headers));
+pub fn write_answer(out: &mut Vec<u8>, version: Version, parts: &AnswerParts) {
+    out.reserve(64 + parts.headers.room());
     out.extend_from_slice(if version == Version::HTTP_10 { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
-    out.extend_from_slice(status.as_str().as_bytes());
+    out.extend_from_slice(parts.status.as_str().as_bytes());
     out.push(b' ');
-    match spelling.and_then(Spelling::reason) {
-        Some(reason) => out.extend_from_slice(reason),
-        None => out.extend_from_slice(status.canonical_reason().unwrap_or_default().as_bytes()),
+    match parts.reason {
+        Some(reason) => out.extend_from_slice(parts.headers.part(reason)),
+        None => out.extend_from_slice(parts.status.canonical_reason().unwrap_or_default().as_bytes()),
     }
     out.extend_from_slice(b"\r\n");
-    write_fields(out, headers, spelling, Unspelled::Lower);
+    parts.headers.write(out, false);
 }
 
 /// Writes one field.
@@ -463,54 +441,4 @@ pub fn write_field(out: &mut Vec<u8>, name: &[u8], value: &[u8]) {
     out.extend_from_slice(b": ");
     out.extend_from_slice(value);
     out.extend_from_slice(b"\r\n");
-}
-
-fn room_for(headers: &HeaderMap) -> usize {
-    // Names and values of the usual length; a longer one grows the buffer.
-    headers.len().saturating_mul(48)
-}
-
-fn write_fields(out: &mut Vec<u8>, headers: &HeaderMap, spelling: Option<&Spelling>, unspelled: Unspelled) {
-    // Lines that stand one behind the other in the head as it came are copied at once.
-    let mut run = 0..0;
-    let copy = |out: &mut Vec<u8>, run: Range<usize>| {
-        out.extend_from_slice(spelling.and_then(|spelling| spelling.bytes().get(run)).unwrap_or_default());
-    };
-    let mut looks = 0;
-    for (name, value) in headers {
-        let (name, value) = (name.as_str(), value.as_bytes());
-        if let Some(line) = spelling.and_then(|spelling| spelling.line(name, value)) {
-            if run.end == line.start {
-                run.end = line.end;
-            } else {
-                copy(out, std::mem::replace(&mut run, line));
-            }
-            continue;
-        }
-        copy(out, std::mem::take(&mut run));
-        match (spelling.and_then(|spelling| spelling.name(name, value, &mut looks)), unspelled) {
-            (Some(spelled), _) => out.extend_from_slice(spelled),
-            (None, Unspelled::Lower) => out.extend_from_slice(name.as_bytes()),
-            (None, Unspelled::Title) => {
-                let start = out.len();
-                out.extend_from_slice(name.as_bytes());
-                title(out.get_mut(start..).unwrap_or_default());
-            }
-        }
-        out.extend_from_slice(b": ");
-        out.extend_from_slice(value);
-        out.extend_from_slice(b"\r\n");
-    }
-    copy(out, run);
-}
-
-/// `content-type` to `Content-Type`.
-fn title(name: &mut [u8]) {
-    let mut first = true;
-    for byte in name {
-        if first {
-            byte.make_ascii_uppercase();
-        }
-        first = *byte == b'-';
-    }
 }

@@ -11,7 +11,6 @@ pub mod encode;
 pub mod head;
 pub mod reader;
 pub mod server;
-pub mod spelling;
 pub mod stream;
 pub mod trailers;
 pub mod writer;

@@ -22,8 +22,8 @@ use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use http::header::{self, HeaderMap};
-use http::{Method, Request, Response, StatusCode, Version, response};
+use http::header;
+use http::{Method, StatusCode, Version};
 use http_body::{Body as _, Frame, SizeHint};
 use tokio::io::AsyncWrite;
 use tokio::sync::{oneshot, watch};
@@ -31,16 +31,17 @@ use tokio::time::Instant;
 
 use super::decode::{BodyFault, Decoder, Peer, Step};
 use super::encode::{Encoder, Misframed};
-use super::head::{self, Framing, HeadFault, HeadReader, RequestHead};
+use super::head::{self, Framing, HeadFault, HeadReader, RequestHead, digits};
 use super::reader::Reader;
-use super::spelling::Spelling;
 use super::stream::ClientStream;
 use super::writer::Writer;
-use crate::proxy::body::ResponseBody;
+use crate::headers::Headers;
+use crate::proxy::body::{RequestBody, ResponseBody};
 use crate::proxy::error::ProxyError;
 use crate::proxy::headers::strip_hop_by_hop;
 use crate::proxy::idle::{Alarm, after};
 use crate::proxy::inbound::Inbound;
+use crate::proxy::message::{AnswerParts, Request, Response};
 use crate::proxy::passage::{MAX_BYTES, MAX_HEADS};
 use crate::telemetry::Traffic;
 
@@ -157,7 +158,7 @@ impl Wire {
 
     /// Tells the client what the application said before its answer (RFC 9110 section 15.2) to the
     /// request of this number. What comes too late, or is too much, is left out.
-    pub fn say(&self, number: u64, status: StatusCode, headers: &HeaderMap) {
+    pub fn say(&self, number: u64, status: StatusCode, headers: &Headers) {
         // Who waits for the word to go on waits for nothing else: it is never one too many.
         let goes_on = status == StatusCode::CONTINUE && !self.continued.get();
         if number == 0 || self.open.get() != number || self.told.get() >= MAX_HEADS && !goes_on {
@@ -166,11 +167,11 @@ impl Wire {
         let Ok(mut io) = self.io.try_borrow_mut() else { return };
         let out = io.writer.head();
         let before = out.len();
-        let mut headers = headers.clone();
-        strip_hop_by_hop(&mut headers);
+        let mut parts = AnswerParts { status, reason: None, headers: headers.clone() };
+        strip_hop_by_hop(&mut parts.headers);
         // There is no body to describe (RFC 9110 section 8.6).
-        headers.remove(header::CONTENT_LENGTH);
-        head::write_answer(out, Version::HTTP_11, status, &headers, None);
+        parts.headers.remove(header::CONTENT_LENGTH);
+        head::write_answer(out, Version::HTTP_11, &parts);
         out.extend_from_slice(b"\r\n");
         if out.len() > MAX_BYTES && !goes_on {
             out.truncate(before);
@@ -245,7 +246,7 @@ impl Wire {
     }
 
     /// Begins the next request, which from here on may be told interim answers. Gives its body.
-    fn begin(self: &Rc<Self>, framing: Framing, spelling: Spelling) -> Body {
+    fn begin(self: &Rc<Self>, framing: Framing) -> Body {
         let decoder = match framing {
             Framing::Length(length) => Decoder::length(length),
             Framing::Chunked => Decoder::chunked(Peer::Client),
@@ -258,7 +259,7 @@ impl Wire {
         self.open.set(self.requests.get());
         self.told.set(0);
         self.continued.set(false);
-        Body { wire, number: self.requests.get(), spelling }
+        Body { wire, number: self.requests.get() }
     }
 
     /// Ready when nobody reads on in the body of the request: what others take out of it would be missing
@@ -393,12 +394,12 @@ fn misframed(error: Misframed) -> io::Error {
 ///
 /// # Errors
 /// The connection failed, or stood still for too long.
-pub async fn serve<A: Future<Output = Response<ResponseBody>>>(
+pub async fn serve(
     wire: Rc<Wire>,
     allowed: Allowed,
     stats: Arc<Traffic>,
     mut stop: watch::Receiver<bool>,
-    answer: impl Fn(Request<Inbound>) -> A,
+    answer: impl AsyncFn(&mut Request<RequestBody>) -> Response<ResponseBody>,
 ) -> io::Result<()> {
     let told = stop.clone();
     let mut stopping = pin!(stop.wait_for(|stop| *stop));
@@ -422,13 +423,13 @@ pub async fn serve<A: Future<Output = Response<ResponseBody>>>(
             Next::End => return wire.shutdown().await,
         };
         since = None;
-        let RequestHead { parts, spelling, framing, keep_alive } = head;
-        let body = wire.begin(framing, spelling);
+        let RequestHead { parts, framing, keep_alive } = head;
+        let body = wire.begin(framing);
         let (method, version) = (parts.method.clone(), parts.version);
         let waits = body.wire.is_some() && crate::proxy::expect::is_expected(&parts.headers);
-        let request = Request::from_parts(parts, Inbound::Http1(body));
+        let mut request = Request::from_parts(parts, RequestBody::incoming(Inbound::Http1(body)));
         let answered = {
-            let mut answering = pin!(answer(request));
+            let mut answering = pin!(answer(&mut request));
             let waiting = poll_fn(|cx| {
                 wire.attend(cx);
                 let answered = answering.as_mut().poll(cx);
@@ -442,6 +443,8 @@ pub async fn serve<A: Future<Output = Response<ResponseBody>>>(
             });
             waiting.await?
         };
+        // What is left of its body nobody reads on.
+        drop(request);
         // A client that was not told to go on may send the body or not: nobody can tell what follows.
         let unasked = waits && !wire.continued.get() && !wire.io.borrow().decoder.is_end();
         wire.open.set(0);
@@ -503,7 +506,7 @@ async fn refuse(wire: &Wire, fault: HeadFault) -> io::Result<()> {
         HeadFault::TargetTooLong => ProxyError::UriTooLong,
     };
     tracing::debug!(status = error.status().as_u16(), "request refused: {error}");
-    let response = error.response(&HeaderMap::new(), None);
+    let response = error.response(&Headers::new(), None);
     let (mut parts, body) = response.map(|body| ResponseBody::from(body.into_inner().unwrap_or_default())).into_parts();
     let (mut body, mut ended, mut keep_alive) = (body, false, false);
     let mut encoder = {
@@ -518,7 +521,7 @@ async fn refuse(wire: &Wire, fault: HeadFault) -> io::Result<()> {
 /// the connection goes on after it.
 fn write_head(
     out: &mut Vec<u8>,
-    parts: &mut response::Parts,
+    parts: &mut AnswerParts,
     body: &ResponseBody,
     method: &Method,
     version: Version,
@@ -536,7 +539,7 @@ fn write_head(
         }
         Encoder::None
     } else {
-        let said = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+        let said = headers.get(header::CONTENT_LENGTH).and_then(|length| digits(length.as_bytes()));
         match said.or(body.size_hint().exact()) {
             Some(length) => {
                 implied = said.is_none().then_some(length);
@@ -546,12 +549,11 @@ fn write_head(
             None => Encoder::UntilClose,
         }
     };
-    let closes =
-        headers.get_all(header::CONNECTION).iter().any(|value| value.as_bytes().eq_ignore_ascii_case(b"close"));
+    let closes = headers.get_all(header::CONNECTION).any(|value| value.as_bytes().eq_ignore_ascii_case(b"close"));
     *keep_alive = *keep_alive && !closes && encoder != Encoder::UntilClose;
     // A client of HTTP/1.0 is answered in it, as it may not know another.
     let version = if version == Version::HTTP_10 { version } else { Version::HTTP_11 };
-    head::write_answer(out, version, status, headers, body.spelling());
+    head::write_answer(out, version, parts);
     if let Some(length) = implied {
         head::write_field(out, b"content-length", length.to_string().as_bytes());
     }
@@ -576,15 +578,9 @@ pub struct Body {
     wire: Option<Rc<Wire>>,
     /// Whose body it is: what comes after its end is another's.
     number: u64,
-    spelling: Spelling,
 }
 
 impl Body {
-    /// How the head of the request was spelled.
-    pub fn spelling(&self) -> &Spelling {
-        &self.spelling
-    }
-
     /// Where more of it comes from. Nowhere once the next request has begun: that was only after the end
     /// of this one, while its last piece was still being passed on.
     fn wire(&self) -> Option<&Wire> {

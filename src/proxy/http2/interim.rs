@@ -8,12 +8,13 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
 use futures_util::task::AtomicWaker;
-use http::header::{self, HeaderMap};
+use http::header;
 use http::{Response, StatusCode};
 
 use super::super::headers::strip_hop_by_hop;
 use super::super::passage::{MAX_BYTES, MAX_HEADS};
 use super::LINE;
+use crate::headers::Headers;
 
 /// See the module.
 ///
@@ -38,9 +39,9 @@ struct State {
 
 impl Heads {
     /// Hands one over. Beyond the bounds it is dropped.
-    pub fn say(&self, status: StatusCode, headers: &HeaderMap) {
+    pub fn say(&self, status: StatusCode, headers: &Headers) {
         let mut state = self.state();
-        let lines = headers.iter().map(|(name, value)| name.as_str().len() + value.len() + LINE);
+        let lines = headers.iter().map(|(name, value)| name.as_bytes().len() + value.len() + LINE);
         let bytes = lines.fold(state.bytes, usize::saturating_add);
         // Who waits for the word to go on waits for nothing else: it is never one too many.
         let goes_on = status == StatusCode::CONTINUE && !state.continued;
@@ -49,12 +50,13 @@ impl Heads {
             return;
         }
         (state.said, state.bytes) = (state.said + 1, bytes);
+        let mut headers = headers.clone();
+        strip_hop_by_hop(&mut headers);
+        // There is no body to describe (RFC 9110 section 8.6).
+        headers.remove(header::CONTENT_LENGTH);
         let mut head = Response::new(());
         *head.status_mut() = status;
-        *head.headers_mut() = headers.clone();
-        strip_hop_by_hop(head.headers_mut());
-        // There is no body to describe (RFC 9110 section 8.6).
-        head.headers_mut().remove(header::CONTENT_LENGTH);
+        *head.headers_mut() = headers.to_map();
         state.heads.push(head);
         self.waiting.store(true, Relaxed);
         self.task.wake();
@@ -85,8 +87,8 @@ mod tests {
 
     use super::*;
 
-    fn hint(length: usize) -> HeaderMap {
-        HeaderMap::from_iter([(header::LINK, HeaderValue::try_from("x".repeat(length)).unwrap())])
+    fn hint(length: usize) -> Headers {
+        Headers::from_iter([(header::LINK, HeaderValue::try_from("x".repeat(length)).unwrap())])
     }
 
     #[test]
@@ -112,8 +114,8 @@ mod tests {
         for _ in 0..100 {
             heads.say(StatusCode::EARLY_HINTS, &hint(1));
         }
-        heads.say(StatusCode::CONTINUE, &HeaderMap::new());
-        heads.say(StatusCode::CONTINUE, &HeaderMap::new());
+        heads.say(StatusCode::CONTINUE, &Headers::new());
+        heads.say(StatusCode::CONTINUE, &Headers::new());
         let told = heads.take();
         assert_eq!(told.iter().filter(|head| head.status() == 100).count(), 1);
         assert_eq!(told.len(), MAX_HEADS + 1);
@@ -124,7 +126,7 @@ mod tests {
         let heads = Heads::default();
         let lines = [("connection", "x-a"), ("x-a", "1"), ("content-length", "7"), ("x-b", "2"), ("upgrade", "x")];
         let lines = lines.map(|(n, v)| (http::HeaderName::from_static(n), HeaderValue::from_static(v)));
-        heads.say(StatusCode::PROCESSING, &HeaderMap::from_iter(lines));
+        heads.say(StatusCode::PROCESSING, &Headers::from_iter(lines));
         let [head] = &heads.take()[..] else { panic!("one") };
         assert_eq!(head.status(), 102);
         assert_eq!(head.headers().keys().map(http::HeaderName::as_str).collect::<Vec<_>>(), ["x-b"]);

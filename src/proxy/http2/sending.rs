@@ -20,7 +20,7 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
-use super::super::headers::strip_hop_by_hop;
+use super::super::headers::strip_trailers;
 use super::super::idle::{Alarm, Busy, after};
 
 #[cfg(test)]
@@ -156,7 +156,7 @@ where
                     }
                     Err(frame) => {
                         let Ok(mut trailers) = frame.into_trailers() else { continue };
-                        strip_hop_by_hop(&mut trailers);
+                        strip_trailers(&mut trailers);
                         let sent = this.stream.send_trailers(trailers).map_err(|_| Unsent::Refused);
                         return Poll::Ready(sent);
                     }

@@ -20,7 +20,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use h2::server::{Builder, SendResponse};
 use h2::{Reason, RecvStream};
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{Method, header};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -29,10 +29,11 @@ use tokio::sync::{oneshot, watch};
 use super::heartbeat::{Heard, Heartbeat};
 use super::sending::Patience;
 use super::{Duplex, Heads, Received, Sending};
-use crate::proxy::body::ResponseBody;
+use crate::proxy::body::{RequestBody, ResponseBody};
 use crate::proxy::headers::strip_hop_by_hop;
 use crate::proxy::idle::Busy;
 use crate::proxy::inbound::Inbound;
+use crate::proxy::message::{Request, Response};
 
 /// How often a silent client is asked whether it is there.
 const PING_EVERY: Duration = Duration::from_secs(30);
@@ -83,7 +84,7 @@ pub async fn serve<S, F, A>(
 ) -> Result<(), h2::Error>
 where
     S: AsyncRead + AsyncWrite + Unpin,
-    F: Fn(Request<Inbound>, Stream) -> A,
+    F: Fn(Request<RequestBody>, Stream) -> A,
     A: Future<Output = Response<ResponseBody>> + 'static,
 {
     let stream = Heard::new(stream);
@@ -132,7 +133,7 @@ where
         } else {
             (Some(Received::new(body, &parts.headers)), None, None)
         };
-        let request = Request::from_parts(parts, Inbound::Http2(body));
+        let request = Request::from_parts(parts.into(), RequestBody::incoming(Inbound::Http2(body)));
         let answer = answer(request, Stream { interim: interim.clone(), tunnel: opened });
         let patience = Patience::new(allowed.idle, busy.clone());
         let state = State::Answering { answer };
@@ -200,12 +201,12 @@ impl<A: Future<Output = Response<ResponseBody>>> Future for Exchange<A> {
                 && !head.headers.contains_key(header::CONTENT_LENGTH)
                 && let Some(length) = body.size_hint().exact()
             {
-                head.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+                head.headers.insert(header::CONTENT_LENGTH, length.to_string());
             }
             // An answer of our own has a body even where none may be.
             let ended = body.is_end_stream() || (*this.head && matches!(body, ResponseBody::Own(_)));
             let tunnel = this.tunnel.take().filter(|(open, _)| head.status.is_success() && !open.is_closed());
-            let head = Response::from_parts(head, ());
+            let head = http::Response::from(Response::from_parts(head, ()));
             let sent = this.respond.send_response(head, ended && tunnel.is_none());
             let Ok(stream) = sent else {
                 this.respond.send_reset(Reason::INTERNAL_ERROR);

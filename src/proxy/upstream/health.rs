@@ -142,10 +142,11 @@ async fn exchange(upstream: &Upstream, address: &Address, health: &Health) -> Re
     request.headers_mut().insert(header::USER_AGENT, header::HeaderValue::from_static(USER_AGENT));
     if h2 {
         let scheme = if matches!(address, Address::Tls(..)) { Scheme::HTTPS } else { Scheme::HTTP };
+        let mut request = crate::proxy::message::Request::from(request);
         to_http2(&mut request, scheme).map_err(Bad::Unreached)?;
         let shaken = http2::handshake(TokioExecutor::new(), TokioIo::new(wire)).await;
         let (mut sender, connection) = shaken.map_err(Bad::Broken)?;
-        let answered = with(connection, sender.send_request(request)).await;
+        let answered = with(connection, sender.send_request(request.into())).await;
         answered.map(|answer| answer.status()).map_err(Bad::Broken)
     } else {
         request.headers_mut().insert(header::CONNECTION, header::HeaderValue::from_static("close"));

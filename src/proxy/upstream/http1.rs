@@ -20,23 +20,24 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, header};
+use http::{StatusCode, header};
 use http_body::{Body as _, Frame, SizeHint};
 
 use super::Timeouts;
 use super::deadline::within;
 use super::wire::Counted;
 use crate::proxy::body::{BodyError, RequestBody, Watch};
+use crate::proxy::clock;
 use crate::proxy::error::ProxyError;
 use crate::proxy::http1::decode::{Decoder, Peer, Step};
 use crate::proxy::http1::encode::Encoder;
-use crate::proxy::http1::head::{self, Allowed, AnswerHead, Framing, HeadFault, HeadReader};
+use crate::proxy::http1::head::{self, Allowed, AnswerHead, Framing, HeadFault, HeadReader, digits};
 use crate::proxy::http1::reader::Reader;
 use crate::proxy::http1::server::Cut;
-use crate::proxy::http1::spelling::Spelling;
 use crate::proxy::http1::writer::Writer;
 use crate::proxy::idle::Alarm;
 use crate::proxy::inbound::Inbound;
+use crate::proxy::message::{Request, Response};
 use crate::proxy::passage::Passage;
 
 /// The most bytes of the head of an answer.
@@ -173,12 +174,12 @@ impl Http1 {
         } else {
             encoder = framing(request);
         }
-        let headers = request.headers();
-        head::write_request(self.writer.head(), request.method(), request.uri(), headers, request.body().spelling());
+        head::write_request(self.writer.head(), request.head());
         let mut sent = false;
         let mut ended = bodiless;
         let mut alarm = std::mem::take(&mut self.alarm);
         let answered = within(
+            clock::recent(),
             timeouts.answer,
             &mut alarm,
             watch.as_deref(),
@@ -186,7 +187,7 @@ impl Http1 {
         );
         let answered = answered.await;
         self.alarm = alarm;
-        let AnswerHead { parts, spelling, framing, keep_alive } = match answered {
+        let AnswerHead { parts, framing, keep_alive } = match answered {
             None => return Err(Failed::Lost(ProxyError::UpstreamTimeout)),
             Some(Ok(head)) => head,
             Some(Err(fault)) => {
@@ -216,7 +217,7 @@ impl Http1 {
             let (body, allowed) = (std::mem::replace(request.body_mut(), RequestBody::empty()), timeouts.answer);
             self.sending = Some(Box::new(Sending { body, encoder, ended, watch, allowed }));
         }
-        Ok(Response::from_parts(parts, Inbound::Answer(Answer { http1: Some(self), spelling: Some(spelling) })))
+        Ok(Response::from_parts(parts, Inbound::Answer(Answer { http1: Some(self) })))
     }
 
     /// Ready with the head of the answer.
@@ -280,7 +281,8 @@ impl Http1 {
         let Some(sending) = &self.sending else { return };
         let (allowed, watch) = (sending.allowed, sending.watch.clone());
         let mut alarm = std::mem::take(&mut self.alarm);
-        let sent = within(allowed, &mut alarm, watch.as_deref(), poll_fn(|cx| self.poll_sending(cx))).await;
+        let sent =
+            within(clock::now(), allowed, &mut alarm, watch.as_deref(), poll_fn(|cx| self.poll_sending(cx))).await;
         self.alarm = alarm;
         self.reusable &= sent.is_some();
     }
@@ -391,7 +393,7 @@ fn poll_write(
 
 /// How the body of a request is framed: as it says, or in chunks.
 fn framing(request: &mut Request<RequestBody>) -> Encoder {
-    let said = request.headers().get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    let said = request.headers().get(header::CONTENT_LENGTH).and_then(|length| digits(length.as_bytes()));
     let headers = request.headers();
     if headers.contains_key(header::TRANSFER_ENCODING) {
         request.headers_mut().remove(header::CONTENT_LENGTH);
@@ -402,7 +404,7 @@ fn framing(request: &mut Request<RequestBody>) -> Encoder {
     }
     let headers = request.headers_mut();
     headers.remove(header::CONTENT_LENGTH);
-    headers.insert(header::TRANSFER_ENCODING, http::HeaderValue::from_static("chunked"));
+    headers.insert(header::TRANSFER_ENCODING, "chunked");
     Encoder::Chunked
 }
 
@@ -419,15 +421,9 @@ fn closed() -> io::Error {
 pub struct Answer {
     /// Until it is taken out.
     http1: Option<Box<Http1>>,
-    spelling: Option<Spelling>,
 }
 
 impl Answer {
-    /// How the head of the answer was spelled.
-    pub fn spelling(&self) -> Option<&Spelling> {
-        self.spelling.as_ref()
-    }
-
     /// The connection; what is left of the body is lost.
     pub fn connection(&mut self) -> Option<Box<Http1>> {
         self.http1.take()

@@ -18,7 +18,7 @@ use h2::Reason;
 use h2::RecvStream;
 use h2::client::ResponseFuture;
 use h2::client::{Builder, SendRequest};
-use http::{HeaderValue, Method, Request, Response, header};
+use http::{Method, header};
 use http_body::Body;
 
 use tokio::sync::Notify;
@@ -26,12 +26,15 @@ use tokio::sync::Notify;
 use super::deadline::within;
 use super::websocket;
 use super::wire::Counted;
+use crate::headers::Headers;
 use crate::proxy::body::{Broke, RequestBody};
+use crate::proxy::clock;
 use crate::proxy::error::ProxyError;
 use crate::proxy::http2::heartbeat::{Heard, Heartbeat};
 use crate::proxy::http2::{Duplex, Received, Sending};
 use crate::proxy::idle::Alarm;
 use crate::proxy::inbound::Inbound;
+use crate::proxy::message::{Parts, Request, Response};
 use crate::proxy::passage::Passage;
 
 /// The most requests at once on one connection, if the application allows as many.
@@ -181,7 +184,7 @@ impl Connection {
         let (mut parts, body) = request.into_parts();
         say_length(&mut parts, &body);
         let ended = body.is_end_stream();
-        let sent = sender.send_request(Request::from_parts(parts, ()), ended);
+        let sent = sender.send_request(Request::from_parts(parts, ()).into(), ended);
         let (mut answer, stream) = sent.map_err(|error| lost(error, None))?;
         drop(sender);
         let mut sending = (!ended).then(|| Sending::new(body, stream, None));
@@ -192,7 +195,7 @@ impl Connection {
             }
             poll_answer(&mut answer, passage, cx)
         });
-        match within(allowed, &mut Alarm::default(), watch.as_deref(), answering).await {
+        match within(clock::now(), allowed, &mut Alarm::default(), watch.as_deref(), answering).await {
             None => Err(Failed::Lost(ProxyError::UpstreamTimeout, Processed::Maybe)),
             Some(Err(error)) => Err(lost(error, watch.and_then(|watch| watch.broke()))),
             Some(Ok(answer)) => {
@@ -220,7 +223,7 @@ impl Connection {
         }
         let late = || Failed::Lost(ProxyError::UpstreamTimeout, Processed::Maybe);
         let alarm = &mut Alarm::default();
-        within(allowed, alarm, None, self.settled()).await.ok_or_else(late)?;
+        within(clock::now(), allowed, alarm, None, self.settled()).await.ok_or_else(late)?;
         let mut sender = self.sender.clone();
         if let Err(error) = poll_fn(|cx| sender.poll_ready(cx)).await {
             return Err(Failed::NotSent(Box::new(request), error));
@@ -231,15 +234,15 @@ impl Connection {
         }
         let (mut parts, _) = request.into_parts();
         let key = websocket::ask(&mut parts);
-        let sent = sender.send_request(Request::from_parts(parts, ()), false);
+        let sent = sender.send_request(Request::from_parts(parts, ()).into(), false);
         let (mut answer, mut stream) = sent.map_err(|error| lost(error, None))?;
         drop(sender);
         let answering = poll_fn(|cx| poll_answer(&mut answer, passage, cx));
-        let answer = within(allowed, alarm, None, answering).await.ok_or_else(late)?;
+        let answer = within(clock::now(), allowed, alarm, None, answering).await.ok_or_else(late)?;
         let answer = answer.map_err(|error| lost(error, None))?;
         if answer.status().is_success() {
-            let (mut parts, recv) = answer.into_parts();
-            websocket::opened(&mut parts, key.as_ref());
+            let (mut parts, recv) = Response::from(answer).into_parts();
+            websocket::opened(&mut parts, key.as_deref());
             return Ok(Response::from_parts(parts, Inbound::Tunnel(Box::new(Duplex::new(stream, recv)))));
         }
         // Nothing will follow. Whether that can still be said does not matter.
@@ -264,28 +267,28 @@ fn poll_answer(
     answer: &mut ResponseFuture,
     passage: &Passage,
     cx: &mut Context<'_>,
-) -> Poll<Result<Response<RecvStream>, h2::Error>> {
+) -> Poll<Result<http::Response<RecvStream>, h2::Error>> {
     while let Some(Ok(interim)) = ready!(answer.poll_informational(cx)) {
-        passage.say(interim.status(), interim.headers());
+        passage.say(interim.status(), &Headers::from(interim.headers()));
     }
     Pin::new(answer).poll(cx)
 }
 
-fn received(answer: Response<RecvStream>) -> Response<Inbound> {
+fn received(answer: http::Response<RecvStream>) -> Response<Inbound> {
     let (parts, body) = answer.into_parts();
     let body = Received::new(body, &parts.headers);
-    Response::from_parts(parts, Inbound::Http2(Some(body)))
+    http::Response::from_parts(parts, Inbound::Http2(Some(body))).into()
 }
 
 /// Says how long the body is, where that is known and not said: none counts for methods that usually
 /// have one (RFC 9110 section 8.6).
-fn say_length(parts: &mut http::request::Parts, body: &RequestBody) {
+fn say_length(parts: &mut Parts, body: &RequestBody) {
     let usual = !matches!(parts.method, Method::GET | Method::HEAD | Method::DELETE | Method::CONNECT);
     if let Some(length) = body.size_hint().exact()
         && (length > 0 || usual)
         && !parts.headers.contains_key(header::CONTENT_LENGTH)
     {
-        parts.headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+        parts.headers.insert(header::CONTENT_LENGTH, length.to_string());
     }
 }
 

@@ -16,9 +16,10 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use http::{Request, Response, header};
+use http::header;
+use tokio::time::Instant;
 
 use super::again::is_idempotent;
 use super::connect::{Dial, Opened};
@@ -27,9 +28,11 @@ use super::{Protocol, Timeouts, Upstream, websocket};
 use crate::descriptors::{Outgoing, Outward};
 use crate::proxy::balance::{Tried, Turn};
 use crate::proxy::body::RequestBody;
+use crate::proxy::clock;
 use crate::proxy::error::ProxyError;
 use crate::proxy::inbound::Inbound;
 use crate::proxy::limits::USUAL_HEADERS;
+use crate::proxy::message::{Request, Response};
 use crate::proxy::passage::Passage;
 use crate::telemetry::Traffic;
 
@@ -146,7 +149,7 @@ impl Lease {
             && idle.len() < MAX_IDLE
         {
             http1.rest();
-            idle.push(Idle { http1, since: Instant::now(), owner: owner.map(|owner| *owner) });
+            idle.push(Idle { http1, since: clock::recent(), owner: owner.map(|owner| *owner) });
         }
     }
 }
@@ -196,8 +199,9 @@ impl Pool {
 
     /// Closes connections that have been idle for too long.
     pub fn sweep(&self, idle: Duration) {
+        let now = clock::now();
         for station in self.stations.borrow_mut().iter_mut() {
-            station.idle.retain_mut(|c| c.since.elapsed() < idle && !c.http1.is_spent());
+            station.idle.retain_mut(|c| now.duration_since(c.since) < idle && !c.http1.is_spent());
             station.shared.retain(|c| c.is_kept(idle));
         }
     }
@@ -210,7 +214,7 @@ impl Pool {
     /// No address answered; the failure is counted.
     pub async fn send(
         self: &Rc<Self>,
-        mut request: Request<RequestBody>,
+        request: &mut Request<RequestBody>,
         passage: &Passage,
         client: Option<Client>,
         timeouts: &Timeouts,
@@ -219,7 +223,7 @@ impl Pool {
         let mut place = self.choose(tried).unwrap_or(Place { server: 0, generation: self.generation.get() });
         let mut first_try = true;
         loop {
-            let missed = match self.send_to(place, &mut request, passage, client, timeouts).await {
+            let missed = match self.send_to(place, request, passage, client, timeouts).await {
                 Ok((response, link)) => {
                     self.answered(place);
                     return Ok((response, Lease { link, pool: self.clone(), place, owner: client.map(Box::new) }));
@@ -329,7 +333,8 @@ impl Pool {
                 Err(Failed::Again(error) | Failed::Lost(error)) => return Err(error.into()),
             }
         }
-        match Box::pin(self.connect(place, owner, Protocol::Http1, timeouts)).await {
+        let opened = Box::pin(self.connect(place, owner, Protocol::Http1, timeouts)).await;
+        match opened {
             Ok(Opened::Http1(http1)) => over_new_http1(http1, request, passage, timeouts, answer_headers).await,
             // Cannot be: HTTP/1.1 was asked for.
             Ok(Opened::Http2(_)) => Err(ProxyError::Connect("it speaks HTTP/2 unasked".into()).into()),
@@ -344,10 +349,10 @@ impl Pool {
         }
         let mut stations = self.stations.borrow_mut();
         let idle = &mut stations.get_mut(place.server)?.idle;
-        let mut kept = Vec::new();
+        let (mut kept, now) = (Vec::new(), clock::recent());
         let found = loop {
             let Some(mut last) = idle.pop() else { break None };
-            if last.since.elapsed() >= idle_for || last.http1.is_spent() {
+            if now.duration_since(last.since) >= idle_for || last.http1.is_spent() {
                 continue;
             }
             if last.owner == owner {
@@ -439,6 +444,8 @@ async fn over_new_http1(
     timeouts: &Timeouts,
     answer_headers: usize,
 ) -> Result<(Response<Inbound>, Link), Missed> {
+    // Connecting took a while.
+    clock::now();
     match http1.ask(request, passage, timeouts, answer_headers).await {
         Ok(response) => Ok((response, Link::Http1)),
         Err(Failed::NotSent(error)) => Err(Missed { error, unsent: true }),

@@ -5,7 +5,7 @@
 //! cookies. Strong signs belong to one application; weak ones (a common cookie, a path) count once each
 //! and only add up. The invariant: memory is one bit a sign, whatever the traffic.
 
-use http::{HeaderMap, HeaderName, StatusCode, header};
+use http::{HeaderName, StatusCode, header};
 
 use super::{PRESETS, Preset};
 use crate::body::cookie::{MAX_SET_COOKIES, SetCookie, fits};
@@ -13,6 +13,7 @@ use crate::config::node::{Map, Node};
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
 use crate::event::Timestamp;
+use crate::headers::Headers;
 use crate::rules::matcher::{self, Matcher};
 
 const MATCHER: Kind = Kind::Named("matcher", || &matcher::SHAPE);
@@ -56,7 +57,7 @@ pub struct Glimpse {
     /// The answer's status.
     pub status: StatusCode,
     /// The answer's headers.
-    pub headers: HeaderMap,
+    pub headers: Headers,
 }
 
 #[derive(Clone, Debug)]
@@ -257,9 +258,9 @@ mod tests {
     use super::*;
 
     fn answer(path: &str, status: u16, headers: &[(&'static str, &'static str)]) -> Glimpse {
-        let mut map = HeaderMap::new();
+        let mut map = Headers::new();
         for (name, value) in headers {
-            map.append(*name, http::HeaderValue::from_static(value));
+            map.append(HeaderName::from_static(name), value);
         }
         Glimpse { path: path.into(), status: StatusCode::from_u16(status).expect("a status"), headers: map }
     }

@@ -257,9 +257,9 @@ fn routes_without_a_path_are_found_by_what_a_get_must_carry_and_only_then() {
     let rules = &all().iter().find(|(name, ..)| *name == "dokuwiki").expect("a preset").1;
     let tokens = &all().iter().find(|(name, ..)| *name == "directus").expect("a preset").1;
     let found = |rules: &RuleSet, target: &'static str, credentials: &'static str| {
-        let mut headers = http::HeaderMap::new();
+        let mut headers = crate::headers::Headers::new();
         if !credentials.is_empty() {
-            headers.insert("authorization", credentials.parse().expect("a value"));
+            headers.insert(http::header::AUTHORIZATION, credentials);
         }
         let uri = target.parse().expect("a target");
         rules.candidates(&crate::rules::facts::Facts::of_request(&http::Method::GET, &uri, "", &headers)).is_some()

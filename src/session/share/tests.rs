@@ -134,7 +134,7 @@ fn a_session_whose_value_changes_at_another_replica_stays_one_session() {
     settle(&mut a);
     assert_eq!(who(&mut b, "one", 110), "alice");
     let (old, new) = (cookie(&b, "one"), cookie(&b, "two"));
-    assert!(b.follow(&old, &new, &http::HeaderMap::new(), "app.example.test", at(110)).is_none());
+    assert!(b.follow(&old, &new, &crate::headers::Headers::new(), "app.example.test", at(110)).is_none());
     settle(&mut b);
     assert_eq!(who(&mut a, "two", 120), "alice");
     let known = a.recall(&new, at(120)).expect("known");

@@ -26,8 +26,7 @@ pub fn body_of(bytes: &[u8]) -> Body {
 
 /// Begins the request whose head has come.
 fn begin(wire: &Rc<Wire>) -> Body {
-    let RequestHead { framing, spelling, .. } = head(wire);
-    wire.begin(framing, spelling)
+    wire.begin(head(wire).framing)
 }
 
 fn head(wire: &Wire) -> RequestHead {
@@ -84,7 +83,7 @@ async fn whoever_may_still_speak_does_not_keep_a_connection_open() {
     let passage = crate::proxy::passage::Passage::http1(&wire, None);
     drop(wire);
     assert_eq!(tokio::io::AsyncReadExt::read(&mut peer, &mut [0; 1]).await.unwrap(), 0, "it is closed");
-    passage.say(StatusCode::EARLY_HINTS, &HeaderMap::new());
+    passage.say(StatusCode::EARLY_HINTS, &Headers::new());
 }
 
 #[tokio::test(start_paused = true)]
@@ -99,18 +98,19 @@ async fn what_is_still_being_passed_on_of_a_body_is_not_read_by_anybody_else() {
         let (goes_on, go_on) = oneshot::channel::<()>();
         let once = RefCell::new(Some((passed_on, go_on)));
         let tasks = tokio::task::LocalSet::new();
-        let answer = |request: Request<Inbound>| {
+        let answer = async |request: &mut Request<RequestBody>| {
             let (passed_on, go_on) = once.take().expect("one request");
+            let mut body = std::mem::replace(request.body_mut(), RequestBody::empty());
             // It is answered at once, and read by the application much later.
             tasks.spawn_local(async move {
                 go_on.await.unwrap();
-                let (mut body, mut all) = (request.into_body(), Vec::new());
+                let mut all = Vec::new();
                 while let Some(frame) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
                     all.extend(frame.unwrap().into_data().unwrap());
                 }
                 passed_on.send(all).unwrap();
             });
-            async { Response::new(ResponseBody::from(Bytes::from_static(b"early"))) }
+            Response::new(ResponseBody::from(Bytes::from_static(b"early")))
         };
         let serving = serve(wire, allowed, Arc::default(), stop, answer);
         let asking = async {

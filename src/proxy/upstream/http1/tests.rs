@@ -12,7 +12,9 @@ use crate::proxy::upstream::wire::Wire;
 fn body(chunks: &str) -> RequestBody {
     let bytes = format!("POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n{chunks}");
     let body = server::tests::body_of(bytes.as_bytes());
-    RequestBody::new(Inbound::Http1(body), None, None, &Limits::default())
+    let mut body = RequestBody::incoming(Inbound::Http1(body));
+    body.pass_on(None, None, &Limits::default());
+    body
 }
 
 #[tokio::test]

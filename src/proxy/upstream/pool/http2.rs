@@ -8,8 +8,8 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use crate::proxy::message::{Parts, Request, Response};
 use http::uri::Scheme;
-use http::{Request, Response};
 
 use super::{Link, Missed, Owner, Place, Pool, Station, Timeouts, over_new_http1};
 use crate::proxy::body::RequestBody;
@@ -101,7 +101,7 @@ impl Pool {
                 Err(error) => return Err(Missed { error, unsent: true }),
             };
             // A stream keeps what it is given; what is left of it comes back if it was not sent.
-            let mut request = std::mem::replace(whole, Request::new(RequestBody::empty()));
+            let mut request = std::mem::replace(whole, Request::from_parts(Parts::default(), RequestBody::empty()));
             let again = Again::of(&request);
             let websocket = websocket::is_asked(&request);
             to_http2(&mut request, self.scheme(place))?;

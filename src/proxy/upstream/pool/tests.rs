@@ -50,16 +50,15 @@ fn pool(upstream: Arc<Upstream>) -> (Rc<Pool>, Arc<Traffic>) {
 }
 
 fn request(method: Method) -> Request<RequestBody> {
-    let mut request = Request::new(RequestBody::empty());
-    *request.method_mut() = method;
-    request
+    Request::from_parts(crate::proxy::message::Parts { method, ..Default::default() }, RequestBody::empty())
 }
 
 /// Who answered; the connection goes back.
 async fn ask(pool: &Rc<Pool>, method: Method) -> Result<String, ProxyError> {
-    let (mut response, lease) = pool.send(request(method), &Passage::closed(None), None, &Timeouts::default()).await?;
+    let (mut response, lease) =
+        pool.send(&mut request(method), &Passage::closed(None), None, &Timeouts::default()).await?;
     lease.give_back(response.body_mut().connection());
-    Ok(response.headers()["server"].to_str().unwrap().to_owned())
+    Ok(response.headers().get("server").unwrap().to_str().unwrap().to_owned())
 }
 
 #[tokio::test]
@@ -67,7 +66,7 @@ async fn what_seldom_happens_takes_no_room_in_the_way_of_a_request() {
     let folder = tempfile::tempdir().unwrap();
     let (pool, _) = pool(upstream(&folder, &["a"]));
     let timeouts = Timeouts::default();
-    let size = size_of_val(&pool.send(request(Method::GET), &Passage::closed(None), None, &timeouts));
+    let size = size_of_val(&pool.send(&mut request(Method::GET), &Passage::closed(None), None, &timeouts));
     assert!(size <= 4600, "{size} bytes are moved with each request: put what is seldom in a box");
 }
 
@@ -139,14 +138,14 @@ async fn a_connection_in_use_at_a_reload_is_not_used_again_for_another_applicati
         let _b = application(&socket(&folder, "b"), Some("b"));
         let (pool, _) = pool(upstream(&folder, &["a"]));
         let (mut answer, kept) =
-            pool.send(request(Method::GET), &Passage::closed(None), None, &Timeouts::default()).await.unwrap();
+            pool.send(&mut request(Method::GET), &Passage::closed(None), None, &Timeouts::default()).await.unwrap();
         // The same address once more: its connections go on.
         pool.point_at(&upstream(&folder, &["a"]), 100);
         kept.give_back(answer.body_mut().connection());
         assert_eq!(idle(&pool), [1]);
 
         let (mut answer, stale) =
-            pool.send(request(Method::GET), &Passage::closed(None), None, &Timeouts::default()).await.unwrap();
+            pool.send(&mut request(Method::GET), &Passage::closed(None), None, &Timeouts::default()).await.unwrap();
         pool.point_at(&upstream(&folder, &["b"]), 100);
         stale.give_back(answer.body_mut().connection());
         assert_eq!(idle(&pool), [0]);
@@ -163,7 +162,7 @@ async fn where_no_place_is_left_an_idle_connection_gives_way_and_one_in_use_does
         let _applications = names.map(|name| application(&socket(&folder, name), Some(name)));
         let (pool, stats) = pool(upstream(&folder, &names));
         let leases = async |pool: &Rc<Pool>| {
-            pool.send(request(Method::GET), &Passage::closed(None), None, &Timeouts::default()).await
+            pool.send(&mut request(Method::GET), &Passage::closed(None), None, &Timeouts::default()).await
         };
         for expected in names {
             assert_eq!(ask(&pool, Method::GET).await.unwrap(), expected);
