@@ -435,7 +435,7 @@ impl Headers {
 
     #[inline]
     fn is(&self, line: &Line, tag: Tag, name: &[u8]) -> bool {
-        line.tag == tag && self.name_of(line).eq_ignore_ascii_case(name)
+        line.tag == tag && same(self.name_of(line), name)
     }
 
     /// `name` is a token. False if there is no room, which limits are far below.
@@ -447,8 +447,8 @@ impl Headers {
         self.added.extend_from_slice(name.as_bytes());
         self.added.extend_from_slice(b": ");
         self.added.extend_from_slice(value);
-        // All are looked at, as that takes no jump.
-        if value.iter().fold(false, |ends, byte| ends | matches!(byte, b'\r' | b'\n' | 0)) {
+        // All are looked at, as that takes no jump: nearly none has a control character.
+        if value.iter().fold(false, |control, byte| control | (*byte < b' ')) {
             let added = self.added.get_mut(value_at..).unwrap_or_default();
             for byte in added.iter_mut().filter(|byte| matches!(byte, b'\r' | b'\n' | 0)) {
                 *byte = b' ';
@@ -481,6 +481,29 @@ impl Headers {
 #[inline]
 fn slice(bytes: &[u8], at: u32, len: u32) -> &[u8] {
     bytes.get(at as usize..at as usize + len as usize).unwrap_or_default()
+}
+
+/// True if two names are the same but for the case of letters, eight bytes at a time: names are short, and
+/// this is asked for each that is found.
+#[inline]
+fn same(a: &[u8], b: &[u8]) -> bool {
+    const ONES: u64 = u64::from_ne_bytes([1; 8]);
+    const HIGH: u64 = ONES << 7;
+    let eight = |a: &[u8; 8], b: &[u8; 8]| {
+        let (a, b) = (u64::from_ne_bytes(*a), u64::from_ne_bytes(*b));
+        // A letter in either case, in bytes below 128: from `a` on and not beyond `z`.
+        let lower = (a | (ONES * 0x20)) & !HIGH;
+        let letters = (lower + ONES * (0x80 - b'a' as u64)) & !(lower + ONES * (0x7f - b'z' as u64)) & HIGH & !a;
+        (a ^ b) & !(letters >> 2) == 0
+    };
+    if a.len() != b.len() {
+        return false;
+    }
+    let (Some((a_last, b_last)), true) = (a.last_chunk().zip(b.last_chunk()), a.len() >= 8) else {
+        return a.eq_ignore_ascii_case(b);
+    };
+    // The last eight may be looked at twice.
+    eight(a_last, b_last) && a.as_chunks().0.iter().zip(b.as_chunks().0).all(|(a, b)| eight(a, b))
 }
 
 /// `content-type` to `Content-Type`.

@@ -155,6 +155,24 @@ proptest! {
     }
 
     #[test]
+    fn names_are_compared_as_if_letter_by_letter(
+        a in prop::collection::vec(any::<u8>(), 0..30),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), prop_oneof![Just(0x20_u8), any::<u8>()]), 0..4),
+    ) {
+        let mut b = a.clone();
+        for (at, change) in &changes {
+            if !b.is_empty() {
+                let at = at.index(b.len());
+                b[at] ^= change;
+            }
+        }
+        prop_assert_eq!(same(&a, &b), a.eq_ignore_ascii_case(&b));
+        let letters: Vec<u8> = a.iter().map(|byte| b'A' + byte % 58).collect();
+        let swapped: Vec<u8> = letters.iter().enumerate().map(|(n, byte)| byte ^ if n % 2 == 0 { 0x20 } else { 0 }).collect();
+        prop_assert_eq!(same(&letters, &swapped), letters.eq_ignore_ascii_case(&swapped));
+    }
+
+    #[test]
     fn any_bytes_as_a_value_are_one_line(value in prop::collection::vec(any::<u8>(), 0..40)) {
         let mut headers = Headers::new();
         headers.append(header::VIA, &value);

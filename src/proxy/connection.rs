@@ -21,7 +21,7 @@ use tokio::sync::watch;
 
 use super::body::RequestBody;
 use super::forwarded::Peer;
-use super::handler::{Connection, Live, Place, Shared, handle};
+use super::handler::{Connection, Live, Local, Place, Shared, handle};
 use super::http1::head;
 use super::http1::server::Wire;
 use super::http1::stream::ClientStream;
@@ -80,14 +80,14 @@ impl Arrival {
             let live = self.live.load();
             (live.timeouts.header, live.limits.keep_alive_idle)
         };
-        let mut local = watched.local();
+        let mut local = Local::Of(watched.clone());
         let mut stream = IdleStream::new(watched, IdleTimes { first_byte: within, idle });
         let mut rest = Bytes::new();
         if let (Some(policy), Some(from)) = (&self.door.proxy_protocol, peer) {
             let read = proxy_protocol::read(&mut stream, from, policy, within).await;
             let accepted = read.map_err(io::Error::other)?;
             (peer, rest) = (Some(accepted.peer), accepted.rest);
-            local = accepted.local.or(local);
+            local = accepted.local.map_or(local, Local::Told);
             if self.place.permit.name(accepted.peer.ip()).is_err() {
                 self.shared.stats.connections_refused.fetch_add(1, Relaxed);
                 return Ok(());
@@ -118,7 +118,8 @@ impl Arrival {
                     email: facts.client_email,
                 };
                 let stream = ClientStream::Tls(Box::new(stream));
-                let from = From { ends: peer.zip(local), scheme: "https", tls: Some(Arc::new(facts)), busy };
+                let from =
+                    From { ends: peer.map(|peer| (peer, local)), scheme: "https", tls: Some(Arc::new(facts)), busy };
                 match protocol {
                     Protocol::Http1 => self.http1(stream, BytesMut::new(), from).await,
                     Protocol::Http2 => self.http2(stream, from).await,
@@ -130,7 +131,7 @@ impl Arrival {
                     // Nothing was asked yet, so nothing is cut off.
                     _ = stop.wait_for(|stop| *stop) => return Ok(()),
                 };
-                let from = From { ends: peer.zip(local), scheme: "http", tls: None, busy };
+                let from = From { ends: peer.map(|peer| (peer, local)), scheme: "http", tls: None, busy };
                 match protocol {
                     Protocol::Http1 => self.http1(ClientStream::Plain(stream), first, from).await,
                     Protocol::Http2 => {
@@ -172,7 +173,8 @@ impl Arrival {
         let connection = self.connection(from, None);
         let answer = move |mut request, asked| {
             let (live, shared, connection) = (live.clone(), shared.clone(), connection.clone());
-            async move { handle(&shared, &live.load(), &connection, &mut request, Some(asked)).await }
+            // In a box: it is moved into a task of its own.
+            Box::pin(async move { handle(&shared, &live.load(), &connection, &mut request, Some(asked)).await })
         };
         http2::server::serve(stream, allowed, busy, stop, answer).await.map_err(io::Error::other)
     }
@@ -184,7 +186,7 @@ impl Arrival {
 
     fn connection(self, from: From, wire: Option<Rc<Wire>>) -> Rc<Connection> {
         let From { ends, scheme, tls, busy } = from;
-        let (peer, place) = (Peer::new(ends.map(|(peer, _)| peer.ip())), self.place);
+        let (peer, place) = (Peer::new(ends.as_ref().map(|(peer, _)| peer.ip())), self.place);
         let (served, challenges) = (Cell::new(0), self.door.challenges);
         Rc::new(Connection { peer, ends, scheme, tls, challenges, busy, wire, served, place })
     }
@@ -192,7 +194,7 @@ impl Arrival {
 
 /// What is known of a connection when its protocol is.
 struct From {
-    ends: Option<(SocketAddr, SocketAddr)>,
+    ends: Option<(SocketAddr, Local)>,
     scheme: &'static str,
     tls: Option<Arc<ClientTls>>,
     busy: Busy,

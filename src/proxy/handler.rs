@@ -32,6 +32,7 @@ use super::observed::Observed;
 use super::passage::Passage;
 use super::request_id::RequestId;
 use super::spans::Tracer;
+use super::stream::Watched;
 use super::upstream::{Client, Pool, Timeouts, Upstream};
 use super::{client_tls, framing, headers, host, request_id, upgrade};
 use crate::capture::CaptureConfig;
@@ -89,12 +90,30 @@ pub struct Place {
     pub opened: Opened,
 }
 
+/// Our end of a connection.
+pub enum Local {
+    /// As a PROXY header has it.
+    Told(SocketAddr),
+    /// As the system has it, which is asked only where somebody wants to know.
+    Of(Watched),
+}
+
+impl Local {
+    /// Its address and port.
+    fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Local::Told(address) => Some(*address),
+            Local::Of(stream) => stream.local(),
+        }
+    }
+}
+
 /// What the requests of one connection share.
 pub struct Connection {
     /// The other end.
     pub peer: Peer,
     /// Both ends with their ports: the client's and ours. `None` over a Unix socket.
-    pub ends: Option<(SocketAddr, SocketAddr)>,
+    pub ends: Option<(SocketAddr, Local)>,
     /// `http` or `https`: what it speaks.
     pub scheme: &'static str,
     /// What is known of its TLS.
@@ -115,7 +134,8 @@ impl Connection {
     /// Whom a PROXY header names for a request of this client. Its port is known only if the client
     /// is the other end.
     fn client(&self, ip: IpAddr) -> Option<Client> {
-        let (peer, local) = self.ends?;
+        let (peer, local) = self.ends.as_ref()?;
+        let (peer, local) = (*peer, local.address()?);
         let address = if peer.ip().to_canonical() == ip { peer } else { SocketAddr::new(ip, 0) };
         Some(Client { address, local })
     }

@@ -14,6 +14,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use socket2::SockRef;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, watch};
@@ -185,7 +186,11 @@ enum Listener {
 impl Listener {
     fn new(entrance: Entrance) -> io::Result<Listener> {
         Ok(match entrance {
-            Entrance::Tcp(listener) => Listener::Tcp(TcpListener::from_std(listener)?),
+            Entrance::Tcp(listener) => {
+                // On Linux what is accepted inherits it.
+                let _ = SockRef::from(&listener).set_tcp_nodelay(true);
+                Listener::Tcp(TcpListener::from_std(listener)?)
+            }
             Entrance::Unix(listener) => Listener::Unix(UnixListener::from_std(listener)?),
         })
     }
@@ -195,7 +200,9 @@ impl Listener {
         match self {
             Listener::Tcp(listener) => {
                 let (stream, peer) = listener.accept().await?;
-                let _ = stream.set_nodelay(true);
+                if cfg!(not(target_os = "linux")) {
+                    let _ = stream.set_nodelay(true);
+                }
                 Ok((stream::Socket::Tcp(stream), Some(peer)))
             }
             Listener::Unix(listener) => Ok((stream::Socket::Unix(listener.accept().await?.0), None)),
@@ -246,7 +253,8 @@ impl Acceptor {
         let place = Place { permit, opened: Opened::new(&self.open, &self.shared.stats) };
         let (door, live, shared) = (self.door.clone(), self.live.clone(), self.shared.clone());
         let stop = self.stop.clone();
-        tokio::task::spawn_local(async move {
+        // In a box: a task is moved several times while it begins and ends.
+        tokio::task::spawn_local(Box::pin(async move {
             let watched = Watched::new(stream);
             let arrival = Arrival { door, live, shared, place, stop };
             let served = tokio::select! {
@@ -257,6 +265,6 @@ impl Acceptor {
             if let Err(error) = served {
                 tracing::debug!("connection ended: {error}");
             }
-        });
+        }));
     }
 }

@@ -139,7 +139,7 @@ pub fn tunnel(
     lease: Lease,
 ) {
     let counted = Counted::new(stats);
-    tokio::task::spawn_local(async move {
+    tokio::task::spawn_local(Box::pin(async move {
         let _guards = (counted, hold, connection, lease);
         let (Some(mut client), Some(mut application)) = tokio::join!(client.end(), application.end()) else {
             tracing::debug!("a tunnel was agreed upon, but one side went away");
@@ -147,7 +147,7 @@ pub fn tunnel(
         };
         // Either side's end, or its failure, is the tunnel's ordinary end.
         let _ = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut application, PIECE, PIECE).await;
-    });
+    }));
 }
 
 struct Counted(Arc<Traffic>);

@@ -7,7 +7,7 @@ use std::io;
 use std::pin::pin;
 use std::task::{Context, Poll, ready};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt};
 
 /// What is read at once where nothing is known of what comes.
@@ -67,6 +67,11 @@ impl Reader {
         if self.grown {
             self.rest();
         }
+    }
+
+    /// What has come and nobody has taken, to be kept for long: it has no more memory than it needs.
+    pub fn take_rest(&mut self) -> Bytes {
+        Bytes::copy_from_slice(&std::mem::take(self).buf)
     }
 
     /// Gives its memory back if nothing waits in it.

@@ -373,6 +373,13 @@ impl Wire {
         }
     }
 
+    /// Ends the connection when all was said on both sides: without TLS the system says so by itself when
+    /// the stream is dropped, as it is now.
+    async fn end(&self) -> io::Result<()> {
+        let plain = matches!(self.io.borrow().stream, ClientStream::Plain(_));
+        if plain { Ok(()) } else { self.shutdown().await }
+    }
+
     async fn shutdown(&self) -> io::Result<()> {
         poll_fn(|cx| Pin::new(&mut self.io.borrow_mut().stream).poll_shutdown(cx)).await
     }
@@ -420,7 +427,7 @@ pub async fn serve(
                 stats.refused.fetch_add(1, Relaxed);
                 return refuse(&wire, fault).await;
             }
-            Next::End => return wire.shutdown().await,
+            Next::End => return wire.end().await,
         };
         since = None;
         let RequestHead { parts, framing, keep_alive } = head;
@@ -467,7 +474,7 @@ pub async fn serve(
         if switches {
             if let Some(switch) = wire.switch.take() {
                 let mut io = wire.io.borrow_mut();
-                let rest = io.reader.buf().split().freeze();
+                let rest = io.reader.take_rest();
                 let stream = std::mem::replace(&mut io.stream, ClientStream::Gone);
                 // The wire lives as long as the tunnel, which needs none of its memory.
                 (io.reader, io.heads, io.writer) = (Reader::default(), HeadReader::default(), Writer::default());
@@ -493,7 +500,7 @@ pub async fn serve(
             }
         }
         if !keep_alive {
-            return wire.shutdown().await;
+            return wire.end().await;
         }
     }
 }

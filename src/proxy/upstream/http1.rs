@@ -440,7 +440,7 @@ impl Answer {
 impl Http1 {
     /// What was read beyond the answer, and the stream: after a 101 it is a tunnel.
     pub fn into_tunnel(mut self) -> (Bytes, Counted) {
-        (self.reader.buf().split().freeze(), self.wire)
+        (self.reader.take_rest(), self.wire)
     }
 }
 
