@@ -70,7 +70,7 @@ impl Rotation {
         if !moved {
             return;
         }
-        let set = answer.get_all(header::SET_COOKIE).iter().map(|line| (header::SET_COOKIE, line.clone()));
+        let set = answer.get_all(header::SET_COOKIE).iter().map(|line| (header::SET_COOKIE, line));
         let exchange = Exchange {
             began: now,
             answered: now,
