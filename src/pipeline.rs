@@ -168,14 +168,13 @@ impl Pipeline {
             let mut awaited = Vec::new();
             for mut captured in batch.drain(..) {
                 let written = captured.written.take();
+                let before = events.len();
                 // State touched before a panic is a map entry at worst, never half-written.
-                match catch_unwind(AssertUnwindSafe(|| self.events_of(&captured))) {
-                    Ok(found) => {
-                        // Without an event there is nothing to wait for: dropped here.
-                        awaited.extend(written.filter(|_| !found.is_empty()));
-                        events.extend(found);
-                    }
+                match catch_unwind(AssertUnwindSafe(|| self.add_events_of(&captured, &mut events))) {
+                    // Without an event there is nothing to wait for: dropped here.
+                    Ok(()) => awaited.extend(written.filter(|_| events.len() > before)),
                     Err(_) => {
+                        events.truncate(before);
                         self.metrics.dropped(Drop::Panic, 1);
                         tracing::error!(exchange = ?captured.exchange, "a rule, extractor or enricher panicked; the exchange is lost");
                     }
@@ -251,10 +250,22 @@ impl Pipeline {
     /// The events of one exchange: none, one, or one with further ones beside it, and of a batch those
     /// of each of its calls; before them those of an earlier exchange that waited for this one.
     pub fn events_of(&mut self, captured: &Captured) -> Vec<Event> {
+        let mut events = Vec::new();
+        self.add_events_of(captured, &mut events);
+        events
+    }
+
+    /// The same, added to others.
+    fn add_events_of(&mut self, captured: &Captured, events: &mut Vec<Event>) {
+        let before = events.len();
+        self.add_whole_events_of(captured, events);
+        self.identify(events.get_mut(before..).unwrap_or_default());
+    }
+
+    fn add_whole_events_of(&mut self, captured: &Captured, events: &mut Vec<Event>) {
         let exchange = &captured.exchange;
         let mut facts = Facts::of_exchange(exchange);
         let presented = self.sessions.presented(&exchange.request.headers, facts.host);
-        let mut events = Vec::new();
         if captured.follows {
             events.extend(self.followed(captured, &facts, &presented));
         }
@@ -268,11 +279,11 @@ impl Pipeline {
             for said in &hinted {
                 let known = self.sessions.recall(&presented, exchange.answered);
                 let decision = hint.decision(said);
-                events.extend(self.decided(captured, &decision, Some(said), &facts, presented.clone(), known));
+                self.decided(captured, &decision, Some(said), &facts, presented.clone(), known, events);
             }
             // The application knows what happened; the routes only conclude it.
             if !hinted.is_empty() {
-                return self.identified(events);
+                return;
             }
         }
         let mut decided = false;
@@ -281,7 +292,7 @@ impl Pipeline {
             // A later call of a batch knows what an earlier one did to the session.
             let known = if decided { self.sessions.recall(&presented, exchange.answered) } else { known.clone() };
             decided = true;
-            events.extend(self.decided(captured, &decision, None, &facts, presented.clone(), known));
+            self.decided(captured, &decision, None, &facts, presented.clone(), known, events);
         });
         if left_out > 0 {
             self.metrics.dropped(Drop::Batch, left_out as u64);
@@ -292,7 +303,6 @@ impl Pipeline {
                 false => self.moved(&facts, &presented),
             });
         }
-        self.identified(events)
     }
 
     /// What is known of an exchange when its rules are asked, for whoever explains them. Nothing is
@@ -329,12 +339,16 @@ impl Pipeline {
         self.identified(events)
     }
 
-    /// Last of all: the memory knows people by whole names, what leaves here may not.
     fn identified(&self, mut events: Vec<Event>) -> Vec<Event> {
-        for event in &mut events {
+        self.identify(&mut events);
+        events
+    }
+
+    /// Last of all: the memory knows people by whole names, what leaves here may not.
+    fn identify(&self, events: &mut [Event]) {
+        for event in events {
             self.current.identity.apply(event, &self.identity_key);
         }
-        events
     }
 
     /// The events of an exchange that no route took.

@@ -36,8 +36,15 @@ pub fn parse(bytes: &[u8], cut: bool) -> Fields<'_> {
     } else {
         bytes
     };
-    for piece in whole.split(|b| *b == b'&').filter(|piece| !piece.is_empty()) {
-        let Some((name, value)) = pair(piece) else { continue };
+    let mut rest = whole;
+    while !rest.is_empty() {
+        let end = memchr::memchr(b'&', rest).unwrap_or(rest.len());
+        let (piece, after) = rest.split_at_checked(end).unwrap_or_default();
+        rest = after.get(1..).unwrap_or_default();
+        if piece.is_empty() {
+            continue;
+        }
+        let (name, value) = pair(piece);
         if !fields.push(name, value, MAX_PAIRS, MAX_VALUE) {
             break;
         }
@@ -45,15 +52,48 @@ pub fn parse(bytes: &[u8], cut: bool) -> Fields<'_> {
     fields
 }
 
-/// A piece between two `&`. Most have nothing that is escaped, and need not be looked through for it.
-fn pair(piece: &[u8]) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
-    let plain = piece.iter().fold(true, |plain, b| plain & !matches!(b, b'%' | b'+'));
-    match std::str::from_utf8(piece) {
-        Ok(text) if plain => {
-            let (name, value) = text.split_once('=').unwrap_or((text, ""));
-            Some((name.into(), value.into()))
-        }
-        _ => form_urlencoded::parse(piece).next(),
+/// A piece between two `&`.
+fn pair(piece: &[u8]) -> (Cow<'_, str>, Cow<'_, str>) {
+    match memchr::memchr(b'=', piece).and_then(|equals| piece.split_at_checked(equals)) {
+        Some((name, value)) => (decoded(name), decoded(value.get(1..).unwrap_or_default())),
+        None => (decoded(piece), Cow::Borrowed("")),
+    }
+}
+
+/// A name or value without its escapes, as the standard reads it; what is none stays, and what is no UTF-8
+/// is replaced. Most have none.
+fn decoded(escaped: &[u8]) -> Cow<'_, str> {
+    let Some(first) = memchr::memchr2(b'%', b'+', escaped) else {
+        // The library's own way looks at each byte where all are well.
+        return std::str::from_utf8(escaped).map_or_else(|_| String::from_utf8_lossy(escaped), Cow::Borrowed);
+    };
+    let mut bytes = Vec::with_capacity(escaped.len());
+    let (before, mut rest) = escaped.split_at_checked(first).unwrap_or_default();
+    bytes.extend_from_slice(before);
+    while let Some((byte, after)) = rest.split_first() {
+        rest = after;
+        bytes.push(match (byte, after) {
+            (b'+', _) => b' ',
+            (b'%', [high, low, after @ ..]) => match hexadecimal(*high).zip(hexadecimal(*low)) {
+                Some((high, low)) => {
+                    rest = after;
+                    high << 4 | low
+                }
+                None => b'%',
+            },
+            (byte, _) => *byte,
+        });
+    }
+    let text = String::from_utf8(bytes);
+    Cow::Owned(text.unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+}
+
+fn hexadecimal(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
     }
 }
 
@@ -183,7 +223,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pieces_are_read_as_the_standard_reads_them(form in "[ab=&%+4é\u{0}]{0,40}") {
+        fn pieces_are_read_as_the_standard_reads_them(form in "[ab=&%+4Ff9é\u{0}]{0,40}") {
             let standard: Vec<(String, String)> = form_urlencoded::parse(form.as_bytes()).into_owned().collect();
             prop_assert_eq!(pairs(&form), standard);
         }

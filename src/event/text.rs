@@ -7,9 +7,9 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
-use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use smol_str::SmolStr;
 
 /// Cap of identifiers (actor, target, organization), in characters (RFC 5321 section 4.5.3.1).
 pub const IDENTIFIER: usize = 254;
@@ -18,30 +18,32 @@ pub const USER_AGENT: usize = 512;
 /// Cap of everything else, in characters.
 pub const OTHER: usize = 256;
 
-/// A cleaned, capped string. A copy shares its bytes: the name of a route stands in thousands of events,
-/// and an event's actor in the flow and the session as well.
+/// A cleaned, capped string. Up to 23 bytes stand in it; a copy of a longer one shares its bytes: the name
+/// of a route stands in thousands of events, and an event's actor in the flow and the session as well.
 #[derive(Clone)]
-pub struct Text(Held);
-
-#[derive(Clone)]
-enum Held {
-    Fixed(&'static str),
-    Shared(Arc<str>),
-}
+pub struct Text(SmolStr);
 
 impl Text {
     /// A constant of our own: trusted as it is.
     pub const fn fixed(value: &'static str) -> Text {
-        Text(Held::Fixed(value))
+        Text(SmolStr::new_static(value))
     }
 
     /// An identifier: surrounding white space is dropped; `None` if nothing is left.
     pub fn identifier(value: &str) -> Option<Text> {
         // What is taken out, or cut off, would bare white space behind it: one name must stay one name
         // however often it is cleaned.
+        let visible = |b: Option<&u8>| b.is_some_and(u8::is_ascii_graphic);
+        if visible(value.as_bytes().first()) && visible(value.as_bytes().last()) && value.len() <= IDENTIFIER {
+            let text = Text::capped(value, IDENTIFIER)?;
+            // Nothing was taken out, so there is no white space that could stand bare.
+            if text.as_str().len() == value.len() {
+                return Some(text);
+            }
+        }
         let text = Text::capped(value.trim_matches(|c: char| c.is_whitespace() || is_unsafe(c)), IDENTIFIER)?;
         let end = text.as_str().trim_end();
-        Some(if end.len() == text.as_str().len() { text } else { Text(Held::Shared(end.into())) })
+        Some(if end.len() == text.as_str().len() { text } else { Text(end.into()) })
     }
 
     /// A user agent; `None` if nothing is left.
@@ -61,23 +63,36 @@ impl Text {
 
     /// At most `cap` characters of `value` without control characters; `None` if nothing is left.
     pub fn capped(value: &str, cap: usize) -> Option<Text> {
-        // As nearly every text is: nothing to clean, nothing to cut. Without a way out of the loop, so that
-        // many bytes are looked at together.
-        if value.len() <= cap && value.bytes().fold(true, |plain, b| plain & matches!(b, 0x20..=0x7e)) {
-            return if value.is_empty() { None } else { Some(Text(Held::Shared(value.into()))) };
+        // As nearly every text is: nothing to clean, nothing to cut.
+        if value.len() <= cap && all_bytes(value.as_bytes(), is_printable) {
+            return if value.is_empty() { None } else { Some(Text(value.into())) };
         }
         // The scan is bounded too: a megabyte of control characters is not walked to its end.
         let clean: String = value.chars().take(cap.saturating_mul(4)).filter(|c| !is_unsafe(*c)).take(cap).collect();
-        if clean.is_empty() { None } else { Some(Text(Held::Shared(clean.into()))) }
+        if clean.is_empty() { None } else { Some(Text(clean.into())) }
     }
 
     /// The text.
     pub fn as_str(&self) -> &str {
-        match &self.0 {
-            Held::Fixed(text) => text,
-            Held::Shared(text) => text,
-        }
+        self.0.as_str()
     }
+}
+
+/// True if it holds of all bytes. Sixteen are looked at together, without a way out of the loop, and the
+/// last of them a second time: what is asked is asked of every text of every event.
+pub(crate) fn all_bytes(bytes: &[u8], holds: impl Fn(u8) -> bool + Copy) -> bool {
+    let all = |bytes: &[u8]| bytes.iter().fold(true, |all, b| all & holds(*b));
+    let (whole, rest) = bytes.as_chunks::<16>();
+    match (bytes.last_chunk::<16>(), bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
+        (Some(last), ..) => whole.iter().fold(all(last), |so_far, chunk| so_far & all(chunk)),
+        (None, Some(first), Some(last)) => all(first) & all(last),
+        _ => all(rest),
+    }
+}
+
+/// ASCII from space to tilde.
+fn is_printable(byte: u8) -> bool {
+    matches!(byte, 0x20..=0x7e)
 }
 
 /// Bytes as text; what is no UTF-8 is replaced.
@@ -130,9 +145,12 @@ pub const MASK: &str = "***";
 /// True for a segment of a path that may prove somebody: sixteen or more characters with letters
 /// and digits (reset links, confirmation keys, ids that are secrets), or a word longer than words are.
 pub fn looks_like_a_token(segment: &str) -> bool {
+    if segment.len() < 16 {
+        return false;
+    }
     let letters = segment.bytes().any(|b| b.is_ascii_alphabetic());
     let digits = segment.bytes().any(|b| b.is_ascii_digit());
-    (segment.len() >= 16 && letters && digits) || segment.split(['-', '_', '.']).any(|word| word.len() >= 20)
+    (letters && digits) || segment.split(['-', '_', '.']).any(|word| word.len() >= 20)
 }
 
 /// Characters that could forge a line, a colour or a reading direction in somebody's log.
@@ -169,6 +187,8 @@ impl AsRef<str> for Text {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
     #[test]
@@ -198,6 +218,25 @@ mod tests {
         };
         let (fixed, shared) = (Text::fixed("alice"), Text::other("alice").unwrap_or_default());
         assert_eq!((hash(&fixed), &fixed), (hash(&shared), &shared));
+    }
+
+    proptest! {
+        #[test]
+        fn many_bytes_are_looked_at_as_each_would_be(plain in "[ -~]{0,30}", other in any::<Option<u8>>(), at: prop::sample::Index) {
+            let mut bytes = plain.into_bytes();
+            if let Some(other) = other {
+                bytes.insert(at.index(bytes.len() + 1), other);
+            }
+            prop_assert_eq!(all_bytes(&bytes, is_printable), bytes.iter().all(|b| matches!(b, 0x20..=0x7e)));
+        }
+
+        #[test]
+        fn an_identifier_has_no_white_space_around_it_however_often_it_is_cleaned(text in "[ a\\x00-\\x20ü\u{a0}\u{2028}]{0,20}") {
+            let once = Text::identifier(&text);
+            let again = once.as_ref().and_then(|t| Text::identifier(t.as_str()));
+            prop_assert!(once.as_ref().is_none_or(|t| t.as_str().trim() == t.as_str()));
+            prop_assert_eq!(once, again);
+        }
     }
 
     #[test]

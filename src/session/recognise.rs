@@ -5,7 +5,7 @@
 //! consents) are never taken; the rest must carry a value that nobody could guess. Values are
 //! looked at and never kept.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use http::{HeaderMap, header};
 
@@ -31,7 +31,8 @@ const OFTEN: [&str; 9] = ["sess", "sid", "auth", "login", "logged", "remember", 
 /// The session cookies of each host, learnt from logins.
 #[derive(Debug, Default)]
 pub struct Learnt {
-    hosts: HashMap<String, Vec<String>>,
+    /// In order: nearly always there is one host, which is then found by one comparison.
+    hosts: BTreeMap<String, Vec<String>>,
 }
 
 impl Learnt {

@@ -92,7 +92,7 @@ impl Spool for MemorySpool {
         }
         let mut stored: Vec<Stored> = events
             .into_iter()
-            .map(|event| Stored { seq: 0, line: event.to_line().into(), event: Arc::new(event) })
+            .map(|event| Stored { seq: 0, line: event.to_shared_line(), event: Arc::new(event) })
             .collect();
         let newest = {
             let mut ring = self.ring();
