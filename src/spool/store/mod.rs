@@ -12,7 +12,7 @@
 
 mod db;
 pub mod lock;
-mod lookup;
+pub mod lookup;
 mod read;
 pub mod schema;
 mod writer;
@@ -230,7 +230,7 @@ impl Shared {
     fn append(&self, events: Vec<Event>) {
         let lines: Vec<Stored> = events
             .into_iter()
-            .map(|event| Stored { seq: 0, line: event.to_line().into(), event: Arc::new(event) })
+            .map(|event| Stored { seq: 0, line: event.to_shared_line(), event: Arc::new(event) })
             .collect();
         if lines.is_empty() {
             return;
