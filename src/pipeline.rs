@@ -162,15 +162,16 @@ impl Pipeline {
             // more behind it.
             let lingers = batch.len() < BATCH && done.elapsed() < FOLLOWS && batch.iter().all(|c| c.written.is_none());
             self.follow_reload();
-            let mut events = self.events_of_others(Timestamp::now());
+            let mut events = Vec::new();
+            add(&mut events, self.events_of_others(Timestamp::now()));
             self.ask_others(&batch);
             events.reserve(batch.len());
             let mut awaited = Vec::new();
-            for mut captured in batch.drain(..) {
+            for captured in &mut batch {
                 let written = captured.written.take();
                 let before = events.len();
                 // State touched before a panic is a map entry at worst, never half-written.
-                match catch_unwind(AssertUnwindSafe(|| self.add_events_of(&captured, &mut events))) {
+                match catch_unwind(AssertUnwindSafe(|| self.add_events_of(captured, &mut events))) {
                     // Without an event there is nothing to wait for: dropped here.
                     Ok(()) => awaited.extend(written.filter(|_| events.len() > before)),
                     Err(_) => {
@@ -180,7 +181,8 @@ impl Pipeline {
                     }
                 }
             }
-            events.extend(self.events_of_time(Timestamp::now()));
+            batch.clear();
+            add(&mut events, self.events_of_time(Timestamp::now()));
             self.append(events, awaited);
             self.keep();
             if lingers {
@@ -189,15 +191,17 @@ impl Pipeline {
             done = Instant::now();
         }
         // No request will come any more: what waits for one is undecided now.
-        let left = self.events_of_time(Timestamp::from_millis(i64::MAX));
+        let mut left = Vec::new();
+        add(&mut left, self.events_of_time(Timestamp::from_millis(i64::MAX)));
         self.append(left, Vec::new());
         let last = self.sessions.take_changed().then(|| self.sessions.to_snapshot()).flatten();
         self.keeper.end(last);
     }
 
     /// `awaited` are told once these events are on disk.
-    fn append(&mut self, events: Vec<Event>, awaited: Vec<oneshot::Sender<()>>) {
-        let alike = |one: &Event, next: &Event| one.event_type == next.event_type && one.outcome == next.outcome;
+    fn append(&mut self, events: Vec<Arc<Event>>, awaited: Vec<oneshot::Sender<()>>) {
+        let alike =
+            |one: &Arc<Event>, next: &Arc<Event>| one.event_type == next.event_type && one.outcome == next.outcome;
         for run in events.chunk_by(alike) {
             if let Some(event) = run.first() {
                 self.metrics.events(event.event_type.as_str(), event.outcome.as_str(), run.len() as u64);
@@ -214,7 +218,7 @@ impl Pipeline {
         }
         if !events.is_empty() {
             self.spool.make_room();
-            self.spool.append(events);
+            self.spool.append_shared(events);
             self.spool.when_on_disk(awaited);
         }
     }
@@ -252,22 +256,27 @@ impl Pipeline {
     pub fn events_of(&mut self, captured: &Captured) -> Vec<Event> {
         let mut events = Vec::new();
         self.add_events_of(captured, &mut events);
-        events
+        events.into_iter().map(Arc::unwrap_or_clone).collect()
     }
 
-    /// The same, added to others.
-    fn add_events_of(&mut self, captured: &Captured, events: &mut Vec<Event>) {
+    /// The same, added to others: each where it stays, since an event is large to move.
+    fn add_events_of(&mut self, captured: &Captured, events: &mut Vec<Arc<Event>>) {
         let before = events.len();
         self.add_whole_events_of(captured, events);
-        self.identify(events.get_mut(before..).unwrap_or_default());
+        for event in events.iter_mut().skip(before) {
+            // Nobody else has it yet.
+            if let Some(event) = Arc::get_mut(event) {
+                self.identify(event);
+            }
+        }
     }
 
-    fn add_whole_events_of(&mut self, captured: &Captured, events: &mut Vec<Event>) {
+    fn add_whole_events_of(&mut self, captured: &Captured, events: &mut Vec<Arc<Event>>) {
         let exchange = &captured.exchange;
         let mut facts = Facts::of_exchange(exchange);
         let presented = self.sessions.presented(&exchange.request.headers, facts.host);
         if captured.follows {
-            events.extend(self.followed(captured, &facts, &presented));
+            add(events, self.followed(captured, &facts, &presented));
         }
         let known = self.sessions.recall(&presented, exchange.answered);
         facts.session_known = Some(known.as_ref().is_some_and(|k| !k.pending));
@@ -298,10 +307,11 @@ impl Pipeline {
             self.metrics.dropped(Drop::Batch, left_out as u64);
         }
         if !decided {
-            events.extend(match captured.auto {
+            let found = match captured.auto {
                 true => self.without_a_route(&facts, captured),
                 false => self.moved(&facts, &presented),
-            });
+            };
+            add(events, found);
         }
     }
 
@@ -340,15 +350,13 @@ impl Pipeline {
     }
 
     fn identified(&self, mut events: Vec<Event>) -> Vec<Event> {
-        self.identify(&mut events);
+        events.iter_mut().for_each(|event| self.identify(event));
         events
     }
 
     /// Last of all: the memory knows people by whole names, what leaves here may not.
-    fn identify(&self, events: &mut [Event]) {
-        for event in events {
-            self.current.identity.apply(event, &self.identity_key);
-        }
+    fn identify(&self, event: &mut Event) {
+        self.current.identity.apply(event, &self.identity_key);
     }
 
     /// The events of an exchange that no route took.
@@ -367,4 +375,8 @@ impl Pipeline {
         }
         events
     }
+}
+
+fn add(events: &mut Vec<Arc<Event>>, more: Vec<Event>) {
+    events.extend(more.into_iter().map(Arc::new));
 }

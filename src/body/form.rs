@@ -11,6 +11,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::event::text::eight::{is, none};
+
 /// How many pairs are kept.
 pub const MAX_PAIRS: usize = 1_000;
 /// The longest name kept, in bytes.
@@ -36,15 +38,21 @@ pub fn parse(bytes: &[u8], cut: bool) -> Fields<'_> {
     } else {
         bytes
     };
-    let mut rest = whole;
-    while !rest.is_empty() {
-        let end = memchr::memchr(b'&', rest).unwrap_or(rest.len());
-        let (piece, after) = rest.split_at_checked(end).unwrap_or_default();
-        rest = after.get(1..).unwrap_or_default();
+    let text = std::str::from_utf8(whole).ok();
+    let mut at = 0;
+    while at < whole.len() {
+        let rest = whole.get(at..).unwrap_or_default();
+        let length = memchr::memchr(b'&', rest).unwrap_or(rest.len());
+        let piece = at..at + length;
+        at += length + 1;
         if piece.is_empty() {
             continue;
         }
-        let (name, value) = pair(piece);
+        // What is between two `&` of a text is one.
+        let (name, value) = match text.and_then(|text| text.get(piece.clone())) {
+            Some(piece) => text_pair(piece),
+            None => pair(whole.get(piece).unwrap_or_default()),
+        };
         if !fields.push(name, value, MAX_PAIRS, MAX_VALUE) {
             break;
         }
@@ -52,24 +60,35 @@ pub fn parse(bytes: &[u8], cut: bool) -> Fields<'_> {
     fields
 }
 
-/// A piece between two `&`.
+/// A piece between two `&`, of a body that is UTF-8 before its escapes are undone.
+fn text_pair(piece: &str) -> (Cow<'_, str>, Cow<'_, str>) {
+    // Names are short, so looking at each byte is soon done.
+    let equals = piece.bytes().position(|b| b == b'=').unwrap_or(piece.len());
+    let (name, value) = piece.split_at_checked(equals).unwrap_or_default();
+    let value = value.get(1..).unwrap_or_default();
+    let part = |part| match has_escapes(part) {
+        true => decoded(part.as_bytes()),
+        false => Cow::Borrowed(part),
+    };
+    (part(name), part(value))
+}
+
+/// The same of any bytes.
 fn pair(piece: &[u8]) -> (Cow<'_, str>, Cow<'_, str>) {
-    match memchr::memchr(b'=', piece).and_then(|equals| piece.split_at_checked(equals)) {
-        Some((name, value)) => (decoded(name), decoded(value.get(1..).unwrap_or_default())),
-        None => (decoded(piece), Cow::Borrowed("")),
-    }
+    let equals = memchr::memchr(b'=', piece).unwrap_or(piece.len());
+    let (name, value) = piece.split_at_checked(equals).unwrap_or_default();
+    (decoded(name), decoded(value.get(1..).unwrap_or_default()))
+}
+
+fn has_escapes(part: &str) -> bool {
+    !none(part.as_bytes(), |word| is(word, b'%') | is(word, b'+'))
 }
 
 /// A name or value without its escapes, as the standard reads it; what is none stays, and what is no UTF-8
 /// is replaced. Most have none.
 fn decoded(escaped: &[u8]) -> Cow<'_, str> {
-    let Some(first) = memchr::memchr2(b'%', b'+', escaped) else {
-        // The library's own way looks at each byte where all are well.
-        return std::str::from_utf8(escaped).map_or_else(|_| String::from_utf8_lossy(escaped), Cow::Borrowed);
-    };
     let mut bytes = Vec::with_capacity(escaped.len());
-    let (before, mut rest) = escaped.split_at_checked(first).unwrap_or_default();
-    bytes.extend_from_slice(before);
+    let mut rest = escaped;
     while let Some((byte, after)) = rest.split_first() {
         rest = after;
         bytes.push(match (byte, after) {

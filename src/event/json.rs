@@ -10,7 +10,7 @@
 use std::fmt::{Display, Write};
 use std::net::IpAddr;
 
-use super::text::all_bytes;
+use super::text::eight::{below, is, none};
 use super::{
     Actor, Client, Event, Geo, Metadata, Mode, Network, Organization, Request, Source, Target, Text, Timestamp, Tls,
 };
@@ -54,7 +54,7 @@ pub(super) fn write(event: &Event, out: &mut String) {
     }
     if let Some(Organization { id }) = organization {
         out.push_str(",\"organization\":{\"id\":");
-        text(out, id.as_str());
+        cleaned(out, id);
         out.push('}');
     }
     out.push_str(",\"metadata\":{");
@@ -118,7 +118,7 @@ fn from_where(out: &mut String, metadata: &Metadata) {
         for (key, value) in [("\"browser\":", browser), ("\"os\":", os), ("\"device\":", device)] {
             if let Some(value) = value {
                 out.push_str(key);
-                text(out, value.as_str());
+                cleaned(out, value);
                 out.push(',');
             }
         }
@@ -137,9 +137,9 @@ fn from_where(out: &mut String, metadata: &Metadata) {
         let begin = out.len();
         for (key, value) in fields {
             out.push(',');
-            text(out, key.as_str());
+            cleaned(out, key);
             out.push(':');
-            text(out, value.as_str());
+            cleaned(out, value);
         }
         end(out, begin);
     }
@@ -151,12 +151,12 @@ fn from_where(out: &mut String, metadata: &Metadata) {
 fn asked(out: &mut String, request: &Request) {
     let Request { id, method, host, path, status, duration_ms, ended, trace_id } = request;
     out.push_str(",\"request\":{\"id\":");
-    text(out, id.as_str());
+    cleaned(out, id);
     out.push_str(",\"method\":");
-    text(out, method.as_str());
+    cleaned(out, method);
     optional(out, ",\"host\":", host);
     out.push_str(",\"path\":");
-    text(out, path.as_str());
+    cleaned(out, path);
     if let Some(status) = status {
         out.push_str(",\"status\":");
         whole(out, u64::from(*status));
@@ -177,7 +177,7 @@ fn how_known(out: &mut String, source: &Source) {
     for (key, value) in [("\"route\":", route), ("\"rule\":", rule), ("\"preset\":", preset)] {
         if let Some(value) = value {
             out.push_str(key);
-            text(out, value.as_str());
+            cleaned(out, value);
             out.push(',');
         }
     }
@@ -194,7 +194,7 @@ fn how_known(out: &mut String, source: &Source) {
 fn optional(out: &mut String, key: &'static str, value: &Option<Text>) {
     if let Some(value) = value {
         out.push_str(key);
-        text(out, value.as_str());
+        cleaned(out, value);
     }
 }
 
@@ -207,7 +207,7 @@ fn members<const N: usize>(out: &mut String, all: [(&'static str, &Option<Text>)
                 out.push(',');
             }
             out.push_str(key);
-            text(out, value.as_str());
+            cleaned(out, value);
         }
     }
 }
@@ -224,9 +224,22 @@ fn without_first_comma(out: &mut String, begin: usize) {
     }
 }
 
+/// Adds a text of an event, in quotes.
+fn cleaned(out: &mut String, value: &Text) {
+    match value.plain() {
+        Some(plain) => {
+            out.reserve(plain.len() + 2);
+            out.push('"');
+            out.push_str(plain);
+            out.push('"');
+        }
+        None => text(out, value.as_str()),
+    }
+}
+
 /// Adds a text in quotes.
 pub(crate) fn text(out: &mut String, text: &str) {
-    if all_bytes(text.as_bytes(), |b| (b >= 0x20) & (b != b'"') & (b != b'\\')) {
+    if none(text.as_bytes(), |word| below(word, 0x20) | is(word, b'"') | is(word, b'\\')) {
         out.reserve(text.len() + 2);
         out.push('"');
         out.push_str(text);
@@ -247,42 +260,22 @@ fn moment(out: &mut String, moment: Timestamp) {
 /// Adds an address, without quotes.
 pub(crate) fn address(out: &mut String, address: IpAddr) {
     let IpAddr::V4(address) = address else { return shown(out, address) };
-    let mut text = [0; 15];
-    let mut at = 0;
-    let mut put = |byte: u8| {
-        if let Some(place) = text.get_mut(at) {
-            *place = byte;
-            at += 1;
-        }
-    };
+    out.reserve("255.255.255.255".len());
     for (n, octet) in address.octets().into_iter().enumerate() {
         if n > 0 {
-            put(b'.');
+            out.push('.');
         }
-        if octet >= 100 {
-            put(b'0' + octet / 100);
-        }
-        if octet >= 10 {
-            put(b'0' + octet / 10 % 10);
-        }
-        put(b'0' + octet % 10);
+        whole(out, u64::from(octet));
     }
-    out.push_str(text.get(..at).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default());
 }
 
 /// Adds a whole number.
-pub(crate) fn whole(out: &mut String, mut number: u64) {
-    let mut text = [0; 20];
-    let mut at = text.len();
-    while let Some(place) = at.checked_sub(1).and_then(|at| text.get_mut(at)) {
-        *place = b'0' + (number % 10) as u8;
-        at -= 1;
-        number /= 10;
-        if number == 0 {
-            break;
-        }
+pub(crate) fn whole(out: &mut String, number: u64) {
+    // Few are long; each digit is pushed by itself, as room and a look at its bytes would cost more.
+    if number >= 10 {
+        whole(out, number / 10);
     }
-    out.push_str(text.get(at..).and_then(|text| std::str::from_utf8(text).ok()).unwrap_or_default());
+    out.push(char::from(b'0' + (number % 10) as u8));
 }
 
 fn number(out: &mut String, number: f64) {

@@ -7,6 +7,7 @@ use std::borrow::Cow;
 use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use smol_str::SmolStr;
@@ -21,12 +22,31 @@ pub const OTHER: usize = 256;
 /// A cleaned, capped string. Up to 23 bytes stand in it; a copy of a longer one shares its bytes: the name
 /// of a route stands in thousands of events, and an event's actor in the flow and the session as well.
 #[derive(Clone)]
-pub struct Text(SmolStr);
+pub struct Text(Held);
+
+/// Whether JSON has something to escape in it is known from the moment the text is cleaned, since then
+/// each byte is looked at: its line need not look again. All are no larger than the first.
+#[derive(Clone)]
+enum Held {
+    /// Without a quote or a backslash.
+    Plain(SmolStr),
+    /// With one.
+    Quoted(Arc<str>),
+    /// A constant with one.
+    QuotedFixed(&'static str),
+}
 
 impl Text {
     /// A constant of our own: trusted as it is.
     pub const fn fixed(value: &'static str) -> Text {
-        Text(SmolStr::new_static(value))
+        let (bytes, mut at) = (value.as_bytes(), 0);
+        while at < bytes.len() {
+            if bytes[at] < 0x20 || bytes[at] == b'"' || bytes[at] == b'\\' {
+                return Text(Held::QuotedFixed(value));
+            }
+            at += 1;
+        }
+        Text(Held::Plain(SmolStr::new_static(value)))
     }
 
     /// An identifier: surrounding white space is dropped; `None` if nothing is left.
@@ -43,7 +63,7 @@ impl Text {
         }
         let text = Text::capped(value.trim_matches(|c: char| c.is_whitespace() || is_unsafe(c)), IDENTIFIER)?;
         let end = text.as_str().trim_end();
-        Some(if end.len() == text.as_str().len() { text } else { Text(end.into()) })
+        Some(if end.len() == text.as_str().len() { text } else { Text::of(end) })
     }
 
     /// A user agent; `None` if nothing is left.
@@ -64,35 +84,86 @@ impl Text {
     /// At most `cap` characters of `value` without control characters; `None` if nothing is left.
     pub fn capped(value: &str, cap: usize) -> Option<Text> {
         // As nearly every text is: nothing to clean, nothing to cut.
-        if value.len() <= cap && all_bytes(value.as_bytes(), is_printable) {
-            return if value.is_empty() { None } else { Some(Text(value.into())) };
+        if value.len() <= cap && is_plain(value.as_bytes()) {
+            return if value.is_empty() { None } else { Some(Text(Held::Plain(value.into()))) };
         }
         // The scan is bounded too: a megabyte of control characters is not walked to its end.
         let clean: String = value.chars().take(cap.saturating_mul(4)).filter(|c| !is_unsafe(*c)).take(cap).collect();
-        if clean.is_empty() { None } else { Some(Text(clean.into())) }
+        if clean.is_empty() { None } else { Some(Text::of(&clean)) }
+    }
+
+    /// A text that is clean.
+    fn of(clean: &str) -> Text {
+        Text(if clean.contains(['"', '\\']) { Held::Quoted(clean.into()) } else { Held::Plain(clean.into()) })
     }
 
     /// The text.
     pub fn as_str(&self) -> &str {
-        self.0.as_str()
+        match &self.0 {
+            Held::Plain(text) => text,
+            Held::Quoted(text) => text,
+            Held::QuotedFixed(text) => text,
+        }
+    }
+
+    /// The text, if JSON has nothing to escape in it.
+    pub(super) fn plain(&self) -> Option<&str> {
+        match &self.0 {
+            Held::Plain(text) => Some(text),
+            Held::Quoted(_) | Held::QuotedFixed(_) => None,
+        }
     }
 }
 
-/// True if it holds of all bytes. Sixteen are looked at together, without a way out of the loop, and the
-/// last of them a second time: what is asked is asked of every text of every event.
-pub(crate) fn all_bytes(bytes: &[u8], holds: impl Fn(u8) -> bool + Copy) -> bool {
-    let all = |bytes: &[u8]| bytes.iter().fold(true, |all, b| all & holds(*b));
-    let (whole, rest) = bytes.as_chunks::<16>();
-    match (bytes.last_chunk::<16>(), bytes.first_chunk::<8>(), bytes.last_chunk::<8>()) {
-        (Some(last), ..) => whole.iter().fold(all(last), |so_far, chunk| so_far & all(chunk)),
-        (None, Some(first), Some(last)) => all(first) & all(last),
-        _ => all(rest),
+/// Eight bytes looked at together. What is asked is asked of every text of every event, most of which are
+/// short, and a loop over bytes costs several times as much. Each question answers with high bits: none at
+/// all if it is true of no byte.
+pub(crate) mod eight {
+    const HIGH: u64 = all(0x80);
+
+    const fn all(byte: u8) -> u64 {
+        byte as u64 * 0x0101_0101_0101_0101
+    }
+
+    /// This byte.
+    pub fn is(word: u64, byte: u8) -> u64 {
+        below(word ^ all(byte), 1)
+    }
+
+    /// One below this, which is at most 0x80.
+    pub fn below(word: u64, byte: u8) -> u64 {
+        word.wrapping_sub(all(byte)) & !word & HIGH
+    }
+
+    /// One that is not ASCII.
+    pub fn beyond(word: u64) -> u64 {
+        word & HIGH
+    }
+
+    /// One from `first` to `last`, both ASCII.
+    pub fn within(word: u64, first: u8, last: u8) -> u64 {
+        let low = word & !HIGH;
+        let (from, beyond) = (low.wrapping_add(all(0x80 - first)), low.wrapping_add(all(0x7f - last)));
+        from & !beyond & !word & HIGH
+    }
+
+    /// True if what `odd` looks for is not there; it may not be the letter `a`.
+    pub fn none(bytes: &[u8], odd: impl Fn(u64) -> u64) -> bool {
+        let (whole, rest) = bytes.as_chunks::<8>();
+        let found = whole.iter().fold(0, |found, word| found | odd(u64::from_le_bytes(*word)));
+        let last = match bytes.last_chunk::<8>() {
+            // Some of them a second time.
+            Some(last) => u64::from_le_bytes(*last),
+            None => rest.iter().fold(all(b'a'), |word, byte| word << 8 | u64::from(*byte)),
+        };
+        found | odd(last) == 0
     }
 }
 
-/// ASCII from space to tilde.
-fn is_printable(byte: u8) -> bool {
-    matches!(byte, 0x20..=0x7e)
+/// True for ASCII from space to tilde without quotes and backslashes.
+fn is_plain(bytes: &[u8]) -> bool {
+    use eight::{below, beyond, is, none};
+    none(bytes, |word| below(word, 0x20) | beyond(word) | is(word, 0x7f) | is(word, b'"') | is(word, b'\\'))
 }
 
 /// Bytes as text; what is no UTF-8 is replaced.
@@ -192,6 +263,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_text_takes_no_more_room_than_a_string_and_knows_what_json_escapes() {
+        assert_eq!((size_of::<Text>(), size_of::<Option<Text>>()), (24, 24));
+        let long = "x".repeat(30);
+        for plain in ["alice", "ü", &long] {
+            assert_eq!(Text::other(plain).unwrap_or_default().plain(), Some(plain));
+        }
+        let long = format!("{long}\"");
+        for quoted in ["al\"ice", "\\", "ü\"", &long] {
+            let text = Text::other(quoted).unwrap_or_default();
+            assert_eq!((text.plain(), text.as_str()), (None, quoted));
+        }
+        assert_eq!(
+            (Text::fixed("a\"").plain(), Text::fixed("a\n").plain(), Text::fixed("a").plain()),
+            (None, None, Some("a"))
+        );
+    }
+
+    #[test]
     fn control_characters_and_reading_direction_are_removed() {
         let text = Text::other("a\r\n\u{1b}[31mb\u{202e}c\u{2028}d\u{85}").map(|t| t.to_string());
         assert_eq!(text.as_deref(), Some("a[31mbcd"));
@@ -222,12 +311,23 @@ mod tests {
 
     proptest! {
         #[test]
-        fn many_bytes_are_looked_at_as_each_would_be(plain in "[ -~]{0,30}", other in any::<Option<u8>>(), at: prop::sample::Index) {
+        fn eight_bytes_are_looked_at_as_each_would_be(plain in "[ -~]{0,30}", others in prop::collection::vec(any::<u8>(), 0..3), at: prop::sample::Index, asked in 0..=0x80_u8, last in any::<u8>()) {
             let mut bytes = plain.into_bytes();
-            if let Some(other) = other {
-                bytes.insert(at.index(bytes.len() + 1), other);
+            others.into_iter().for_each(|other| bytes.insert(at.index(bytes.len() + 1), other));
+            let plain = |b: &u8| matches!(b, b' '..=b'~') && !matches!(b, b'"' | b'\\');
+            prop_assert_eq!(is_plain(&bytes), bytes.iter().all(plain));
+            let none = |holds: &dyn Fn(u8) -> bool| !bytes.iter().any(|b| holds(*b));
+            if asked <= b'a' {
+                prop_assert_eq!(eight::none(&bytes, |word| eight::below(word, asked)), none(&|b| b < asked));
             }
-            prop_assert_eq!(all_bytes(&bytes, is_printable), bytes.iter().all(|b| matches!(b, 0x20..=0x7e)));
+            if asked != b'a' {
+                prop_assert_eq!(eight::none(&bytes, |word| eight::is(word, asked)), none(&|b| b == asked));
+            }
+            prop_assert_eq!(eight::none(&bytes, eight::beyond), none(&|b| b >= 0x80));
+            let (first, last) = (asked.min(last) & 0x7f, asked.max(last) & 0x7f);
+            if !(first..=last).contains(&b'a') {
+                prop_assert_eq!(eight::none(&bytes, |word| eight::within(word, first, last)), none(&|b| (first..=last).contains(&b)));
+            }
         }
 
         #[test]

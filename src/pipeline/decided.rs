@@ -4,8 +4,10 @@
 //! completed before its session is bound, and the event is enriched last, once nothing else can
 //! still leave it out.
 
+use std::sync::Arc;
+
 use super::sessions::complete;
-use super::{LOGIN, Pipeline};
+use super::{LOGIN, Pipeline, add};
 use crate::capture::queue::Captured;
 use crate::event::{Actor, Event, EventId, EventType, Organization, Outcome, Timestamp};
 use crate::flow::{self, Said};
@@ -25,7 +27,7 @@ impl Pipeline {
         facts: &Facts<'_>,
         mut presented: Vec<Carried>,
         mut known: Option<Remembered>,
-        all: &mut Vec<Event>,
+        all: &mut Vec<Arc<Event>>,
     ) {
         let (route, now) = (decision.route, facts.at);
         for source in &route.carried {
@@ -68,8 +70,7 @@ impl Pipeline {
             if let Some(plan) = &route.flow {
                 self.flows.remember(&flow, &said, plan, now);
             }
-            all.extend(self.wait(captured, decision, follow, event, facts, presented, handed_out, flow));
-            return;
+            return add(all, self.wait(captured, decision, follow, event, facts, presented, handed_out, flow));
         }
 
         let mut say = Vec::new();
@@ -78,10 +79,10 @@ impl Pipeline {
         }
         let bound = self.remember(decision, event.as_ref(), facts, (&presented, &handed_out), known.as_ref(), &mut say);
         self.step(decision, &said, &flow, now);
-        let Some(mut event) = event else { return all.extend(complete(say, None)) };
+        let Some(mut event) = event else { return add(all, complete(say, None)) };
         if !self.sampler.due(decision, facts, &captured.exchange) {
             self.metrics.sampled.inc();
-            return all.extend(complete(say, None));
+            return add(all, complete(say, None));
         }
         let session = if bound { None } else { known.as_ref().map(|k| k.shown) };
         event.metadata.session_id = shown(session, &presented, &handed_out).and_then(Shown::text);
@@ -89,9 +90,9 @@ impl Pipeline {
         // What comes beside the event is made of it.
         let further: Vec<Event> = decision.types.iter().skip(1).map(|t| also(&event, t)).collect();
         let rest = if say.is_empty() { Vec::new() } else { complete(say, Some(&event)) };
-        all.push(event);
-        all.extend(further);
-        all.extend(rest);
+        all.push(Arc::new(event));
+        add(all, further);
+        add(all, rest);
     }
 
     /// What this step and those before it say of the person.

@@ -300,13 +300,15 @@ impl Sessions {
     /// it was not bound to this actor before.
     pub fn bind(&mut self, carried: &[Carried], actor: &Actor, now: Timestamp) -> bool {
         let Some(first) = carried.first() else { return false };
-        let packed = Packed::new(actor);
+        let mut packed = Packed::new(actor);
         let new = self.bound.get(&first.handle).is_none_or(|known| known.actor != packed);
         for (i, Carried { handle, .. }) in carried.iter().enumerate() {
             self.pending.remove(handle);
             self.replaced.remove(handle);
             let shown = first.handle.shown();
-            let entry = Entry { actor: packed.clone(), shown, used: seconds(now), further: i > 0 };
+            let last = i + 1 == carried.len();
+            let actor = if last { std::mem::take(&mut packed) } else { packed.clone() };
+            let entry = Entry { actor, shown, used: seconds(now), further: i > 0 };
             if self.bound.get(handle).is_none_or(|known| !known.is_but_for_its_use(&entry)) {
                 self.say(handle, Room::Bound, &entry, true);
             }

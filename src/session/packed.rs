@@ -13,7 +13,7 @@ const THERE: u8 = 1;
 const SAME: u8 = 2;
 
 /// An actor, packed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Packed(Box<[u8]>);
 
 impl Packed {

@@ -14,14 +14,15 @@ use rusqlite::{Connection, OptionalExtension, Statement, Transaction, Transactio
 use super::lookup::Lookup;
 use super::schema::{self, BLOCK};
 use super::{Cursor, Stored, Work};
-use crate::event::text::all_bytes;
+use crate::event::text::eight::{beyond, none, within};
 use crate::event::{Event, Text, Timestamp, json};
 
 /// The most dead letters that are kept, for all sinks together; the oldest go first.
 pub const MAX_DEAD_LETTERS: i64 = 100_000;
 
-/// Rows that are written by one statement, from many on down to one.
-const ROWS: [usize; 3] = [64, 8, 1];
+/// Rows that are written by one statement, from many on down to one. More would not pay: what is bound to a
+/// statement is given back after each commit.
+const ROWS: [usize; 3] = [16, 4, 1];
 
 /// What is known of one block of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -414,7 +415,7 @@ pub fn names(event: &Event, mut tell: impl FnMut(&str)) {
 
 /// In lower case, which names nearly always are.
 fn lower_case(name: &str) -> Cow<'_, str> {
-    if all_bytes(name.as_bytes(), |b| b.is_ascii() & !b.is_ascii_uppercase()) {
+    if none(name.as_bytes(), |word| beyond(word) | within(word, b'A', b'Z')) {
         Cow::Borrowed(name)
     } else {
         Cow::Owned(name.to_lowercase())
