@@ -88,20 +88,21 @@ fn has_escapes(part: &str) -> bool {
 /// is replaced. Most have none.
 fn decoded(escaped: &[u8]) -> Cow<'_, str> {
     let mut bytes = Vec::with_capacity(escaped.len());
-    let mut rest = escaped;
-    while let Some((byte, after)) = rest.split_first() {
-        rest = after;
-        bytes.push(match (byte, after) {
-            (b'+', _) => b' ',
-            (b'%', [high, low, after @ ..]) => match hexadecimal(*high).zip(hexadecimal(*low)) {
-                Some((high, low)) => {
-                    rest = after;
-                    high << 4 | low
-                }
-                None => b'%',
-            },
-            (byte, _) => *byte,
-        });
+    let plain = |b: &u8| if *b == b'+' { b' ' } else { *b };
+    for (at, piece) in escaped.split(|b| *b == b'%').enumerate() {
+        // Before the first sign nothing is escaped; after another, two digits say what is.
+        let escape = piece.split_first_chunk::<2>().filter(|_| at > 0);
+        let byte = escape.and_then(|([high, low], _)| Some(hexadecimal(*high)? << 4 | hexadecimal(*low)?));
+        match (byte, escape) {
+            (Some(byte), Some((_, rest))) => {
+                bytes.push(byte);
+                bytes.extend(rest.iter().map(plain));
+            }
+            _ => {
+                bytes.extend((at > 0).then_some(b'%'));
+                bytes.extend(piece.iter().map(plain));
+            }
+        }
     }
     let text = String::from_utf8(bytes);
     Cow::Owned(text.unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
@@ -190,7 +191,8 @@ impl<'a> Fields<'a> {
 /// True if two field names mean the same place: `user[email]` is also written `user.email`. A
 /// list's `tags[]` is `tags.`, never plain `tags`.
 pub fn same_name(one: &str, other: &str) -> bool {
-    one == other || (one.contains('[') != other.contains('[') && dotted(one).eq(dotted(other)))
+    let brackets = |name: &str| name.bytes().any(|b| b == b'[');
+    one == other || (brackets(one) != brackets(other) && dotted(one).eq(dotted(other)))
 }
 
 fn dotted(name: &str) -> impl Iterator<Item = u8> {

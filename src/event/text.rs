@@ -163,7 +163,9 @@ pub(crate) mod eight {
 /// True for ASCII from space to tilde without quotes and backslashes.
 fn is_plain(bytes: &[u8]) -> bool {
     use eight::{below, beyond, is, none};
-    none(bytes, |word| below(word, 0x20) | beyond(word) | is(word, 0x7f) | is(word, b'"') | is(word, b'\\'))
+    // One more than 0x7f is beyond ASCII, and so is whatever carries into the next byte.
+    let delete = |word: u64| beyond(word.wrapping_add(0x0101_0101_0101_0101));
+    none(bytes, |word| below(word, 0x20) | beyond(word) | delete(word) | is(word, b'"') | is(word, b'\\'))
 }
 
 /// Bytes as text; what is no UTF-8 is replaced.

@@ -82,12 +82,14 @@ impl Learnt {
 fn session_cookies(known: &[String], request: &HeaderMap, answer: &HeaderMap, at: Timestamp) -> Vec<String> {
     let mut found = Vec::new();
     for line in answer.get_all(header::SET_COOKIE).iter().take(MAX_SET_COOKIES) {
-        let Some(set) = SetCookie::parse(line.as_bytes(), at).filter(|set| !set.deleted) else { continue };
-        let Ok(name) = std::str::from_utf8(set.name) else { continue };
-        // From the second login on nearly all of them.
-        if known.iter().any(|known| known == name) {
+        // From the second login on nearly all of them: not read further. A name has no semicolon, so what
+        // is before the first equals sign is one if it is the same as one.
+        let name = line.as_bytes().split(|b| *b == b'=').next().unwrap_or_default().trim_ascii();
+        if known.iter().any(|known| known.as_bytes() == name) {
             continue;
         }
+        let Some(set) = SetCookie::parse(line.as_bytes(), at).filter(|set| !set.deleted) else { continue };
+        let Ok(name) = std::str::from_utf8(set.name) else { continue };
         let brought = request_cookies(request).any(|pair| pair == (set.name, set.value));
         if !brought && looks_like_a_session(name, set.value, is_http_only(line.as_bytes())) {
             found.push(name.to_owned());

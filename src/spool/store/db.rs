@@ -271,11 +271,15 @@ fn append(transaction: &Transaction<'_>, work: &Work) -> rusqlite::Result<()> {
             insert(statement, alike, chunk)?;
         }
     }
-    let mut touched: BTreeMap<u64, Block> = BTreeMap::new();
+    // In the order of positions, so that those of a block stand together.
+    let mut touched: Vec<(u64, Block)> = Vec::new();
     for stored in &work.events {
-        let (time, bytes) = (stored.event.timestamp.as_millis(), stored.line.len() as u64);
-        let block = touched.entry(stored.seq / BLOCK);
-        block.and_modify(|b| b.add(time, bytes)).or_insert_with(|| Block::of(time, bytes));
+        let (number, time) = (stored.seq / BLOCK, stored.event.timestamp.as_millis());
+        let bytes = stored.line.len() as u64;
+        match touched.last_mut() {
+            Some((last, block)) if *last == number => block.add(time, bytes),
+            _ => touched.push((number, Block::of(time, bytes))),
+        }
     }
     let mut block = transaction.prepare_cached(
         "INSERT INTO blocks VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (block) DO UPDATE SET
