@@ -56,20 +56,19 @@ impl Pipeline {
         let flow = route.flow.as_ref().map_or(Vec::new(), |plan| {
             flow::keys(plan, facts, &route.paths, &[&presented, &handed_out], &self.sessions)
         });
-        // Without a flow the event itself is all that is said.
-        let said = route.flow.as_ref().map(|_| self.said(decision, event.as_ref(), facts, &flow));
+        let said = self.said(decision, event.as_ref(), facts, &flow);
         if let Some(event) = &mut event {
-            self.name(event, said.as_ref(), known.as_ref(), facts);
+            self.name(event, &said, known.as_ref(), facts);
         }
         if let Some(follow) = follow {
             let placeholder = EventType::fixed("user.login.unknown");
             let mut event =
                 event.unwrap_or_else(|| extract::event_called(placeholder, decision, facts, &captured.exchange));
-            self.name(&mut event, said.as_ref(), known.as_ref(), facts);
+            self.name(&mut event, &said, known.as_ref(), facts);
             event.metadata.session_id = shown(None, &presented, &handed_out).and_then(Shown::text);
             self.current.enrichers.enrich(&captured.exchange, &mut event);
-            if let Some((plan, said)) = route.flow.as_ref().zip(said.as_ref()) {
-                self.flows.remember(&flow, said, plan, now);
+            if let Some(plan) = &route.flow {
+                self.flows.remember(&flow, &said, plan, now);
             }
             return add(all, self.wait(captured, decision, follow, event, facts, presented, handed_out, flow));
         }
@@ -79,9 +78,7 @@ impl Pipeline {
             self.metrics.undecided(decision.route.id.as_str());
         }
         let bound = self.remember(decision, event.as_ref(), facts, (&presented, &handed_out), known.as_ref(), &mut say);
-        if let Some(said) = &said {
-            self.step(decision, said, &flow, now);
-        }
+        self.step(decision, &said, &flow, now);
         let Some(mut event) = event else { return add(all, complete(say, None)) };
         if !self.sampler.due(decision, facts, &captured.exchange) {
             self.metrics.sampled.inc();
@@ -115,13 +112,11 @@ impl Pipeline {
     }
 
     /// Names the actor by all that is known: the exchange, its flow, its session, its account.
-    fn name(&mut self, event: &mut Event, said: Option<&Said>, known: Option<&Remembered>, facts: &Facts<'_>) {
-        if let Some(said) = said {
-            event.actor = said.actor.clone();
-            event.metadata.provider = event.metadata.provider.take().or_else(|| said.provider.clone());
-            if event.organization.is_none() {
-                event.organization = said.organization.clone().map(|id| Organization { id });
-            }
+    fn name(&mut self, event: &mut Event, said: &Said, known: Option<&Remembered>, facts: &Facts<'_>) {
+        event.actor = said.actor.clone();
+        event.metadata.provider = event.metadata.provider.take().or_else(|| said.provider.clone());
+        if event.organization.is_none() {
+            event.organization = said.organization.clone().map(|id| Organization { id });
         }
         if let Some(known) = known {
             match &event.actor.email {
