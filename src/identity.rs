@@ -210,6 +210,11 @@ impl Identity {
         let guard = !proven && !self.plan.show_passwords;
         let key = self.key.as_deref().unwrap_or(own_key);
         let policy = |pair: Pair| if proven { pair.success } else { pair.failure };
+        if !guard && [self.plan.id, self.plan.login, self.plan.email].into_iter().all(|p| policy(p) == Policy::Raw) {
+            // As it is unless somebody wants it otherwise.
+            event.target.take_if(|target| target.is_empty());
+            return;
+        }
         let mut changed: Vec<(Text, Option<Text>)> = Vec::new();
         let mut change = |value: &mut Option<Text>, policy: Policy, typed: bool| {
             let Some(raw) = value.take() else { return };

@@ -162,26 +162,27 @@ impl Pipeline {
             // more behind it.
             let lingers = batch.len() < BATCH && done.elapsed() < FOLLOWS && batch.iter().all(|c| c.written.is_none());
             self.follow_reload();
-            let mut events = self.events_of_others(Timestamp::now());
+            let mut events = Vec::new();
+            add(&mut events, self.events_of_others(Timestamp::now()));
             self.ask_others(&batch);
             events.reserve(batch.len());
             let mut awaited = Vec::new();
+            // Each is given up as soon as it was read: what it holds of the queue's bound is wanted.
             for mut captured in batch.drain(..) {
                 let written = captured.written.take();
+                let before = events.len();
                 // State touched before a panic is a map entry at worst, never half-written.
-                match catch_unwind(AssertUnwindSafe(|| self.events_of(&captured))) {
-                    Ok(found) => {
-                        // Without an event there is nothing to wait for: dropped here.
-                        awaited.extend(written.filter(|_| !found.is_empty()));
-                        events.extend(found);
-                    }
+                match catch_unwind(AssertUnwindSafe(|| self.add_events_of(&captured, &mut events))) {
+                    // Without an event there is nothing to wait for: dropped here.
+                    Ok(()) => awaited.extend(written.filter(|_| events.len() > before)),
                     Err(_) => {
+                        events.truncate(before);
                         self.metrics.dropped(Drop::Panic, 1);
                         tracing::error!(exchange = ?captured.exchange, "a rule, extractor or enricher panicked; the exchange is lost");
                     }
                 }
             }
-            events.extend(self.events_of_time(Timestamp::now()));
+            add(&mut events, self.events_of_time(Timestamp::now()));
             self.append(events, awaited);
             self.keep();
             if lingers {
@@ -190,15 +191,17 @@ impl Pipeline {
             done = Instant::now();
         }
         // No request will come any more: what waits for one is undecided now.
-        let left = self.events_of_time(Timestamp::from_millis(i64::MAX));
+        let mut left = Vec::new();
+        add(&mut left, self.events_of_time(Timestamp::from_millis(i64::MAX)));
         self.append(left, Vec::new());
         let last = self.sessions.take_changed().then(|| self.sessions.to_snapshot()).flatten();
         self.keeper.end(last);
     }
 
     /// `awaited` are told once these events are on disk.
-    fn append(&mut self, events: Vec<Event>, awaited: Vec<oneshot::Sender<()>>) {
-        let alike = |one: &Event, next: &Event| one.event_type == next.event_type && one.outcome == next.outcome;
+    fn append(&mut self, events: Vec<Arc<Event>>, awaited: Vec<oneshot::Sender<()>>) {
+        let alike =
+            |one: &Arc<Event>, next: &Arc<Event>| one.event_type == next.event_type && one.outcome == next.outcome;
         for run in events.chunk_by(alike) {
             if let Some(event) = run.first() {
                 self.metrics.events(event.event_type.as_str(), event.outcome.as_str(), run.len() as u64);
@@ -215,7 +218,7 @@ impl Pipeline {
         }
         if !events.is_empty() {
             self.spool.make_room();
-            self.spool.append(events);
+            self.spool.append_shared(events);
             self.spool.when_on_disk(awaited);
         }
     }
@@ -251,12 +254,29 @@ impl Pipeline {
     /// The events of one exchange: none, one, or one with further ones beside it, and of a batch those
     /// of each of its calls; before them those of an earlier exchange that waited for this one.
     pub fn events_of(&mut self, captured: &Captured) -> Vec<Event> {
+        let mut events = Vec::new();
+        self.add_events_of(captured, &mut events);
+        events.into_iter().map(Arc::unwrap_or_clone).collect()
+    }
+
+    /// The same, added to others: each where it stays, since an event is large to move.
+    fn add_events_of(&mut self, captured: &Captured, events: &mut Vec<Arc<Event>>) {
+        let before = events.len();
+        self.add_whole_events_of(captured, events);
+        for event in events.iter_mut().skip(before) {
+            // Nobody else has it yet.
+            if let Some(event) = Arc::get_mut(event) {
+                self.identify(event);
+            }
+        }
+    }
+
+    fn add_whole_events_of(&mut self, captured: &Captured, events: &mut Vec<Arc<Event>>) {
         let exchange = &captured.exchange;
         let mut facts = Facts::of_exchange(exchange);
         let presented = self.sessions.presented(&exchange.request.headers, facts.host);
-        let mut events = Vec::new();
         if captured.follows {
-            events.extend(self.followed(captured, &facts, &presented));
+            add(events, self.followed(captured, &facts, &presented));
         }
         let known = self.sessions.recall(&presented, exchange.answered);
         facts.session_known = Some(known.as_ref().is_some_and(|k| !k.pending));
@@ -268,11 +288,11 @@ impl Pipeline {
             for said in &hinted {
                 let known = self.sessions.recall(&presented, exchange.answered);
                 let decision = hint.decision(said);
-                events.extend(self.decided(captured, &decision, Some(said), &facts, presented.clone(), known));
+                self.decided(captured, &decision, Some(said), &facts, presented.clone(), known, events);
             }
             // The application knows what happened; the routes only conclude it.
             if !hinted.is_empty() {
-                return self.identified(events);
+                return;
             }
         }
         let mut decided = false;
@@ -281,18 +301,18 @@ impl Pipeline {
             // A later call of a batch knows what an earlier one did to the session.
             let known = if decided { self.sessions.recall(&presented, exchange.answered) } else { known.clone() };
             decided = true;
-            events.extend(self.decided(captured, &decision, None, &facts, presented.clone(), known));
+            self.decided(captured, &decision, None, &facts, presented.clone(), known, events);
         });
         if left_out > 0 {
             self.metrics.dropped(Drop::Batch, left_out as u64);
         }
         if !decided {
-            events.extend(match captured.auto {
+            let found = match captured.auto {
                 true => self.without_a_route(&facts, captured),
                 false => self.moved(&facts, &presented),
-            });
+            };
+            add(events, found);
         }
-        self.identified(events)
     }
 
     /// What is known of an exchange when its rules are asked, for whoever explains them. Nothing is
@@ -329,12 +349,14 @@ impl Pipeline {
         self.identified(events)
     }
 
-    /// Last of all: the memory knows people by whole names, what leaves here may not.
     fn identified(&self, mut events: Vec<Event>) -> Vec<Event> {
-        for event in &mut events {
-            self.current.identity.apply(event, &self.identity_key);
-        }
+        events.iter_mut().for_each(|event| self.identify(event));
         events
+    }
+
+    /// Last of all: the memory knows people by whole names, what leaves here may not.
+    fn identify(&self, event: &mut Event) {
+        self.current.identity.apply(event, &self.identity_key);
     }
 
     /// The events of an exchange that no route took.
@@ -353,4 +375,9 @@ impl Pipeline {
         }
         events
     }
+}
+
+/// Events that are seldom, or of others' making, put where they stay.
+fn add(events: &mut Vec<Arc<Event>>, more: Vec<Event>) {
+    events.extend(more.into_iter().map(Arc::new));
 }

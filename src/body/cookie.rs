@@ -97,12 +97,22 @@ impl<'a> SetCookie<'a> {
     /// Reads the value of a `Set-Cookie` header of an answer given at `at` (RFC 6265 section 5.2);
     /// `None` if it has no name.
     pub fn parse(line: &'a [u8], at: Timestamp) -> Option<SetCookie<'a>> {
-        let mut pieces = line.split(|b| *b == b';');
-        let (name, value) = pair(pieces.next()?)?;
+        let end = memchr::memchr(b';', line).unwrap_or(line.len());
+        let (first, attributes) = line.split_at_checked(end)?;
+        let (name, value) = pair(first)?;
         let (mut max_age, mut expires) = (None, None);
         // The last attribute of a kind that can be read counts, and `Max-Age` outweighs `Expires`:
         // RFC 6265 section 5.3, step 3.
-        for (attribute, value) in pieces.filter_map(pair) {
+        let mut rest = attributes;
+        while let Some((_, after)) = rest.split_first() {
+            let end = memchr::memchr(b';', after).unwrap_or(after.len());
+            let (piece, more) = after.split_at_checked(end)?;
+            rest = more;
+            // Of the others nothing is wanted, and they are most.
+            if !matches!(piece.trim_ascii_start().first(), Some(b'm' | b'M' | b'e' | b'E')) {
+                continue;
+            }
+            let Some((attribute, value)) = pair(piece) else { continue };
             if attribute.eq_ignore_ascii_case(b"max-age") {
                 max_age = is_over(value).or(max_age);
             } else if attribute.eq_ignore_ascii_case(b"expires") {
@@ -191,7 +201,7 @@ pub fn fits(pattern: &str, name: &[u8]) -> bool {
 
 /// `name=value`, both trimmed, the value unquoted.
 fn pair(piece: &[u8]) -> Option<(&[u8], &[u8])> {
-    let equals = piece.iter().position(|b| *b == b'=')?;
+    let equals = memchr::memchr(b'=', piece)?;
     let (name, value) = piece.split_at_checked(equals)?;
     let (name, value) = (name.trim_ascii(), value.get(1..)?.trim_ascii());
     let unquoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));

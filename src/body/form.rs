@@ -11,6 +11,8 @@
 use std::borrow::Cow;
 use std::fmt;
 
+use crate::event::text::eight::{is, none};
+
 /// How many pairs are kept.
 pub const MAX_PAIRS: usize = 1_000;
 /// The longest name kept, in bytes.
@@ -36,8 +38,21 @@ pub fn parse(bytes: &[u8], cut: bool) -> Fields<'_> {
     } else {
         bytes
     };
-    for piece in whole.split(|b| *b == b'&').filter(|piece| !piece.is_empty()) {
-        let Some((name, value)) = pair(piece) else { continue };
+    let text = std::str::from_utf8(whole).ok();
+    let mut at = 0;
+    while at < whole.len() {
+        let rest = whole.get(at..).unwrap_or_default();
+        let length = memchr::memchr(b'&', rest).unwrap_or(rest.len());
+        let piece = at..at + length;
+        at += length + 1;
+        if piece.is_empty() {
+            continue;
+        }
+        // What is between two `&` of a text is one.
+        let (name, value) = match text.and_then(|text| text.get(piece.clone())) {
+            Some(piece) => text_pair(piece),
+            None => pair(whole.get(piece).unwrap_or_default()),
+        };
         if !fields.push(name, value, MAX_PAIRS, MAX_VALUE) {
             break;
         }
@@ -45,15 +60,60 @@ pub fn parse(bytes: &[u8], cut: bool) -> Fields<'_> {
     fields
 }
 
-/// A piece between two `&`. Most have nothing that is escaped, and need not be looked through for it.
-fn pair(piece: &[u8]) -> Option<(Cow<'_, str>, Cow<'_, str>)> {
-    let plain = piece.iter().fold(true, |plain, b| plain & !matches!(b, b'%' | b'+'));
-    match std::str::from_utf8(piece) {
-        Ok(text) if plain => {
-            let (name, value) = text.split_once('=').unwrap_or((text, ""));
-            Some((name.into(), value.into()))
+/// A piece between two `&`, of a body that is UTF-8 before its escapes are undone.
+fn text_pair(piece: &str) -> (Cow<'_, str>, Cow<'_, str>) {
+    // Names are short, so looking at each byte is soon done.
+    let equals = piece.bytes().position(|b| b == b'=').unwrap_or(piece.len());
+    let (name, value) = piece.split_at_checked(equals).unwrap_or_default();
+    let value = value.get(1..).unwrap_or_default();
+    let part = |part| match has_escapes(part) {
+        true => decoded(part.as_bytes()),
+        false => Cow::Borrowed(part),
+    };
+    (part(name), part(value))
+}
+
+/// The same of any bytes.
+fn pair(piece: &[u8]) -> (Cow<'_, str>, Cow<'_, str>) {
+    let equals = memchr::memchr(b'=', piece).unwrap_or(piece.len());
+    let (name, value) = piece.split_at_checked(equals).unwrap_or_default();
+    (decoded(name), decoded(value.get(1..).unwrap_or_default()))
+}
+
+fn has_escapes(part: &str) -> bool {
+    !none(part.as_bytes(), |word| is(word, b'%') | is(word, b'+'))
+}
+
+/// A name or value without its escapes, as the standard reads it; what is none stays, and what is no UTF-8
+/// is replaced. Most have none.
+fn decoded(escaped: &[u8]) -> Cow<'_, str> {
+    let mut bytes = Vec::with_capacity(escaped.len());
+    let plain = |b: &u8| if *b == b'+' { b' ' } else { *b };
+    for (at, piece) in escaped.split(|b| *b == b'%').enumerate() {
+        // Before the first sign nothing is escaped; after another, two digits say what is.
+        let escape = piece.split_first_chunk::<2>().filter(|_| at > 0);
+        let byte = escape.and_then(|([high, low], _)| Some(hexadecimal(*high)? << 4 | hexadecimal(*low)?));
+        match (byte, escape) {
+            (Some(byte), Some((_, rest))) => {
+                bytes.push(byte);
+                bytes.extend(rest.iter().map(plain));
+            }
+            _ => {
+                bytes.extend((at > 0).then_some(b'%'));
+                bytes.extend(piece.iter().map(plain));
+            }
         }
-        _ => form_urlencoded::parse(piece).next(),
+    }
+    let text = String::from_utf8(bytes);
+    Cow::Owned(text.unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+}
+
+fn hexadecimal(digit: u8) -> Option<u8> {
+    match digit {
+        b'0'..=b'9' => Some(digit - b'0'),
+        b'a'..=b'f' => Some(digit - b'a' + 10),
+        b'A'..=b'F' => Some(digit - b'A' + 10),
+        _ => None,
     }
 }
 
@@ -131,7 +191,8 @@ impl<'a> Fields<'a> {
 /// True if two field names mean the same place: `user[email]` is also written `user.email`. A
 /// list's `tags[]` is `tags.`, never plain `tags`.
 pub fn same_name(one: &str, other: &str) -> bool {
-    one == other || (one.contains('[') != other.contains('[') && dotted(one).eq(dotted(other)))
+    let brackets = |name: &str| name.bytes().any(|b| b == b'[');
+    one == other || (brackets(one) != brackets(other) && dotted(one).eq(dotted(other)))
 }
 
 fn dotted(name: &str) -> impl Iterator<Item = u8> {
@@ -183,7 +244,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pieces_are_read_as_the_standard_reads_them(form in "[ab=&%+4é\u{0}]{0,40}") {
+        fn pieces_are_read_as_the_standard_reads_them(form in "[ab=&%+4Ff9é\u{0}]{0,40}") {
             let standard: Vec<(String, String)> = form_urlencoded::parse(form.as_bytes()).into_owned().collect();
             prop_assert_eq!(pairs(&form), standard);
         }

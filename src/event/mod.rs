@@ -7,7 +7,7 @@
 
 pub mod ended;
 pub mod id;
-mod json;
+pub(crate) mod json;
 pub mod kind;
 pub mod line;
 pub mod names;
@@ -19,7 +19,9 @@ pub mod schema;
 pub mod text;
 pub mod time;
 
+use std::cell::RefCell;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -35,6 +37,9 @@ pub const SCHEMA_VERSION: u32 = 1;
 
 /// The most entries that [`Metadata::fields`] holds.
 pub const MAX_FIELDS: usize = 32;
+
+/// The room for a line that a thread keeps for the next, in bytes.
+const KEPT_ROOM: usize = 16 << 10;
 
 /// One security event: who, what, from where, and how we know.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -320,8 +325,22 @@ impl Event {
 
     /// The event as one line of JSON, without the line end.
     pub fn to_line(&self) -> String {
-        // Every field is a string, number or map with text keys, which neither can refuse.
-        json::line(self).or_else(|| serde_json::to_string(self).ok()).unwrap_or_default()
+        json::line(self)
+    }
+
+    /// The same, for many readers.
+    pub fn to_shared_line(&self) -> Arc<str> {
+        thread_local! {
+            // The room of the line before: what is shared is copied to a place of its own anyway.
+            static ROOM: RefCell<String> = const { RefCell::new(String::new()) };
+        }
+        ROOM.with_borrow_mut(|room| {
+            room.clear();
+            json::write(self, room);
+            let line = Arc::from(room.as_str());
+            room.shrink_to(KEPT_ROOM);
+            line
+        })
     }
 
     /// Reads a line that [`Event::to_line`] wrote. Texts are cleaned and capped once more, because

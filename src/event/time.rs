@@ -36,6 +36,11 @@ impl Timestamp {
         Timestamp(self.0.saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
     }
 
+    /// RFC 3339 with three decimals and `Z`, for a moment from 1970 to 9999.
+    pub(super) fn plain(self) -> Option<[u8; 24]> {
+        rfc3339(self.0)
+    }
+
     /// Reads RFC 3339; `None` if it is not.
     pub fn parse(text: &str) -> Option<Timestamp> {
         text.parse::<jiff::Timestamp>().ok().map(|t| Timestamp(t.as_millisecond()))

@@ -24,7 +24,7 @@ use self::search::Words;
 use crate::event::Event;
 use crate::filter::{Filter, Glob, Since};
 use crate::spool::store::schema::{self, BLOCK};
-use crate::spool::store::{self, address_key};
+use crate::spool::store::{self, address_key, lookup};
 
 /// Why a question has no answer.
 #[derive(Debug, thiserror::Error)]
@@ -169,7 +169,11 @@ impl History {
             if new || (filter.actor.is_some() && !query.with_targets) {
                 let Ok(event) = Event::from_line(found.line) else { continue };
                 let named = match &filter.actor {
-                    Some(actor) if query.with_targets => store::names(&event).any(|name| actor.matches(&name)),
+                    Some(actor) if query.with_targets => {
+                        let mut named = false;
+                        store::names(&event, |name| named |= actor.matches(name));
+                        named
+                    }
                     _ => filter.matches(&event),
                 };
                 if !named || !anybody.matches(&event) {
@@ -238,16 +242,20 @@ impl History {
             all.push(format!("e.seq < {end}"));
             blocks.push_str(&format!(" AND b.block < {end} / {block}"));
         }
+        let rows = self.rows_of_before()?;
         if let Some(actor) = &filter.actor {
+            let found = self.named(actor, first, last)?;
             let (how, value) = match actor.as_str().contains('*') {
                 false => ("=", actor.as_str().to_owned()),
                 true => ("GLOB", glob(actor)),
             };
             // CROSS JOIN keeps the order: for each block one look at its names.
             all.push(format!(
-                "e.seq IN (SELECT n.seq FROM blocks b CROSS JOIN names n ON n.block = b.block AND n.name {how} {} WHERE {blocks} \
-                 UNION ALL SELECT seq FROM events WHERE seq > {})",
+                "e.seq IN (SELECT n.seq FROM blocks b CROSS JOIN {} n ON n.block = b.block AND n.name {how} {} WHERE {blocks} \
+                 UNION ALL SELECT value FROM json_each({}) UNION ALL SELECT seq FROM events WHERE seq > {})",
+                rows.names,
                 bind(value.into()),
+                bind(found.into()),
                 bind(looked_up.into())
             ));
         }
@@ -255,11 +263,15 @@ impl History {
             let mut ranges = Vec::new();
             for net in &filter.ips {
                 let (low, high) = range(net);
+                let found = self.within(low, high, first, last)?;
                 ranges.push(format!(
-                    "e.seq IN (SELECT a.seq FROM blocks b CROSS JOIN addresses a ON a.block = b.block \
-                     AND a.address BETWEEN {} AND {} WHERE {blocks} UNION ALL SELECT seq FROM events WHERE seq > {})",
+                    "e.seq IN (SELECT a.seq FROM blocks b CROSS JOIN {} a ON a.block = b.block \
+                     AND a.address BETWEEN {} AND {} WHERE {blocks} \
+                     UNION ALL SELECT value FROM json_each({}) UNION ALL SELECT seq FROM events WHERE seq > {})",
+                    rows.addresses,
                     bind(low.to_vec().into()),
                     bind(high.to_vec().into()),
+                    bind(found.into()),
                     bind(looked_up.into())
                 ));
             }
@@ -283,6 +295,80 @@ impl History {
             ));
         }
         Ok(Some((all.join(" AND "), values)))
+    }
+}
+
+/// The tables in which names and addresses of older blocks are rows.
+struct RowsOfBefore {
+    names: &'static str,
+    addresses: &'static str,
+    /// False for a file that has nothing but rows.
+    with_lookup: bool,
+}
+
+impl History {
+    fn rows_of_before(&self) -> rusqlite::Result<RowsOfBefore> {
+        Ok(match schema::version(&self.db)? >= schema::WITH_LOOKUP {
+            true => RowsOfBefore { names: "names_2", addresses: "addresses_2", with_lookup: true },
+            false => RowsOfBefore { names: "names", addresses: "addresses", with_lookup: false },
+        })
+    }
+
+    /// Positions of the events of whole blocks from `first` to `last` that name such an actor or target,
+    /// as a list in JSON.
+    fn named(&self, actor: &Glob, first: Option<i64>, last: Option<i64>) -> rusqlite::Result<String> {
+        if actor.as_str().contains('*') {
+            return self.looked_up(lookup::parts_of_names(), (first, last), |entries, tell| {
+                lookup::each(entries).iter().filter(|(name, _)| actor.matches(name)).for_each(|(_, at)| tell(*at));
+            });
+        }
+        let (part, begin) = lookup::place_of_name(actor.as_str());
+        self.looked_up(part..part + 1, (first, last), |entries, tell| lookup::found(entries, &begin).for_each(tell))
+    }
+
+    /// The same, for addresses from `low` to `high`.
+    fn within(&self, low: [u8; 16], high: [u8; 16], first: Option<i64>, last: Option<i64>) -> rusqlite::Result<String> {
+        if low == high {
+            let (part, begin) = lookup::place_of_address(low);
+            return self.looked_up(part..part + 1, (first, last), |entries, tell| {
+                lookup::found(entries, &begin).for_each(tell)
+            });
+        }
+        let digits = |key: [u8; 16]| key.map(|byte| format!("{byte:02x}")).concat();
+        let (low, high) = (digits(low), digits(high));
+        self.looked_up(lookup::parts_of_addresses(), (first, last), |entries, tell| {
+            let within = |address: &str| (low.as_str()..=high.as_str()).contains(&address);
+            lookup::each(entries).iter().filter(|(address, _)| within(address)).for_each(|(_, at)| tell(*at));
+        })
+    }
+
+    /// Asks these parts of the blocks from `first` to `last`.
+    fn looked_up(
+        &self,
+        parts: std::ops::Range<usize>,
+        (first, last): (Option<i64>, Option<i64>),
+        ask: impl Fn(&str, &mut dyn FnMut(u64)),
+    ) -> rusqlite::Result<String> {
+        let mut found = String::from("[");
+        if self.rows_of_before()?.with_lookup {
+            let mut statement = self.db.prepare(
+                "SELECT l.block, l.entries FROM blocks b CROSS JOIN lookup l ON l.block = b.block \
+                 AND l.part >= ?1 AND l.part < ?2 WHERE b.block BETWEEN ?3 AND ?4",
+            )?;
+            let (first, last) = (first.unwrap_or(i64::MIN), last.unwrap_or(i64::MAX));
+            let mut rows = statement.query(rusqlite::params![parts.start as i64, parts.end as i64, first, last])?;
+            while let Some(row) = rows.next()? {
+                let start = u64::try_from(row.get::<_, i64>(0)?).unwrap_or(0).saturating_mul(BLOCK);
+                ask(row.get_ref(1)?.as_str()?, &mut |at| {
+                    if found.len() > 1 {
+                        found.push(',');
+                    }
+                    found.push_str(&start.saturating_add(at).to_string());
+                });
+            }
+        }
+        found.push(']');
+        Ok(found)
     }
 }
 

@@ -99,6 +99,73 @@ fn people_and_networks_are_found_in_whole_blocks_and_in_the_newest_whose_names_a
     assert!(asked(&history, &both, |q| q.with_targets = true).is_empty());
 }
 
+/// Makes of a file what an authtap of before version 3 would have written: each name and address a row.
+fn as_version_2(folder: &Path) {
+    let db = Connection::open(folder.join(store::FILE)).unwrap();
+    db.execute_batch(
+        "INSERT INTO names_2 SELECT block, name, seq FROM names WHERE block NOT IN (SELECT block FROM names_2);
+         INSERT INTO addresses_2 SELECT block, address, seq FROM addresses WHERE block NOT IN (SELECT block FROM addresses_2);
+         DROP VIEW names;
+         DROP VIEW addresses;
+         DROP TABLE lookup;
+         ALTER TABLE names_2 RENAME TO names;
+         ALTER TABLE addresses_2 RENAME TO addresses;
+         PRAGMA user_version = 2;",
+    )
+    .unwrap();
+}
+
+#[test]
+fn a_file_of_before_is_asked_as_it_is_and_with_what_was_added_to_it() {
+    let event = |n: i64| {
+        let (user, ip) = match n % 700 {
+            0 => ("Al\"ice", "203.0.113.7"),
+            1 => ("carol", "2001:db8::7"),
+            _ => ("bob", "198.51.100.1"),
+        };
+        at(n, "user.login.success", user, ip, "GB")
+    };
+    let folder = tempfile::tempdir().unwrap();
+    append(folder.path(), (1..=9000).map(event).collect());
+    as_version_2(folder.path());
+    let questions = [
+        ("al\"ice", "203.0.113.7", 0),
+        ("al\"*", "203.0.113.0/24", 0),
+        ("carol", "2001:db8::7", 1),
+        ("*ol", "2001:db8::/32", 1),
+    ];
+    let ask = |last: u64| {
+        let history = History::open(folder.path()).unwrap();
+        for (actor, ip, rest) in questions {
+            let expected: Vec<u64> = (1..=last).filter(|n| n % 700 == rest).collect();
+            assert_eq!(asked(&history, &[("actor", actor)], |q| q.with_targets = true), expected, "{actor}");
+            assert_eq!(asked(&history, &[("ip", ip)], |_| {}), expected, "{ip}");
+            let both = [("actor", actor), ("ip", ip), ("since", "1970-01-01T00:00:05Z")];
+            let later: Vec<u64> = expected.into_iter().filter(|n| *n >= 5000).collect();
+            assert_eq!(asked(&history, &both, |_| {}), later, "{actor} since");
+        }
+        history
+    };
+    let history = ask(9000);
+    assert_eq!(history.info().unwrap().version, 2, "a question changes nothing");
+    drop(history);
+
+    append(folder.path(), (9001..=14_000).map(event).collect());
+    let history = ask(14_000);
+    assert_eq!(history.info().unwrap().version, 3);
+    let number = |sql: &str| history.db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    let counted = |table: &str| number(&format!("SELECT count(*) FROM {table}"));
+    assert_eq!((counted("names_2"), counted("names"), counted("addresses")), (8191, 12_287, 12_287));
+    assert_eq!(number("SELECT count(DISTINCT seq) FROM names"), 12_287);
+    // As docs/store.md has it.
+    let documented = "SELECT count(*) FROM (SELECT e.event FROM blocks b CROSS JOIN names n ON n.block = b.block \
+                      AND n.name = 'al\"ice' JOIN events e ON e.seq = n.seq UNION ALL SELECT event FROM events \
+                      WHERE actor = 'Al\"ice' AND seq > (SELECT seq FROM progress WHERE name = 'lookup'))";
+    assert_eq!(number(documented), 20);
+    let mapped = "SELECT count(*) FROM addresses WHERE address = x'00000000000000000000ffffcb007107'";
+    assert_eq!(number(mapped), (1..=12_287).filter(|n| n % 700 == 0).count() as i64);
+}
+
 #[test]
 fn a_limit_gives_the_newest_in_the_order_they_happened() {
     let (_folder, history) = history(sample());

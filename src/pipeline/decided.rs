@@ -4,8 +4,10 @@
 //! completed before its session is bound, and the event is enriched last, once nothing else can
 //! still leave it out.
 
+use std::sync::Arc;
+
 use super::sessions::complete;
-use super::{LOGIN, Pipeline};
+use super::{LOGIN, Pipeline, add};
 use crate::capture::queue::Captured;
 use crate::event::{Actor, Event, EventId, EventType, Organization, Outcome, Timestamp};
 use crate::flow::{self, Said};
@@ -15,7 +17,8 @@ use crate::rules::{Decision, extract};
 use crate::session::{Carried, Handle, Remembered, Shown, Via};
 
 impl Pipeline {
-    /// An exchange that a route decided.
+    /// An exchange that a route decided; its events are added to `all`.
+    #[allow(clippy::too_many_arguments)]
     pub(super) fn decided(
         &mut self,
         captured: &Captured,
@@ -24,7 +27,8 @@ impl Pipeline {
         facts: &Facts<'_>,
         mut presented: Vec<Carried>,
         mut known: Option<Remembered>,
-    ) -> Vec<Event> {
+        all: &mut Vec<Arc<Event>>,
+    ) {
         let (route, now) = (decision.route, facts.at);
         for source in &route.carried {
             let token = source.read(facts, &route.paths);
@@ -66,30 +70,29 @@ impl Pipeline {
             if let Some(plan) = &route.flow {
                 self.flows.remember(&flow, &said, plan, now);
             }
-            return self.wait(captured, decision, follow, event, facts, presented, handed_out, flow);
+            return add(all, self.wait(captured, decision, follow, event, facts, presented, handed_out, flow));
         }
 
-        let mut events = Vec::new();
+        let mut say = Vec::new();
         if decision.outcome == Outcome::Unknown {
             self.metrics.undecided(decision.route.id.as_str());
         }
-        let bound =
-            self.remember(decision, event.as_ref(), facts, (&presented, &handed_out), known.as_ref(), &mut events);
+        let bound = self.remember(decision, event.as_ref(), facts, (&presented, &handed_out), known.as_ref(), &mut say);
         self.step(decision, &said, &flow, now);
-        let Some(mut event) = event else { return complete(events, None) };
+        let Some(mut event) = event else { return add(all, complete(say, None)) };
         if !self.sampler.due(decision, facts, &captured.exchange) {
             self.metrics.sampled.inc();
-            return complete(events, None);
+            return add(all, complete(say, None));
         }
         let session = if bound { None } else { known.as_ref().map(|k| k.shown) };
         event.metadata.session_id = shown(session, &presented, &handed_out).and_then(Shown::text);
         self.current.enrichers.enrich(&captured.exchange, &mut event);
-        let mut all = vec![event];
-        let further: Vec<Event> = decision.types.iter().skip(1).map(|t| also(&all[0], t)).collect();
-        all.extend(further);
-        let rest = complete(events, all.first());
-        all.extend(rest);
-        all
+        // What comes beside the event is made of it.
+        let further: Vec<Event> = decision.types.iter().skip(1).map(|t| also(&event, t)).collect();
+        let rest = if say.is_empty() { Vec::new() } else { complete(say, Some(&event)) };
+        all.push(Arc::new(event));
+        add(all, further);
+        add(all, rest);
     }
 
     /// What this step and those before it say of the person.

@@ -69,7 +69,7 @@ pub struct BodyFacts<'a> {
     kept: &'a Kept,
     headers: &'a Headers,
     decoded: OnceCell<(Cow<'a, [u8]>, bool)>,
-    fields: OnceCell<Option<Fields<'static>>>,
+    fields: OnceCell<Option<Fields<'a>>>,
     json: OnceCell<Option<Value>>,
 }
 
@@ -220,13 +220,18 @@ impl<'a> BodyFacts<'a> {
     }
 
     /// The fields of a form, urlencoded or multipart; `None` if the body is no form.
-    pub fn fields(&self) -> Option<&Fields<'static>> {
+    pub fn fields(&self) -> Option<&Fields<'a>> {
         self.fields
             .get_or_init(|| {
                 let content_type = body::content_type(self.headers);
-                let essence = body::media_type(content_type);
+                // As it stands in nearly every form.
+                let plain = content_type == "application/x-www-form-urlencoded";
+                let essence = if plain { content_type } else { body::media_type(content_type) };
                 if essence.eq_ignore_ascii_case("application/x-www-form-urlencoded") {
-                    Some(form::parse(self.decoded(), self.cut()).into_owned())
+                    Some(match &self.unpacked().0 {
+                        Cow::Borrowed(bytes) => form::parse(bytes, self.cut()),
+                        Cow::Owned(bytes) => form::parse(bytes, self.cut()).into_owned(),
+                    })
                 } else if essence.eq_ignore_ascii_case("multipart/form-data") {
                     multipart::parse(self.decoded(), content_type)
                 } else {

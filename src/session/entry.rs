@@ -17,6 +17,12 @@ pub struct Entry {
 }
 
 impl Entry {
+    /// True if the other one says the same, whenever it was used.
+    pub fn is_but_for_its_use(&self, other: &Entry) -> bool {
+        let Entry { actor, shown, used: _, further } = self;
+        (actor, shown, further) == (&other.actor, &other.shown, &other.further)
+    }
+
     /// What is told of it when it is over.
     pub fn over(&self) -> Over {
         Over { actor: self.actor.actor(), shown: self.shown }

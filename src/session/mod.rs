@@ -71,7 +71,12 @@ pub struct Shown(pub(crate) [u8; 8]);
 impl Shown {
     /// `s_` and 16 hexadecimal digits.
     pub fn text(self) -> Option<Text> {
-        Text::other(&format!("s_{:016x}", u64::from_be_bytes(self.0)))
+        let mut text = *b"s_0000000000000000";
+        for (digit, place) in text.iter_mut().skip(2).enumerate() {
+            let number = u64::from_be_bytes(self.0) >> (60 - 4 * digit) & 0xf;
+            *place = *b"0123456789abcdef".get(number as usize).unwrap_or(&b'0');
+        }
+        Text::other_bytes(&text)
     }
 }
 
@@ -197,13 +202,14 @@ impl Sessions {
 
     /// The hash of a value within a space of its own: equal values of two spaces stay apart.
     pub fn keyed(&self, space: &[u8], value: &[u8]) -> Handle {
-        let mut hasher = blake3::Hasher::new_keyed(&self.key);
-        if !space.is_empty() {
+        let hash = if space.is_empty() {
+            blake3::keyed_hash(&self.key, value)
+        } else {
             // No session value begins with a zero byte, so no space can be mistaken for one.
-            hasher.update(&[0]).update(space).update(&[0]);
-        }
-        hasher.update(value);
-        Handle(*hasher.finalize().as_bytes().first_chunk::<16>().unwrap_or(&[0; 16]))
+            let mut hasher = blake3::Hasher::new_keyed(&self.key);
+            hasher.update(&[0]).update(space).update(&[0]).update(value).finalize()
+        };
+        Handle(*hash.as_bytes().first_chunk::<16>().unwrap_or(&[0; 16]))
     }
 
     /// The names of the session cookies of a host.
@@ -294,14 +300,16 @@ impl Sessions {
     /// it was not bound to this actor before.
     pub fn bind(&mut self, carried: &[Carried], actor: &Actor, now: Timestamp) -> bool {
         let Some(first) = carried.first() else { return false };
-        let packed = Packed::new(actor);
+        let mut packed = Packed::new(actor);
         let new = self.bound.get(&first.handle).is_none_or(|known| known.actor != packed);
         for (i, Carried { handle, .. }) in carried.iter().enumerate() {
             self.pending.remove(handle);
             self.replaced.remove(handle);
             let shown = first.handle.shown();
-            let entry = Entry { actor: packed.clone(), shown, used: seconds(now), further: i > 0 };
-            if self.bound.get(handle).is_none_or(|known| Entry { used: entry.used, ..known.clone() } != entry) {
+            let last = i + 1 == carried.len();
+            let actor = if last { std::mem::take(&mut packed) } else { packed.clone() };
+            let entry = Entry { actor, shown, used: seconds(now), further: i > 0 };
+            if self.bound.get(handle).is_none_or(|known| !known.is_but_for_its_use(&entry)) {
                 self.say(handle, Room::Bound, &entry, true);
             }
             self.bound.insert(*handle, entry);

@@ -13,14 +13,16 @@ const THERE: u8 = 1;
 const SAME: u8 = 2;
 
 /// An actor, packed.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Packed(Box<[u8]>);
 
 impl Packed {
     /// Packs an actor.
     pub fn new(actor: &Actor) -> Packed {
         let parts = [&actor.id, &actor.login, &actor.email, &actor.kind].map(|t| t.as_ref().map(Text::as_str));
-        let mut bytes = Vec::with_capacity(9 + parts.iter().flatten().map(|t| t.len()).sum::<usize>());
+        // Exactly what it will be in the usual case of one short name; else it is cut at the end.
+        let lengths = parts.iter().flatten().map(|t| t.len() + 1 + usize::from(t.len() >= 0x80));
+        let mut bytes = Vec::with_capacity(1 + lengths.sum::<usize>());
         let (mut before, mut kinds) = (None, 0);
         bytes.push(kinds);
         for (i, part) in parts.into_iter().enumerate() {

@@ -5,7 +5,7 @@
 //! consents) are never taken; the rest must carry a value that nobody could guess. Values are
 //! looked at and never kept.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 
 use http::header;
 
@@ -32,7 +32,8 @@ const OFTEN: [&str; 9] = ["sess", "sid", "auth", "login", "logged", "remember", 
 /// The session cookies of each host, learnt from logins.
 #[derive(Debug, Default)]
 pub struct Learnt {
-    hosts: HashMap<String, Vec<String>>,
+    /// In order: nearly always there is one host, which is then found by one comparison.
+    hosts: BTreeMap<String, Vec<String>>,
 }
 
 impl Learnt {
@@ -82,12 +83,14 @@ impl Learnt {
 fn session_cookies(known: &[String], request: &Headers, answer: &Headers, at: Timestamp) -> Vec<String> {
     let mut found = Vec::new();
     for line in answer.get_all(header::SET_COOKIE).iter().take(MAX_SET_COOKIES) {
-        let Some(set) = SetCookie::parse(line.as_bytes(), at).filter(|set| !set.deleted) else { continue };
-        let Ok(name) = std::str::from_utf8(set.name) else { continue };
-        // From the second login on nearly all of them.
-        if known.iter().any(|known| known == name) {
+        // From the second login on nearly all of them: not read further. A name has no semicolon, so what
+        // is before the first equals sign is one if it is the same as one.
+        let name = line.as_bytes().split(|b| *b == b'=').next().unwrap_or_default().trim_ascii();
+        if known.iter().any(|known| known.as_bytes() == name) {
             continue;
         }
+        let Some(set) = SetCookie::parse(line.as_bytes(), at).filter(|set| !set.deleted) else { continue };
+        let Ok(name) = std::str::from_utf8(set.name) else { continue };
         let brought = request_cookies(request).any(|pair| pair == (set.name, set.value));
         if !brought && looks_like_a_session(name, set.value, is_http_only(line.as_bytes())) {
             found.push(name.to_owned());

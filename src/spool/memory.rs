@@ -86,14 +86,12 @@ impl MemorySpool {
 }
 
 impl Spool for MemorySpool {
-    fn append(&self, events: Vec<Event>) {
+    fn append_shared(&self, events: Vec<Arc<Event>>) {
         if events.is_empty() {
             return;
         }
-        let mut stored: Vec<Stored> = events
-            .into_iter()
-            .map(|event| Stored { seq: 0, line: event.to_line().into(), event: Arc::new(event) })
-            .collect();
+        let mut stored: Vec<Stored> =
+            events.into_iter().map(|event| Stored { seq: 0, line: event.to_shared_line(), event }).collect();
         let newest = {
             let mut ring = self.ring();
             for mut one in stored.drain(..) {

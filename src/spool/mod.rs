@@ -119,7 +119,12 @@ impl Written {
 pub trait Spool: Send + Sync {
     /// Appends in order. Never waits for a reader or a disk: the oldest are given up when the
     /// bound is hit.
-    fn append(&self, events: Vec<Event>);
+    fn append(&self, events: Vec<Event>) {
+        self.append_shared(events.into_iter().map(Arc::new).collect());
+    }
+
+    /// The same, of events that are where they stay.
+    fn append_shared(&self, events: Vec<Arc<Event>>);
 
     /// At most `max` events after position `after`. May read a file.
     fn read(&self, after: u64, max: usize) -> Batch;

@@ -3,22 +3,26 @@
 //! It must never be called but by the one thread that writes. The invariant: a position moves in
 //! the same transaction as what it says is dealt with, so no crash can leave the two apart.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use rusqlite::{Connection, OptionalExtension, Statement, Transaction, TransactionBehavior, params};
 
 use super::lookup::Lookup;
 use super::schema::{self, BLOCK};
 use super::{Cursor, Stored, Work};
-use crate::event::{Event, Text, Timestamp};
+use crate::event::text::eight::{beyond, none, within};
+use crate::event::{Event, Text, Timestamp, json};
 
 /// The most dead letters that are kept, for all sinks together; the oldest go first.
 pub const MAX_DEAD_LETTERS: i64 = 100_000;
 
-/// Rows that are written by one statement.
-const ROWS: usize = 16;
+/// Rows that are written by one statement, from many on down to one. More would not pay: what is bound to a
+/// statement is given back after each commit.
+const ROWS: [usize; 3] = [16, 4, 1];
 
 /// What is known of one block of events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -125,16 +129,18 @@ impl Db {
         {
             // Not seen whole: the process began within it, or its turn failed before.
             let mut read = Lookup::default();
-            if self.lookup.rows(block, first).is_none() {
-                read_block(&transaction, first, end, &mut read)?;
-            }
-            let rows = match self.lookup.rows(block, first) {
-                Some(rows) => Some(rows),
-                None => read.rows(block, first),
+            let parts = match self.lookup.parts(block, first) {
+                Some(parts) => Some(parts),
+                None => {
+                    read_block(&transaction, first, end, &mut read)?;
+                    read.parts(block, first)
+                }
             };
-            if let Some(rows) = rows {
-                insert_all(&transaction, "INSERT OR IGNORE INTO names", block, rows.names())?;
-                insert_all(&transaction, "INSERT OR IGNORE INTO addresses", block, rows.addresses())?;
+            if let Some(parts) = parts {
+                let mut write = transaction.prepare_cached("INSERT OR REPLACE INTO lookup VALUES (?1, ?2, ?3)")?;
+                for (part, entries) in parts {
+                    write.execute(params![sql(block), part as i64, entries])?;
+                }
             }
             let mut note = transaction.prepare_cached("INSERT OR REPLACE INTO progress VALUES ('lookup', ?1)")?;
             note.execute(params![sql(end)])?;
@@ -147,8 +153,9 @@ impl Db {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let (first, last) = (block.saturating_mul(BLOCK), block.saturating_mul(BLOCK).saturating_add(BLOCK - 1));
         transaction.execute("DELETE FROM events WHERE seq BETWEEN ?1 AND ?2", params![sql(first), sql(last)])?;
-        transaction.execute("DELETE FROM names WHERE block = ?1", params![sql(block)])?;
-        transaction.execute("DELETE FROM addresses WHERE block = ?1", params![sql(block)])?;
+        for table in ["lookup", "names_2", "addresses_2"] {
+            transaction.execute(&format!("DELETE FROM {table} WHERE block = ?1"), params![sql(block)])?;
+        }
         transaction.execute("DELETE FROM search WHERE rowid BETWEEN ?1 AND ?2", params![sql(first), sql(last)])?;
         transaction.execute("DELETE FROM blocks WHERE block = ?1", params![sql(block)])?;
         transaction.commit()
@@ -249,20 +256,30 @@ fn append(transaction: &Transaction<'_>, work: &Work) -> rusqlite::Result<()> {
     if work.events.is_empty() {
         return Ok(());
     }
-    let mut many = transaction.prepare_cached(&rows("INSERT OR REPLACE INTO events", 8, ROWS))?;
-    let mut one = transaction.prepare_cached(&rows("INSERT OR REPLACE INTO events", 8, 1))?;
-    let (whole, rest) = work.events.as_chunks::<ROWS>();
-    for chunk in whole {
-        insert(&mut many, chunk)?;
+    let mut rest = work.events.as_slice();
+    for rows in ROWS {
+        let chunks = rest.chunks_exact(rows);
+        rest = chunks.remainder();
+        let mut prepared = [None, None];
+        for chunk in chunks {
+            let alike = chunk.first().is_some_and(|first| chunk.iter().all(|one| are_alike(&one.event, &first.event)));
+            let slot = &mut prepared[usize::from(alike)];
+            let statement = match slot {
+                Some(statement) => statement,
+                None => slot.insert(transaction.prepare_cached(statement(rows, alike))?),
+            };
+            insert(statement, alike, chunk)?;
+        }
     }
-    for event in rest {
-        insert(&mut one, std::slice::from_ref(event))?;
-    }
-    let mut touched: BTreeMap<u64, Block> = BTreeMap::new();
+    // In the order of positions, so that those of a block stand together.
+    let mut touched: Vec<(u64, Block)> = Vec::new();
     for stored in &work.events {
-        let (time, bytes) = (stored.event.timestamp.as_millis(), stored.line.len() as u64);
-        let block = touched.entry(stored.seq / BLOCK);
-        block.and_modify(|b| b.add(time, bytes)).or_insert_with(|| Block::of(time, bytes));
+        let (number, time) = (stored.seq / BLOCK, stored.event.timestamp.as_millis());
+        let bytes = stored.line.len() as u64;
+        match touched.last_mut() {
+            Some((last, block)) if *last == number => block.add(time, bytes),
+            _ => touched.push((number, Block::of(time, bytes))),
+        }
     }
     let mut block = transaction.prepare_cached(
         "INSERT INTO blocks VALUES (?1, ?2, ?3, ?4, ?5) ON CONFLICT (block) DO UPDATE SET
@@ -275,64 +292,57 @@ fn append(transaction: &Transaction<'_>, work: &Work) -> rusqlite::Result<()> {
     Ok(())
 }
 
-/// A statement that writes so many rows at once: it finds the end of a table once for all of them.
-fn rows(insert: &str, columns: usize, rows: usize) -> String {
-    let row = vec!["?"; columns].join(", ");
-    format!("{insert} VALUES {}", vec![format!("({row})"); rows].join(", "))
+fn are_alike(one: &Event, other: &Event) -> bool {
+    (one.outcome, one.event_type.as_str()) == (other.outcome, other.event_type.as_str())
+}
+
+/// The statement that writes so many events at once: it finds the end of the table once for all of them.
+/// Where they are alike, as in a flood of logins, their type and outcome are handed over once.
+fn statement(rows: usize, alike: bool) -> &'static str {
+    static TEXTS: LazyLock<[[String; 2]; ROWS.len()]> =
+        LazyLock::new(|| ROWS.map(|rows| [false, true].map(|alike| text_of(rows, alike))));
+    let place = ROWS.iter().position(|known| *known == rows).unwrap_or(ROWS.len() - 1);
+    &TEXTS[place][usize::from(alike)]
+}
+
+fn text_of(rows: usize, alike: bool) -> String {
+    let row = |at| {
+        let (kind, rest) = numbers(at, alike);
+        let [seq, time, actor, ip, country, event] = [1, 2, 3, 4, 5, 6].map(|column| rest + column);
+        format!("(?{seq}, ?{time}, ?{kind}, ?{}, ?{actor}, ?{ip}, ?{country}, ?{event})", kind + 1)
+    };
+    format!("INSERT OR REPLACE INTO events VALUES {}", (0..rows).map(row).collect::<Vec<_>>().join(", "))
+}
+
+/// The number of a row's type, which its outcome's follows, and the number before those of its other six
+/// columns.
+fn numbers(at: usize, alike: bool) -> (usize, usize) {
+    if alike { (1, at * 6 + 2) } else { (at * 8 + 1, at * 8 + 2) }
 }
 
 /// Writes as many events as the statement has rows.
-fn insert(statement: &mut Statement<'_>, events: &[Stored]) -> rusqlite::Result<()> {
-    use std::fmt::Write;
+fn insert(statement: &mut Statement<'_>, alike: bool, events: &[Stored]) -> rusqlite::Result<()> {
     let mut ip = String::new();
     for (at, stored) in events.iter().enumerate() {
         let one = &*stored.event;
-        let column = |number: usize| at * 8 + number;
         ip.clear();
         if let Some(address) = one.metadata.ip_address {
-            // Writing to a String cannot fail.
-            let _ = write!(ip, "{address}");
+            json::address(&mut ip, address);
         }
         let country = one.metadata.geo.as_ref().and_then(|geo| geo.country.as_ref());
-        statement.raw_bind_parameter(column(1), sql(stored.seq))?;
-        statement.raw_bind_parameter(column(2), one.timestamp.as_millis())?;
-        statement.raw_bind_parameter(column(3), one.event_type.as_str())?;
-        statement.raw_bind_parameter(column(4), one.outcome.as_str())?;
-        statement.raw_bind_parameter(column(5), one.actor.label())?;
-        statement.raw_bind_parameter(column(6), one.metadata.ip_address.map(|_| ip.as_str()))?;
-        statement.raw_bind_parameter(column(7), country.map(Text::as_str))?;
-        statement.raw_bind_parameter(column(8), &*stored.line)?;
+        let (kind, rest) = numbers(at, alike);
+        if at == 0 || !alike {
+            statement.raw_bind_parameter(kind, one.event_type.as_str())?;
+            statement.raw_bind_parameter(kind + 1, one.outcome.as_str())?;
+        }
+        statement.raw_bind_parameter(rest + 1, sql(stored.seq))?;
+        statement.raw_bind_parameter(rest + 2, one.timestamp.as_millis())?;
+        statement.raw_bind_parameter(rest + 3, one.actor.label())?;
+        statement.raw_bind_parameter(rest + 4, one.metadata.ip_address.map(|_| ip.as_str()))?;
+        statement.raw_bind_parameter(rest + 5, country.map(Text::as_str))?;
+        statement.raw_bind_parameter(rest + 6, &*stored.line)?;
     }
     statement.raw_execute().map(|_| ())
-}
-
-/// Writes rows of an index, in the order in which they come.
-fn insert_all<K: rusqlite::ToSql>(
-    transaction: &Transaction<'_>,
-    into: &str,
-    block: u64,
-    all: impl Iterator<Item = (K, u64)>,
-) -> rusqlite::Result<()> {
-    let mut many = transaction.prepare_cached(&rows(into, 3, ROWS))?;
-    let mut one = transaction.prepare_cached(&rows(into, 3, 1))?;
-    let bind = |statement: &mut Statement<'_>, at: usize, (key, seq): &(K, u64)| {
-        statement.raw_bind_parameter(at * 3 + 1, sql(block))?;
-        statement.raw_bind_parameter(at * 3 + 2, key)?;
-        statement.raw_bind_parameter(at * 3 + 3, sql(*seq))
-    };
-    let all: Vec<(K, u64)> = all.collect();
-    let (whole, rest) = all.as_chunks::<ROWS>();
-    for chunk in whole {
-        for (at, row) in chunk.iter().enumerate() {
-            bind(&mut many, at, row)?;
-        }
-        many.raw_execute()?;
-    }
-    for row in rest {
-        bind(&mut one, 0, row)?;
-        one.raw_execute()?;
-    }
-    Ok(())
 }
 
 /// Takes in what stands in the file from `first` to `end`.
@@ -388,8 +398,8 @@ fn acknowledge(transaction: &Transaction<'_>, work: &Work) -> rusqlite::Result<(
     Ok(())
 }
 
-/// The names under which an event is found: its actor's and its target's, in lower case, each once.
-pub fn names(event: &Event) -> impl Iterator<Item = String> {
+/// Tells the names under which an event is found: its actor's and its target's, in lower case, each once.
+pub fn names(event: &Event, mut tell: impl FnMut(&str)) {
     let actor = &event.actor;
     let target = event.target.as_ref();
     let all = [
@@ -399,14 +409,21 @@ pub fn names(event: &Event) -> impl Iterator<Item = String> {
         target.and_then(|t| t.id.as_ref()),
         target.and_then(|t| t.email.as_ref()),
     ];
-    let mut found: Vec<String> = Vec::new();
-    for name in all.into_iter().flatten() {
-        let name = name.as_str().to_lowercase();
-        if !found.contains(&name) {
-            found.push(name);
+    for (at, name) in all.iter().enumerate() {
+        let Some(name) = name.map(|name| lower_case(name.as_str())) else { continue };
+        if !all.iter().take(at).flatten().any(|before| lower_case(before.as_str()) == name) {
+            tell(&name);
         }
     }
-    found.into_iter()
+}
+
+/// In lower case, which names nearly always are.
+fn lower_case(name: &str) -> Cow<'_, str> {
+    if none(name.as_bytes(), |word| beyond(word) | within(word, b'A', b'Z')) {
+        Cow::Borrowed(name)
+    } else {
+        Cow::Owned(name.to_lowercase())
+    }
 }
 
 /// An address as sixteen bytes, so that a network is one range of keys; IPv4 as its mapped form

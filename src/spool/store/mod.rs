@@ -12,7 +12,7 @@
 
 mod db;
 pub mod lock;
-mod lookup;
+pub mod lookup;
 mod read;
 pub mod schema;
 mod writer;
@@ -226,12 +226,15 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Appends an event of the store's own.
+    fn append(&self, event: Event) {
+        self.append_shared(vec![Arc::new(event)]);
+    }
+
     /// Appends under positions of their own.
-    fn append(&self, events: Vec<Event>) {
-        let lines: Vec<Stored> = events
-            .into_iter()
-            .map(|event| Stored { seq: 0, line: event.to_line().into(), event: Arc::new(event) })
-            .collect();
+    fn append_shared(&self, events: Vec<Arc<Event>>) {
+        let lines: Vec<Stored> =
+            events.into_iter().map(|event| Stored { seq: 0, line: event.to_shared_line(), event }).collect();
         if lines.is_empty() {
             return;
         }
@@ -333,8 +336,8 @@ impl State {
 }
 
 impl Spool for EventStore {
-    fn append(&self, events: Vec<Event>) {
-        self.shared.append(events);
+    fn append_shared(&self, events: Vec<Arc<Event>>) {
+        self.shared.append_shared(events);
     }
 
     fn read(&self, after: u64, max: usize) -> Batch {

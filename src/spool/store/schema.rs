@@ -68,7 +68,29 @@ CREATE VIRTUAL TABLE search USING fts5(text, content='', contentless_delete=1);
 ",
     // From here on names and addresses come with whole blocks; a file of before has all of them.
     "INSERT INTO progress SELECT 'lookup', coalesce(max(seq), 0) FROM events;",
+    // From here on a block's names and addresses are 128 texts instead of thousands of rows. The rows of
+    // before stay until their blocks go; whoever asks in SQL sees both as the tables that were there.
+    "
+ALTER TABLE names RENAME TO names_2;
+ALTER TABLE addresses RENAME TO addresses_2;
+CREATE TABLE lookup (
+  block INTEGER NOT NULL,
+  part INTEGER NOT NULL,
+  entries TEXT NOT NULL,
+  PRIMARY KEY (block, part)
+) STRICT;
+CREATE VIEW names AS SELECT block, name, seq FROM names_2
+UNION ALL SELECT l.block, e.value ->> 0, l.block * 4096 + (e.value ->> 1)
+  FROM lookup l, json_each('[' || l.entries || ']') e WHERE l.part < 64;
+CREATE VIEW addresses AS SELECT block, address, seq FROM addresses_2
+UNION ALL SELECT l.block, unhex(e.value ->> 0), l.block * 4096 + (e.value ->> 1)
+  FROM lookup l, json_each('[' || l.entries || ']') e WHERE l.part >= 64;
+",
 ];
+
+/// From this version on names and addresses are in `lookup`, and rows of before in `names_2` and
+/// `addresses_2`.
+pub const WITH_LOOKUP: usize = 3;
 
 /// The version of a file that has had every migration.
 pub const VERSION: usize = MIGRATIONS.len();

@@ -217,7 +217,7 @@ impl Writer {
         if recovered {
             shared.metrics.store_healthy.set(1);
             tracing::info!("the event store can be written to again");
-            shared.append(vec![notice(STORE_RECOVERED, Outcome::Success, &[])]);
+            shared.append(notice(STORE_RECOVERED, Outcome::Success, &[]));
         }
         work.events
     }
@@ -254,7 +254,7 @@ impl Writer {
         shared.metrics.store_healthy.set(0);
         if begins {
             tracing::error!(file = %shared.path.display(), why, "events are not kept on disk; they go on from memory");
-            shared.append(vec![told(&STORE_DEGRADED, &[("reason", why)])]);
+            shared.append(told(&STORE_DEGRADED, &[("reason", why)]));
         }
     }
 
@@ -322,7 +322,7 @@ impl Writer {
         }
         self.retry_at = Instant::now();
         self.shared.metrics.store_healthy.set(1);
-        self.shared.append(vec![told(&STORE_DAMAGED, &[("set_aside_as", name)])]);
+        self.shared.append(told(&STORE_DAMAGED, &[("set_aside_as", name)]));
     }
 
     fn count(&mut self, events: u64) {
