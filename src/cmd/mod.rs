@@ -107,19 +107,25 @@ pub(crate) fn control_runtime() -> std::io::Result<tokio::runtime::Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("control").enable_all().build()
 }
 
-/// Ready at SIGTERM or SIGINT.
-pub(crate) async fn told_to_stop() {
-    let terminated = async {
-        match tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
+/// Ready at SIGTERM or SIGINT. They are listened for from the call on, not only once somebody waits: who
+/// tells a program to stop that has just begun is heard too. To be called inside a runtime.
+pub(crate) fn told_to_stop() -> impl Future<Output = ()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let listen = |kind| {
+        let listening = signal(kind);
+        async move {
+            match listening {
+                Ok(mut signal) => _ = signal.recv().await,
+                // Failing to listen must not look like being told.
+                Err(_) => std::future::pending().await,
             }
-            Err(_) => std::future::pending().await,
         }
     };
-    tokio::select! {
-        () = terminated => {}
-        // Failing to listen for Ctrl-C must not look like one.
-        Ok(()) = tokio::signal::ctrl_c() => {}
+    let (terminated, interrupted) = (listen(SignalKind::terminate()), listen(SignalKind::interrupt()));
+    async {
+        tokio::select! {
+            () = terminated => {}
+            () = interrupted => {}
+        }
     }
 }

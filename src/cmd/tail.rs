@@ -50,6 +50,8 @@ pub fn run(options: &Tail) -> u8 {
         wait: !options.no_wait,
     };
     let (mut out, mut err) = (anstream::stdout(), anstream::stderr());
+    // Where signals are listened for.
+    let _entered = runtime.enter();
     match runtime.block_on(tail(options, &line::pretty, &mut out, &mut err, told_to_stop())) {
         Ok(_) => DONE,
         Err(error) => {

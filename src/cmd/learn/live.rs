@@ -150,14 +150,17 @@ fn time(text: &str) -> Result<Duration, u8> {
     })
 }
 
-/// Told to stop, or the time is over.
-async fn stopped(until: Option<Duration>) {
-    match until {
-        None => told_to_stop().await,
-        Some(time) => tokio::select! {
-            () = told_to_stop() => {}
-            () = tokio::time::sleep(time) => {}
-        },
+/// Told to stop, which is listened for from the call on, or the time is over.
+fn stopped(until: Option<Duration>) -> impl Future<Output = ()> {
+    let told = told_to_stop();
+    async move {
+        match until {
+            None => told.await,
+            Some(time) => tokio::select! {
+                () = told => {}
+                () = tokio::time::sleep(time) => {}
+            },
+        }
     }
 }
 
