@@ -1,7 +1,7 @@
 # `make check` is what CI runs, in the same words.
 CARGO ?= cargo
 
-.PHONY: check fmt clippy test examples guard deny advisories demo image
+.PHONY: check fmt clippy test examples guard deny advisories demo image shipped
 
 check: fmt clippy test examples deny
 
@@ -35,6 +35,10 @@ advisories:
 
 demo:
 	$(CARGO) run --release -- demo
+
+# The release with a profile of a training load: two builds and a minute.
+shipped:
+	scripts/release.sh
 
 image:
 	docker build -t authtap:0.1.0 .

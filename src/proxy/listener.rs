@@ -257,10 +257,13 @@ impl Acceptor {
         tokio::task::spawn_local(Box::pin(async move {
             let watched = Watched::new(stream);
             let arrival = Arrival { door, live, shared, place, stop };
+            // Where they are made: a `select!` that makes them moves them first.
+            let serving = std::pin::pin!(arrival.serve(watched.clone(), peer));
+            let reset = std::pin::pin!(Aside::new(watched.reset()));
             let served = tokio::select! {
                 biased;
-                served = arrival.serve(watched.clone(), peer) => served,
-                () = Aside::new(watched.reset()) => Err(io::ErrorKind::ConnectionReset.into()),
+                served = serving => served,
+                () = reset => Err(io::ErrorKind::ConnectionReset.into()),
             };
             if let Err(error) = served {
                 tracing::debug!("connection ended: {error}");
