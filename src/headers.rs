@@ -156,12 +156,6 @@ impl<'h> Value<'h> {
     pub fn is_empty(self) -> bool {
         self.0.is_empty()
     }
-
-    /// A copy for a map of headers.
-    pub fn to_header_value(self) -> HeaderValue {
-        // What stands in a line is a value.
-        HeaderValue::from_bytes(self.0).unwrap_or_else(|_| HeaderValue::from_static(""))
-    }
 }
 
 impl AsRef<[u8]> for Value<'_> {
@@ -407,11 +401,6 @@ impl Headers {
             }
         }
         map
-    }
-
-    /// Its only line or lines are those of `name`, if there are any.
-    pub fn only(&self, name: &HeaderName) -> Headers {
-        self.get_all(name).map(|value| (name.clone(), value)).collect()
     }
 
     fn first(&self, name: &str) -> Option<usize> {

@@ -9,7 +9,6 @@
 //! The invariant: nothing here is verified. A claim says what the client sent; whether the
 //! application accepted it is shown by its answer alone.
 
-use crate::headers::Headers;
 use std::borrow::Cow;
 
 use base64::Engine;
@@ -19,6 +18,7 @@ use http::header;
 use serde_json::Value;
 
 use super::{encoding, json};
+use crate::headers::Headers;
 
 /// The longest credential that is looked at, in bytes.
 pub const MAX_TOKEN: usize = 16 << 10;

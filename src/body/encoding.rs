@@ -7,7 +7,6 @@
 //! The invariant: `bytes` is a prefix of the decoded body, and `cut` is false only if it is all
 //! of it.
 
-use crate::headers::Headers;
 use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
@@ -21,6 +20,7 @@ use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
 use ruzstd::decoding::{BlockDecodingStrategy, FrameDecoder};
 
 use super::param;
+use crate::headers::Headers;
 
 /// How many codings may be stacked. Nobody stacks more than two.
 const MAX_CODINGS: usize = 3;

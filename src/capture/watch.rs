@@ -7,7 +7,6 @@
 //! that is lost to another client costs a decision (`unknown` then), never a request. While nothing
 //! is waited for, a request costs one read of a number that nobody writes.
 
-use crate::headers::{Headers, Value};
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -17,6 +16,8 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use http::header;
+
+use crate::headers::{Headers, Value};
 
 /// Slots, in groups of [`WAYS`].
 const SLOTS: usize = 4096;

@@ -5,7 +5,6 @@
 //! An application that says nothing (HTTP/1.0, or one that only reads) gets the body after
 //! [`PATIENCE`], as the RFC wants of whoever waits.
 
-use crate::headers::Headers;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll};
@@ -15,6 +14,7 @@ use futures_util::task::AtomicWaker;
 use http::{StatusCode, header};
 
 use super::passage::Passage;
+use crate::headers::Headers;
 
 /// How long the application may take to say something before it is sent the body anyway.
 pub const PATIENCE: Duration = Duration::from_secs(1);

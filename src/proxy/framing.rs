@@ -5,11 +5,11 @@
 //! A request that breaks them is answered 400 and its connection closed; an answer that does is a
 //! 502, and its connection is never used again (RFC 9112 sections 6 and 11.1).
 
-use crate::headers::Headers;
 use http::{Method, StatusCode, header};
 
 use super::error::ProxyError;
 use super::http1::head::digits;
+use crate::headers::Headers;
 
 /// The longest method, in bytes. Registered ones have at most 17 (`BASELINE-CONTROL`).
 const MAX_METHOD: usize = 32;

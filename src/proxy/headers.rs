@@ -9,11 +9,11 @@
 //! The invariant: after the strip no header describes the connection the message came by, except
 //! the `Upgrade` that was asked to stay and a `TE: trailers`; everything end-to-end is as it came.
 
-use crate::headers::{Headers, Name};
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName};
 
 use super::forwarded::is_client_claim;
+use crate::headers::{Headers, Name};
 
 /// What ends at every hop, named in `Connection` or not.
 static HOP_BY_HOP: [HeaderName; 9] = [

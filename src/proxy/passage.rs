@@ -4,7 +4,6 @@
 //! Whoever speaks to the application tells each of them here. A 101 must never pass: it is a final answer, whatever its number says. The
 //! client hears 100 once: from the application, or from us when that says nothing for too long.
 
-use crate::headers::Headers;
 use std::rc::{Rc, Weak};
 use std::sync::Arc;
 
@@ -13,6 +12,7 @@ use http::StatusCode;
 use super::expect::Gate;
 use super::http1::server::Wire;
 use super::http2::Heads;
+use crate::headers::Headers;
 
 /// The most interim answers to one request that are passed on.
 pub(super) const MAX_HEADS: usize = 16;

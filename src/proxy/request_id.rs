@@ -7,7 +7,6 @@
 //! The invariant: after [`ensure`] the request has exactly one `x-request-id`, of 1 to 128 visible
 //! ASCII characters.
 
-use crate::headers::{Headers, Value};
 use std::cell::{Cell, RefCell};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -17,6 +16,7 @@ use tokio::time::Instant;
 use uuid::{Builder, Uuid};
 
 use super::{clock, trace_context};
+use crate::headers::{Headers, Value};
 
 /// The header.
 pub const X_REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");

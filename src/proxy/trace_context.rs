@@ -6,8 +6,9 @@
 //! there were none (section 3.2). The invariant: what [`Context::header`] writes is read back as the
 //! same context.
 
-use crate::headers::Headers;
 use http::header::{HeaderName, HeaderValue};
+
+use crate::headers::Headers;
 
 /// The header.
 pub const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");

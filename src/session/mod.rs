@@ -27,10 +27,9 @@ pub mod snapshot;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
-use crate::headers::Headers;
-
 use crate::body::{cookie, credentials};
 use crate::event::{Actor, Text, Timestamp};
+use crate::headers::Headers;
 pub use config::{CAPACITY, FIELDS, SessionConfig};
 use entry::Entry;
 use lru::Lru;

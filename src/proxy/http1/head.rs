@@ -4,7 +4,6 @@
 //! and must never be read in two ways: what could be is refused. Reading is linear in what comes,
 //! however small the pieces, and bounded in bytes and in headers.
 
-use crate::headers::Headers;
 use std::mem::MaybeUninit;
 
 use bytes::{Buf, Bytes, BytesMut};
@@ -13,6 +12,7 @@ use http::uri::Uri;
 use http::{Method, StatusCode, Version};
 use httparse::{Header, ParserConfig, Status};
 
+use crate::headers::Headers;
 use crate::proxy::message::{AnswerParts, Parts};
 
 #[cfg(test)]

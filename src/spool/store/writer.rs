@@ -53,6 +53,16 @@ pub(super) struct Writer {
     rate: u64,
 }
 
+/// What is left to tidy, and so how soon.
+enum Next {
+    Nothing,
+    /// Room is to be made: no more than half of the time.
+    Room,
+    /// Texts of a flood that is over: an eighth of the time. Whoever searches before they are indexed waits
+    /// a little longer; the traffic beside it must not.
+    Texts,
+}
+
 enum Turn {
     Write(Work),
     Tidy,
@@ -355,10 +365,10 @@ impl Writer {
         let stepped = self.step(idle);
         let after = Instant::now();
         self.tidy_at = match stepped {
-            // More of the same, but no more than half of the time.
-            Ok(true) => after + (after - began).min(TIDY),
-            Ok(false) if self.rate == 0 && self.in_second == 0 => after + TIDY_ASLEEP,
-            Ok(false) => after + TIDY,
+            Ok(Next::Room) => after + (after - began).min(TIDY),
+            Ok(Next::Texts) => after + ((after - began) * 7).min(TIDY),
+            Ok(Next::Nothing) if self.rate == 0 && self.in_second == 0 => after + TIDY_ASLEEP,
+            Ok(Next::Nothing) => after + TIDY,
             Err(error) if schema::is_damaged(&error) => {
                 self.replace_damaged(&error);
                 after + TIDY
@@ -370,9 +380,8 @@ impl Writer {
         };
     }
 
-    /// True if there is more to do at once.
-    fn step(&mut self, idle: bool) -> rusqlite::Result<bool> {
-        let Some(db) = &mut self.db else { return Ok(false) };
+    fn step(&mut self, idle: bool) -> rusqlite::Result<Next> {
+        let Some(db) = &mut self.db else { return Ok(Next::Nothing) };
         let (used, free) = db.size()?;
         self.shared.metrics.store_bytes.set(i64::try_from(used).unwrap_or(i64::MAX));
         if let Some(block) = expendable(&self.shared, used) {
@@ -381,22 +390,23 @@ impl Writer {
             state.blocks.remove(&block);
             let end = block.saturating_mul(BLOCK).saturating_add(BLOCK - 1);
             state.before_oldest = state.before_oldest.max(end);
-            return Ok(true);
+            return Ok(Next::Room);
         }
         if !idle {
-            return Ok(false);
+            return Ok(Next::Nothing);
         }
         let committed = self.shared.state().committed;
         if self.searchable < committed && self.rate < QUIET {
             self.searchable = db.index_texts(self.searchable, TEXTS)?;
             // What was given up before it was written is not there to be indexed.
-            return Ok(self.searchable.saturating_add(TEXTS as u64) < committed);
+            let more = self.searchable.saturating_add(TEXTS as u64) < committed;
+            return Ok(if more { Next::Texts } else { Next::Nothing });
         }
         if free > SPARE && free > used / 4 {
             db.shrink(PAGES)?;
-            return Ok(true);
+            return Ok(Next::Room);
         }
-        Ok(false)
+        Ok(Next::Nothing)
     }
 }
 
