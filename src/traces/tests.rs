@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use http::{HeaderMap, Method, StatusCode, Version};
+use http::{Method, StatusCode, Version};
 
 use super::*;
 use crate::event::text::Text;
 use crate::exchange::Ended;
+use crate::headers::Headers;
 use crate::protobuf::{Field, Fields};
 use crate::proxy::spans::{Head, Span};
 use crate::proxy::trace_context::TRACEPARENT;
@@ -39,8 +40,7 @@ fn started(yaml: &str, metrics: &Metrics) -> (Tracer, Running) {
 }
 
 fn begin(tracer: &Tracer, traceparent: Option<&'static str>) -> Span {
-    let headers: HeaderMap =
-        traceparent.into_iter().map(|value| (TRACEPARENT, http::HeaderValue::from_static(value))).collect();
+    let headers: Headers = traceparent.into_iter().map(|value| (TRACEPARENT, value)).collect();
     let head = Head {
         client: Ipv4Addr::new(203, 0, 113, 42).into(),
         method: &Method::POST,
