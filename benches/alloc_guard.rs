@@ -25,11 +25,18 @@ use authtap::capture::queue::Queue;
 use authtap::capture::rotation::Rotation;
 use authtap::config::settings;
 use authtap::headers::Headers;
+use authtap::proxy::http1::head::{Allowed, HeadReader, RequestHead};
 use authtap::proxy::spans::Tracer;
 use authtap::rules::presets;
 use authtap::telemetry::Traffic;
-use http::{HeaderName, HeaderValue, Method, Uri, header};
+use bytes::BytesMut;
+use http::{HeaderValue, Method, Uri, header};
 use prometheus_client::metrics::counter::Counter;
+
+const HEAD: &str = "GET / HTTP/1.1\r\nHost: app.example.test\r\n\
+    User-Agent: Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0\r\n\
+    Cookie: sid=0123456789abcdef; theme=dark\r\nContent-Type: application/x-www-form-urlencoded\r\n\
+    traceparent: 00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00\r\n\r\n";
 
 /// How the program is told that it is the one whose allocations are counted.
 const COUNTED: &str = "--counted";
@@ -128,16 +135,13 @@ fn repeat(case: &Case, times: u64) -> ExitCode {
     let (queue, mut receiver) = Queue::new(8);
     let stats = Arc::new(Traffic::default());
     let uri = Uri::from_static(case.target);
-    let headers: Headers = [
-        (header::HOST, "app.example.test"),
-        (header::USER_AGENT, "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"),
-        (header::COOKIE, "sid=0123456789abcdef; theme=dark"),
-        (header::CONTENT_TYPE, "application/x-www-form-urlencoded"),
-        (HeaderName::from_static("traceparent"), "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"),
-    ]
-    .into_iter()
-    .map(|(name, value)| (name, HeaderValue::from_static(value)))
-    .collect();
+    // As they come: lines of a head that was read.
+    let mut head = BytesMut::from(HEAD);
+    let allowed = Allowed { headers: 100, bytes: 16 << 10 };
+    let Ok(Some(RequestHead { parts, .. })) = HeadReader::default().request(&mut head, allowed) else {
+        return ExitCode::from(2);
+    };
+    let headers = parts.headers;
     let answer: Headers = [(header::CONTENT_TYPE, HeaderValue::from_static("text/html"))].into_iter().collect();
     // Traces are on, and this request's client does not record it.
     let (tracer, _spans) = Tracer::new(1.0, true, Counter::default());
