@@ -333,8 +333,7 @@ impl Pool {
                 Err(Failed::Again(error) | Failed::Lost(error)) => return Err(error.into()),
             }
         }
-        let opened = Box::pin(self.connect(place, owner, Protocol::Http1, timeouts)).await;
-        match opened {
+        match Box::pin(self.connect(place, owner, Protocol::Http1, timeouts)).await {
             Ok(Opened::Http1(http1)) => over_new_http1(http1, request, passage, timeouts, answer_headers).await,
             // Cannot be: HTTP/1.1 was asked for.
             Ok(Opened::Http2(_)) => Err(ProxyError::Connect("it speaks HTTP/2 unasked".into()).into()),
@@ -392,7 +391,10 @@ impl Pool {
         };
         let within = timeouts.connect;
         let dial = Dial { address, tls: upstream.tls(), protocol, first: &first, within };
-        dial.open(outgoing).await
+        let opened = dial.open(outgoing).await;
+        // That took a while, whatever came of it: what follows, here or at another address, begins now.
+        clock::now();
+        opened
     }
 
     /// A place for one more connection. If all are taken, the coldest idle connection of this thread
@@ -444,8 +446,6 @@ async fn over_new_http1(
     timeouts: &Timeouts,
     answer_headers: usize,
 ) -> Result<(Response<Inbound>, Link), Missed> {
-    // Connecting took a while.
-    clock::now();
     match http1.ask(request, passage, timeouts, answer_headers).await {
         Ok(response) => Ok((response, Link::Http1)),
         Err(Failed::NotSent(error)) => Err(Missed { error, unsent: true }),

@@ -8,13 +8,14 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use crate::proxy::message::{Parts, Request, Response};
 use http::uri::Scheme;
 
 use super::{Link, Missed, Owner, Place, Pool, Station, Timeouts, over_new_http1};
 use crate::proxy::body::RequestBody;
+use crate::proxy::clock;
 use crate::proxy::error::ProxyError;
 use crate::proxy::inbound::Inbound;
+use crate::proxy::message::{Parts, Request, Response};
 use crate::proxy::passage::Passage;
 use crate::proxy::upstream::again::Again;
 use crate::proxy::upstream::connect::Opened;
@@ -173,6 +174,8 @@ impl Pool {
                 return Err(ProxyError::UpstreamTimeout);
             }
         };
+        // The turn was waited for.
+        clock::now();
         // Whoever was here before may have made one.
         if let Some(stream) = self.room(place, owner) {
             return Ok(Reached::Warm(stream));
