@@ -68,6 +68,8 @@ fn socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
         socket.set_reuse_port(true)?;
     }
     socket.set_nonblocking(true)?;
+    // What is accepted inherits it on Linux; before listening, or who connects at once does not.
+    socket.set_tcp_nodelay(true)?;
     socket.bind(&address.into())?;
     Ok(socket)
 }
@@ -179,7 +181,11 @@ impl Drop for Opened {
 }
 
 enum Listener {
-    Tcp(TcpListener),
+    Tcp {
+        listener: TcpListener,
+        /// Its connections have `TCP_NODELAY` from it.
+        hands_down: bool,
+    },
     Unix(UnixListener),
 }
 
@@ -187,9 +193,9 @@ impl Listener {
     fn new(entrance: Entrance) -> io::Result<Listener> {
         Ok(match entrance {
             Entrance::Tcp(listener) => {
-                // On Linux what is accepted inherits it.
-                let _ = SockRef::from(&listener).set_tcp_nodelay(true);
-                Listener::Tcp(TcpListener::from_std(listener)?)
+                // A socket of the service manager listened before anybody could set it.
+                let hands_down = cfg!(target_os = "linux") && SockRef::from(&listener).tcp_nodelay().unwrap_or(false);
+                Listener::Tcp { listener: TcpListener::from_std(listener)?, hands_down }
             }
             Entrance::Unix(listener) => Listener::Unix(UnixListener::from_std(listener)?),
         })
@@ -198,9 +204,9 @@ impl Listener {
     /// The next connection and who it is from; `None` over a Unix socket.
     async fn accept(&self) -> io::Result<(stream::Socket, Option<SocketAddr>)> {
         match self {
-            Listener::Tcp(listener) => {
+            Listener::Tcp { listener, hands_down } => {
                 let (stream, peer) = listener.accept().await?;
-                if cfg!(not(target_os = "linux")) {
+                if !hands_down {
                     let _ = stream.set_nodelay(true);
                 }
                 Ok((stream::Socket::Tcp(stream), Some(peer)))
@@ -269,5 +275,28 @@ impl Acceptor {
                 tracing::debug!("connection ended: {error}");
             }
         }));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    async fn accepted_without_delay(listener: StdListener) -> bool {
+        // A port is open before a traffic thread has begun.
+        let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let listener = Listener::new(Entrance::Tcp(listener)).unwrap();
+        let (stream::Socket::Tcp(stream), _) = listener.accept().await.unwrap() else { panic!("not of TCP") };
+        stream.nodelay().unwrap()
+    }
+
+    /// The ends of its answers came 40 ms late: a piece below a segment waited for the client's delayed ACK.
+    #[tokio::test]
+    async fn who_connects_before_anybody_accepts_gets_answers_without_delay_too() {
+        let own = bind((std::net::Ipv4Addr::LOCALHOST, 0).into(), 1).unwrap();
+        assert!(accepted_without_delay(own.into_iter().next().unwrap()).await);
+        let of_a_service_manager = StdListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).unwrap();
+        assert!(accepted_without_delay(of_a_service_manager).await);
     }
 }
