@@ -129,7 +129,7 @@ fn repeat(case: &Case, times: u64) -> ExitCode {
     let capture = CaptureConfig {
         rules: config.rules,
         limits: config.capture,
-        session_cookies: authtap::body::cookie::Wanted::new(config.session.cookies),
+        session_cookies: authtap::body::wanted::Wanted::new(config.session.cookies),
         ..CaptureConfig::default()
     };
     let (queue, mut receiver) = Queue::new(8);

@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 
 use crate::admin::{self, AdminAuth, AdminState, Readiness};
 use crate::auto::gate::Gate;
-use crate::body::cookie::Wanted;
+use crate::body::wanted::Wanted;
 use crate::capture::CaptureConfig;
 use crate::capture::queue::{self, Captured, Queue};
 use crate::config;

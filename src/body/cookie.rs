@@ -12,6 +12,7 @@ use std::time::UNIX_EPOCH;
 
 use http::header;
 
+use super::wanted::fits;
 use crate::event::Timestamp;
 use crate::headers::Headers;
 
@@ -22,7 +23,18 @@ pub const MAX_SET_COOKIES: usize = 128;
 /// without a name are left out.
 pub fn request_cookies(headers: &Headers) -> impl Iterator<Item = (&[u8], &[u8])> {
     let lines = headers.get_all(header::COOKIE).iter();
-    lines.flat_map(|line| line.as_bytes().split(|b| *b == b';')).filter_map(pair)
+    lines.flat_map(|line| pieces(line.as_bytes(), b';')).filter_map(pair)
+}
+
+/// What stands between separators.
+fn pieces(line: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
+    let mut rest = Some(line);
+    std::iter::from_fn(move || {
+        let line = rest?;
+        let end = memchr::memchr(separator, line);
+        rest = end.and_then(|end| line.get(end + 1..));
+        line.get(..end.unwrap_or(line.len()))
+    })
 }
 
 /// The value of the first cookie of that name (see [`change`] for a trailing `*`), unquoted. Servers
@@ -30,55 +42,6 @@ pub fn request_cookies(headers: &Headers) -> impl Iterator<Item = (&[u8], &[u8])
 /// longest path first.
 pub fn request_cookie<'h>(headers: &'h Headers, name: &str) -> Option<&'h [u8]> {
     request_cookies(headers).find(|(found, _)| fits(name, found)).map(|(_, value)| value)
-}
-
-/// Names of cookies that are looked for in every request, so that a request without any costs one
-/// look a cookie, however many the names are.
-#[derive(Clone, Debug)]
-pub struct Wanted {
-    names: Vec<String>,
-    /// By the first byte of a name: bit `n` if one of `n` bytes is wanted, the last for all longer ones.
-    lengths: Box<[u64; 256]>,
-}
-
-impl Default for Wanted {
-    fn default() -> Self {
-        Wanted::new(Vec::new())
-    }
-}
-
-impl Wanted {
-    /// These names; see [`fits`] for a trailing `*`.
-    pub fn new(names: Vec<String>) -> Wanted {
-        let mut lengths = Box::new([0_u64; 256]);
-        for name in &names {
-            let (start, longer) = match name.strip_suffix('*') {
-                Some(start) => (start, true),
-                None => (name.as_str(), false),
-            };
-            let bit = 1_u64 << start.len().min(63);
-            let bits = if longer { !(bit - 1) } else { bit };
-            match start.as_bytes().first() {
-                Some(first) => lengths[usize::from(*first)] |= bits,
-                // `*` alone: every name.
-                None => lengths.fill(u64::MAX),
-            }
-        }
-        Wanted { names, lengths }
-    }
-
-    /// The names.
-    pub fn names(&self) -> &[String] {
-        &self.names
-    }
-
-    /// True if a request brings one of them.
-    pub fn brought(&self, headers: &Headers) -> bool {
-        request_cookies(headers).any(|(name, _)| {
-            let first = name.first().map_or(0, |first| self.lengths[usize::from(*first)]);
-            first & (1 << name.len().min(63)) != 0 && self.names.iter().any(|wanted| fits(wanted, name))
-        })
-    }
 }
 
 /// One `Set-Cookie` line.
@@ -188,14 +151,6 @@ fn one(request: &Headers, set: &SetCookie<'_>) -> CookieChange {
         CookieChange::Same
     } else {
         CookieChange::Changed
-    }
-}
-
-/// True if `name` is the cookie that `pattern` names; a trailing `*` stands for any rest.
-pub fn fits(pattern: &str, name: &[u8]) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(start) => name.starts_with(start.as_bytes()),
-        None => name == pattern.as_bytes(),
     }
 }
 

@@ -16,6 +16,7 @@ pub mod graphql;
 pub mod html_form;
 pub mod json;
 pub mod multipart;
+pub mod wanted;
 pub mod xmlrpc;
 
 use std::borrow::Cow;

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use http::HeaderName;
 
 use crate::auto::gate::Gate;
-use crate::body::cookie::Wanted;
+use crate::body::wanted::Wanted;
 use crate::config::node::Node;
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};

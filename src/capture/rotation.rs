@@ -14,6 +14,7 @@ use http::{Method, StatusCode, Uri, header};
 use super::CaptureConfig;
 use super::queue::{Captured, Held, Queue};
 use crate::body::cookie::{self, CookieChange};
+use crate::body::wanted::fits;
 use crate::event::Timestamp;
 use crate::exchange::{Ended, Exchange, Kept, Request, Response};
 use crate::headers::Headers;
@@ -33,12 +34,11 @@ impl Rotation {
         let cookies = headers.get(header::COOKIE)?;
         // Those that are learnt are few: no application has many.
         let learnt = |names: &[String]| {
-            !names.is_empty()
-                && cookie::request_cookies(headers).any(|(name, _)| names.iter().any(|n| cookie::fits(n, name)))
+            !names.is_empty() && cookie::request_cookies(headers).any(|(name, _)| names.iter().any(|n| fits(n, name)))
         };
         let brought = match config.session_cookies.names().is_empty() {
             true => config.watch.learnt_any(learnt),
-            false => config.session_cookies.brought(headers),
+            false => cookie::request_cookies(headers).any(|(name, _)| config.session_cookies.has(name)),
         };
         if brought {
             return Some(Rotation { cookies: headers.shared(cookies), uri: uri.clone() });

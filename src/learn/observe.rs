@@ -17,6 +17,7 @@ use crate::auto::request::Request;
 use crate::auto::words::{ACTION, Words};
 use crate::body::cookie::{self, CookieChange, SetCookie};
 use crate::body::json::scalar_text;
+use crate::body::wanted::fits;
 use crate::body::{credentials, form, xmlrpc};
 use crate::event::text::looks_like_a_token;
 use crate::event::{Actor, Event};
@@ -232,7 +233,7 @@ impl Observer {
     fn keep_telling_cookies(&mut self) {
         let loose = |pattern: &str| {
             let others = self.cookie_names.iter().filter(|name| cookie_name(name).as_deref() != Some(pattern));
-            pattern.ends_with('*') && others.into_iter().any(|name| cookie::fits(pattern, name.as_bytes()))
+            pattern.ends_with('*') && others.into_iter().any(|name| fits(pattern, name.as_bytes()))
         };
         for seen in self.seen.values_mut() {
             seen.signs.retain(|sign| !matches!(sign, Sign::Cookie(name) | Sign::CookieGone(name) if loose(name)));
@@ -541,7 +542,7 @@ fn cookies(facts: &Facts<'_>, hasher: &RandomState, seen: &mut Seen) {
             let Some(set) = SetCookie::parse(line.as_bytes(), facts.at) else { continue };
             let Ok(name) = std::str::from_utf8(set.name) else { continue };
             let Some(shown) = cookie_name(name) else { continue };
-            let brought = cookie::request_cookies(facts.headers).any(|(brought, _)| cookie::fits(&shown, brought));
+            let brought = cookie::request_cookies(facts.headers).any(|(brought, _)| fits(&shown, brought));
             // Asked as a rule would ask it.
             match cookie::change(facts.headers, headers, &shown, facts.at) {
                 CookieChange::Changed if looks_like_a_session(name, set.value) => {

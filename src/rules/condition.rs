@@ -21,6 +21,7 @@ use crate::body;
 use crate::body::cookie::{self, CookieChange};
 use crate::body::form::Fields;
 use crate::body::json::scalar_text;
+use crate::body::wanted::Wanted;
 use crate::config::node::{Map, Node, Value, clip, suggest};
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};
@@ -486,8 +487,20 @@ impl Condition {
 /// False if the query certainly has no such field: so that the requests no route is about are told
 /// without reading their fields, which allocates.
 pub(super) fn may_have(query: Option<&str>, name: &str) -> bool {
-    let plain = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
-    query.is_some_and(|query| !plain || query.contains('%') || query.contains(name))
+    query.is_some_and(|query| !is_plain(name) || query.contains('%') || query.contains(name))
+}
+
+/// The same of many names at once: of [`is_plain`] ones, or `*`.
+pub(super) fn may_have_any(query: &str, names: &Wanted) -> bool {
+    let mut fields = query.as_bytes().split(|b| *b == b'&');
+    memchr::memchr(b'%', query.as_bytes()).is_some()
+        || fields
+            .any(|field| names.has(field.get(..memchr::memchr(b'=', field).unwrap_or(field.len())).unwrap_or(field)))
+}
+
+/// True if a name is written in one way only, but for escapes.
+pub(super) fn is_plain(name: &str) -> bool {
+    name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-')
 }
 
 /// One changed field is enough; a field that was not served is open.
@@ -758,5 +771,26 @@ fn body_texts(at: &Node, all: &mut Vec<Condition>, problems: &mut Problems) {
     if let Some(node) = map.get("regex") {
         let regex = node.str(problems).and_then(|source| compile(source, node, problems));
         all.extend(regex.map(Condition::BodyRegex));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::body::form;
+
+    proptest! {
+        #[test]
+        fn a_query_field_that_is_there_is_never_looked_past(
+            query in "([ab+%\\[\\]=&.-]|%61|%62){0,12}",
+            names in proptest::collection::vec("[ab-]{1,3}", 0..4),
+        ) {
+            let fields = form::parse(query.as_bytes(), false);
+            let there: Vec<_> = names.iter().filter(|name| fields.all(name).next().is_some()).collect();
+            prop_assert!(there.iter().all(|name| may_have(Some(&query), name)));
+            prop_assert!(there.is_empty() || may_have_any(&query, &Wanted::new(names.clone())));
+        }
     }
 }

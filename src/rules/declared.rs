@@ -1,7 +1,7 @@
 //! Sessions and tokens by declaration: what the configuration itself calls one is never extracted,
 //! whatever its name looks like. The names that give themselves away are [`super::source`]'s matter.
 
-use crate::body::cookie::fits;
+use crate::body::wanted::fits;
 use crate::config::node::{Node, Value, clip};
 use crate::config::problem::Problems;
 use crate::session::SessionConfig;

@@ -32,11 +32,12 @@ use http::Method;
 use http::header::AUTHORIZATION;
 use regex::RegexSet;
 
+use crate::body::wanted::Wanted;
 use crate::config::node::Node;
 use crate::config::problem::Problems;
 use crate::event::{EventType, Outcome, Text};
 use calls::Scope;
-use condition::{Condition, Needs, may_have};
+use condition::{Condition, Needs, is_plain, may_have, may_have_any};
 use facts::Facts;
 use follow::Follow;
 use path::PathPattern;
@@ -52,12 +53,10 @@ const MAX_COMPARED: usize = 60_000_000;
 #[derive(Debug, Default)]
 pub struct RuleSet {
     routes: Vec<Route>,
-    /// Routes by literal path, in order.
-    exact: HashMap<String, Vec<u16>>,
-    /// The patterns of all routes.
-    patterns: Patterns,
-    /// Those of routes that a GET may belong to: few, where most requests are.
-    of_get: Patterns,
+    /// Where all routes are.
+    places: Places,
+    /// Where those are that a GET may belong to: few, where most requests are.
+    of_get: Places,
     /// Routes that name no path.
     anywhere: Vec<u16>,
     /// Those of them that a GET may belong to.
@@ -74,6 +73,8 @@ struct AnywhereOfGet {
     always: Vec<u16>,
     /// A query field of this name.
     with_query: Vec<(u16, String)>,
+    /// Those names.
+    queries: Wanted,
     /// `Authorization`.
     with_credentials: Vec<u16>,
 }
@@ -85,29 +86,37 @@ pub(crate) enum Carries<'r> {
     Credentials,
 }
 
-/// Patterns looked for at once, and the route each belongs to.
+/// An index over paths.
 #[derive(Debug, Default)]
-struct Patterns {
-    set: RegexSet,
-    routes: Vec<u16>,
+struct Places {
+    /// Routes by literal path, in order.
+    exact: HashMap<String, Vec<u16>>,
+    /// Patterns looked for at once.
+    patterns: RegexSet,
+    /// The route each of them belongs to.
+    owners: Vec<u16>,
 }
 
-impl Patterns {
-    /// The patterns of these routes; the routes themselves if they are too much for one set.
-    fn of<'r>(routes: impl Iterator<Item = (u16, &'r Route)>) -> Result<Patterns, Vec<u16>> {
+impl Places {
+    /// Those of these routes. Answers too whose patterns are too much for one set: they are in none.
+    fn of<'r>(routes: impl Iterator<Item = (u16, &'r Route)>) -> (Places, Vec<u16>) {
         let (mut sources, mut owners) = (Vec::new(), Vec::new());
+        let mut exact: HashMap<String, Vec<u16>> = HashMap::new();
         for (i, path) in routes.flat_map(|(i, route)| route.paths.iter().map(move |path| (i, path))) {
             sources.push(match path {
-                PathPattern::Exact(_) => continue,
+                PathPattern::Exact(path) => {
+                    exact.entry(path.clone()).or_default().push(i);
+                    continue;
+                }
                 PathPattern::Prefix(prefix) => format!("^{}", regex::escape(prefix)),
                 PathPattern::Regex { regex, .. } => regex.as_str().to_owned(),
             });
             owners.push(i);
         }
         match regex::RegexSetBuilder::new(&sources).size_limit(256 << 20).dfa_size_limit(32 << 20).build() {
-            Ok(set) => Ok(Patterns { set, routes: owners }),
+            Ok(patterns) => (Places { exact, patterns, owners }, Vec::new()),
             // Each compiled alone.
-            Err(_) => Err(owners),
+            Err(_) => (Places { exact, ..Places::default() }, owners),
         }
     }
 }
@@ -196,25 +205,12 @@ impl RuleSet {
     pub fn new(routes: Vec<Route>) -> RuleSet {
         let mut set = RuleSet::default();
         let numbered = || routes.iter().enumerate().map(|(i, route)| (i as u16, route));
-        for (i, route) in numbered() {
-            if route.paths.is_empty() {
-                set.anywhere.push(i);
-            }
-            for path in &route.paths {
-                if let PathPattern::Exact(exact) = path {
-                    set.exact.entry(exact.clone()).or_default().push(i);
-                }
-            }
-        }
-        let all = Patterns::of(numbered());
-        match all.and_then(|all| Ok((all, Patterns::of(numbered().filter(|(_, route)| route.allows_get()))?))) {
-            Ok((all, of_get)) => (set.patterns, set.of_get) = (all, of_get),
-            // Together they are too much: try them one by one instead.
-            Err(_) => {
-                let patterned = |route: &Route| route.paths.iter().any(|path| !matches!(path, PathPattern::Exact(_)));
-                set.anywhere.extend(numbered().filter(|(_, route)| patterned(route)).map(|(i, _)| i));
-            }
-        }
+        set.anywhere.extend(numbered().filter(|(_, route)| route.paths.is_empty()).map(|(i, _)| i));
+        let (places, too_much) = Places::of(numbered());
+        let (of_get, of_get_too_much) = Places::of(numbered().filter(|(_, route)| route.allows_get()));
+        (set.places, set.of_get) = (places, of_get);
+        // Patterns that are too much together are tried one by one instead.
+        set.anywhere.extend(too_much.into_iter().chain(of_get_too_much));
         set.anywhere.sort_unstable();
         set.anywhere.dedup();
         for (i, route) in set.anywhere.iter().filter_map(|i| Some((*i, routes.get(usize::from(*i))?))) {
@@ -227,6 +223,10 @@ impl RuleSet {
                 }
             }
         }
+        let asked = set.anywhere_of_get.with_query.iter().map(|(_, name)| name.as_str());
+        // A name that may be written in several ways is not looked up, so then every one is asked for.
+        let asked = asked.map(|name| if is_plain(name) { name } else { "*" }).map(str::to_owned);
+        set.anywhere_of_get.queries = Wanted::new(asked.collect());
         let follows = routes.iter().flat_map(|r| &r.rules).filter_map(|r| r.follow.as_ref());
         set.follow_needs = follows.map(Follow::needs).fold(Needs::default(), Needs::or);
         set.routes = routes;
@@ -248,19 +248,20 @@ impl RuleSet {
     /// The routes a request may belong to, by its head; `None` for almost every request.
     /// Allocates nothing to say no (but for paths with escapes).
     pub fn candidates(&self, facts: &Facts<'_>) -> Option<Candidates> {
-        let exact = self.exact.get(&*facts.path);
-        let AnywhereOfGet { always, with_query, with_credentials } = &self.anywhere_of_get;
+        let AnywhereOfGet { always, with_query, with_credentials, queries } = &self.anywhere_of_get;
         let query = facts.uri.query();
-        let (patterns, anywhere, with_query, with_credentials): (_, &[u16], &[_], &[u16]) =
+        let (places, anywhere, with_query, with_credentials): (_, &[u16], &[_], &[u16]) =
             match *facts.method == Method::GET {
                 true => {
                     let credentials = !with_credentials.is_empty() && facts.headers.contains_key(AUTHORIZATION);
                     let with_credentials = if credentials { &**with_credentials } else { &[] };
-                    (&self.of_get, always, if query.is_some() { with_query } else { &[] }, with_credentials)
+                    let asked = query.is_some_and(|query| may_have_any(query, queries));
+                    (&self.of_get, always, if asked { with_query } else { &[] }, with_credentials)
                 }
-                false => (&self.patterns, &self.anywhere, &[], &[]),
+                false => (&self.places, &self.anywhere, &[], &[]),
             };
-        let fits = patterns.set.is_match(&facts.path);
+        let exact = places.exact.get(&*facts.path);
+        let fits = places.patterns.is_match(&facts.path);
         if exact.is_none() && anywhere.is_empty() && with_query.is_empty() && with_credentials.is_empty() && !fits {
             return None;
         }
@@ -278,8 +279,8 @@ impl RuleSet {
             all.copied().filter(may_match).collect()
         };
         if fits {
-            let hits = patterns.set.matches(&facts.path);
-            routes.extend(hits.into_iter().filter_map(|p| patterns.routes.get(p).copied()).filter(may_match));
+            let hits = places.patterns.matches(&facts.path);
+            routes.extend(hits.into_iter().filter_map(|p| places.owners.get(p).copied()).filter(may_match));
         }
         routes.sort_unstable();
         routes.dedup();
@@ -296,9 +297,10 @@ impl RuleSet {
     /// True if a preset is about the place and method of the request: where none of its routes took
     /// it, the preset is silent on purpose.
     pub fn preset_is_about(&self, facts: &Facts<'_>) -> bool {
-        let exact = self.exact.get(&*facts.path).into_iter().flatten().copied();
-        let hits = self.patterns.set.matches(&facts.path);
-        let patterned = hits.into_iter().filter_map(|p| self.patterns.routes.get(p).copied());
+        let Places { exact, patterns, owners } = &self.places;
+        let exact = exact.get(&*facts.path).into_iter().flatten().copied();
+        let hits = patterns.matches(&facts.path);
+        let patterned = hits.into_iter().filter_map(|p| owners.get(p).copied());
         // Patterns that were too much for one set stand here too.
         let mut routes = exact.chain(patterned).chain(self.anywhere.iter().copied()).filter_map(|i| self.route(i));
         routes.any(|route| route.preset.is_some() && route.is_about(facts))

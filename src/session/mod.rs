@@ -27,6 +27,7 @@ pub mod snapshot;
 use std::hash::{Hash, Hasher};
 use std::time::Duration;
 
+use crate::body::wanted::fits;
 use crate::body::{cookie, credentials};
 use crate::event::{Actor, Text, Timestamp};
 use crate::headers::Headers;
@@ -228,7 +229,7 @@ impl Sessions {
             found.extend(token.map(|t| Carried { via: Via::Bearer, handle: self.handle(t.as_bytes()) }));
         }
         for (i, name) in self.cookies(host).iter().enumerate() {
-            let value = cookie::request_cookies(headers).find(|(found, _)| cookie::fits(name, found));
+            let value = cookie::request_cookies(headers).find(|(found, _)| fits(name, found));
             let value = value.map(|(_, value)| value).filter(|v| !v.is_empty());
             found.extend(value.map(|v| Carried { via: Via::Cookie(i), handle: self.handle(v) }));
         }

@@ -8,7 +8,8 @@
 use http::{HeaderName, StatusCode, header};
 
 use super::{PRESETS, Preset};
-use crate::body::cookie::{MAX_SET_COOKIES, SetCookie, fits};
+use crate::body::cookie::{MAX_SET_COOKIES, SetCookie};
+use crate::body::wanted::fits;
 use crate::config::node::{Map, Node};
 use crate::config::problem::Problems;
 use crate::config::shape::{Field, Kind};

@@ -58,7 +58,7 @@ enum Next {
     Nothing,
     /// Room is to be made: no more than half of the time.
     Room,
-    /// Texts of a flood that is over: an eighth of the time. Whoever searches before they are indexed waits
+    /// Texts of a flood that is over: a 64th of the time. Whoever searches before they are indexed waits
     /// a little longer; the traffic beside it must not.
     Texts,
 }
@@ -366,7 +366,7 @@ impl Writer {
         let after = Instant::now();
         self.tidy_at = match stepped {
             Ok(Next::Room) => after + (after - began).min(TIDY),
-            Ok(Next::Texts) => after + ((after - began) * 7).min(TIDY),
+            Ok(Next::Texts) => after + ((after - began) * 63).min(TIDY),
             Ok(Next::Nothing) if self.rate == 0 && self.in_second == 0 => after + TIDY_ASLEEP,
             Ok(Next::Nothing) => after + TIDY,
             Err(error) if schema::is_damaged(&error) => {
