@@ -156,7 +156,8 @@ fn one(request: &Headers, set: &SetCookie<'_>) -> CookieChange {
 
 /// `name=value`, both trimmed, the value unquoted.
 fn pair(piece: &[u8]) -> Option<(&[u8], &[u8])> {
-    let equals = memchr::memchr(b'=', piece)?;
+    // Names are short, so looking at each byte is soon done.
+    let equals = piece.iter().position(|b| *b == b'=')?;
     let (name, value) = piece.split_at_checked(equals)?;
     let (name, value) = (name.trim_ascii(), value.get(1..)?.trim_ascii());
     let unquoted = value.strip_prefix(b"\"").and_then(|value| value.strip_suffix(b"\""));

@@ -31,7 +31,6 @@ pub struct Rotation {
 impl Rotation {
     /// Notes the cookies of a request; `None` for almost every one that has no session.
     pub fn begin(config: &CaptureConfig, headers: &Headers, uri: &Uri) -> Option<Rotation> {
-        let cookies = headers.get(header::COOKIE)?;
         // Those that are learnt are few: no application has many.
         let learnt = |names: &[String]| {
             !names.is_empty() && cookie::request_cookies(headers).any(|(name, _)| names.iter().any(|n| fits(n, name)))
@@ -40,10 +39,11 @@ impl Rotation {
             true => config.watch.learnt_any(learnt),
             false => cookie::request_cookies(headers).any(|(name, _)| config.session_cookies.has(name)),
         };
-        if brought {
-            return Some(Rotation { cookies: headers.shared(cookies), uri: uri.clone() });
+        if !brought {
+            return None;
         }
-        None
+        let cookies = headers.get(header::COOKIE)?;
+        Some(Rotation { cookies: headers.shared(cookies), uri: uri.clone() })
     }
 
     /// Looks at the answer's head, and hands the change over if there is one.

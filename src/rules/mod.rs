@@ -17,6 +17,7 @@ pub mod graphql;
 pub mod matcher;
 mod method;
 pub mod path;
+mod places;
 pub mod presets;
 pub mod route;
 pub mod sample;
@@ -30,7 +31,6 @@ use std::time::Duration;
 
 use http::Method;
 use http::header::AUTHORIZATION;
-use regex::RegexSet;
 
 use crate::body::wanted::Wanted;
 use crate::config::node::Node;
@@ -40,7 +40,7 @@ use calls::Scope;
 use condition::{Condition, Needs, is_plain, may_have, may_have_any};
 use facts::Facts;
 use follow::Follow;
-use path::PathPattern;
+use places::Places;
 use route::Route;
 
 /// The most routes a set may have.
@@ -55,8 +55,10 @@ pub struct RuleSet {
     routes: Vec<Route>,
     /// Where all routes are.
     places: Places,
-    /// Where those are that a GET may belong to: few, where most requests are.
+    /// Where those are that a GET without credentials may belong to: few, where most requests are.
     of_get: Places,
+    /// Where those are that any GET may belong to, if they are more.
+    of_get_with_credentials: Option<Places>,
     /// Routes that name no path.
     anywhere: Vec<u16>,
     /// Those of them that a GET may belong to.
@@ -84,41 +86,6 @@ pub(crate) enum Carries<'r> {
     Anything,
     Query(&'r str),
     Credentials,
-}
-
-/// An index over paths.
-#[derive(Debug, Default)]
-struct Places {
-    /// Routes by literal path, in order.
-    exact: HashMap<String, Vec<u16>>,
-    /// Patterns looked for at once.
-    patterns: RegexSet,
-    /// The route each of them belongs to.
-    owners: Vec<u16>,
-}
-
-impl Places {
-    /// Those of these routes. Answers too whose patterns are too much for one set: they are in none.
-    fn of<'r>(routes: impl Iterator<Item = (u16, &'r Route)>) -> (Places, Vec<u16>) {
-        let (mut sources, mut owners) = (Vec::new(), Vec::new());
-        let mut exact: HashMap<String, Vec<u16>> = HashMap::new();
-        for (i, path) in routes.flat_map(|(i, route)| route.paths.iter().map(move |path| (i, path))) {
-            sources.push(match path {
-                PathPattern::Exact(path) => {
-                    exact.entry(path.clone()).or_default().push(i);
-                    continue;
-                }
-                PathPattern::Prefix(prefix) => format!("^{}", regex::escape(prefix)),
-                PathPattern::Regex { regex, .. } => regex.as_str().to_owned(),
-            });
-            owners.push(i);
-        }
-        match regex::RegexSetBuilder::new(&sources).size_limit(256 << 20).dfa_size_limit(32 << 20).build() {
-            Ok(patterns) => (Places { exact, patterns, owners }, Vec::new()),
-            // Each compiled alone.
-            Err(_) => (Places { exact, ..Places::default() }, owners),
-        }
-    }
 }
 
 /// Routes that a request may belong to, in order.
@@ -206,11 +173,14 @@ impl RuleSet {
         let mut set = RuleSet::default();
         let numbered = || routes.iter().enumerate().map(|(i, route)| (i as u16, route));
         set.anywhere.extend(numbered().filter(|(_, route)| route.paths.is_empty()).map(|(i, _)| i));
-        let (places, too_much) = Places::of(numbered());
-        let (of_get, of_get_too_much) = Places::of(numbered().filter(|(_, route)| route.allows_get()));
-        (set.places, set.of_get) = (places, of_get);
+        let of_get = || numbered().filter(|(_, route)| route.allows_get());
+        let credited = |route: &Route| matches!(route.carries_of_get(), Carries::Credentials);
+        let (of_all, of_few) = (Places::of(numbered()), Places::of(of_get().filter(|(_, route)| !credited(route))));
+        let more = of_get().any(|(_, route)| !route.paths.is_empty() && credited(route)).then(|| Places::of(of_get()));
+        let (more, much) = more.map_or((None, Vec::new()), |(more, much)| (Some(more), much));
         // Patterns that are too much together are tried one by one instead.
-        set.anywhere.extend(too_much.into_iter().chain(of_get_too_much));
+        set.anywhere.extend(of_all.1.into_iter().chain(of_few.1).chain(much));
+        (set.places, set.of_get, set.of_get_with_credentials) = (of_all.0, of_few.0, more);
         set.anywhere.sort_unstable();
         set.anywhere.dedup();
         for (i, route) in set.anywhere.iter().filter_map(|i| Some((*i, routes.get(usize::from(*i))?))) {
@@ -253,16 +223,21 @@ impl RuleSet {
         let (places, anywhere, with_query, with_credentials): (_, &[u16], &[_], &[u16]) =
             match *facts.method == Method::GET {
                 true => {
-                    let credentials = !with_credentials.is_empty() && facts.headers.contains_key(AUTHORIZATION);
-                    let with_credentials = if credentials { &**with_credentials } else { &[] };
+                    let more = self.of_get_with_credentials.as_ref();
+                    let credentials =
+                        (more.is_some() || !with_credentials.is_empty()) && facts.headers.contains_key(AUTHORIZATION);
+                    let (places, with_credentials): (_, &[u16]) = match credentials {
+                        true => (more.unwrap_or(&self.of_get), with_credentials),
+                        false => (&self.of_get, &[]),
+                    };
                     let asked = query.is_some_and(|query| may_have_any(query, queries));
-                    (&self.of_get, always, if asked { with_query } else { &[] }, with_credentials)
+                    (places, always, if asked { with_query } else { &[] }, with_credentials)
                 }
                 false => (&self.places, &self.anywhere, &[], &[]),
             };
-        let exact = places.exact.get(&*facts.path);
-        let fits = places.patterns.is_match(&facts.path);
-        if exact.is_none() && anywhere.is_empty() && with_query.is_empty() && with_credentials.is_empty() && !fits {
+        let exact = places.exact(&facts.path);
+        let fits = places.fits(&facts.path);
+        if exact.is_empty() && anywhere.is_empty() && with_query.is_empty() && with_credentials.is_empty() && !fits {
             return None;
         }
         // Filtered before it is collected: an empty collection is no allocation.
@@ -275,12 +250,11 @@ impl RuleSet {
         };
         let mut routes: Vec<u16> = {
             let with_query = with_query.iter().filter(|(_, name)| may_have(query, name)).map(|(i, _)| i);
-            let all = exact.into_iter().flatten().chain(anywhere).chain(with_query).chain(with_credentials);
+            let all = exact.iter().chain(anywhere).chain(with_query).chain(with_credentials);
             all.copied().filter(may_match).collect()
         };
         if fits {
-            let hits = places.patterns.matches(&facts.path);
-            routes.extend(hits.into_iter().filter_map(|p| places.owners.get(p).copied()).filter(may_match));
+            routes.extend(places.patterned(&facts.path).filter(may_match));
         }
         routes.sort_unstable();
         routes.dedup();
@@ -297,12 +271,12 @@ impl RuleSet {
     /// True if a preset is about the place and method of the request: where none of its routes took
     /// it, the preset is silent on purpose.
     pub fn preset_is_about(&self, facts: &Facts<'_>) -> bool {
-        let Places { exact, patterns, owners } = &self.places;
-        let exact = exact.get(&*facts.path).into_iter().flatten().copied();
-        let hits = patterns.matches(&facts.path);
-        let patterned = hits.into_iter().filter_map(|p| owners.get(p).copied());
+        let exact = self.places.exact(&facts.path).iter().copied();
         // Patterns that were too much for one set stand here too.
-        let mut routes = exact.chain(patterned).chain(self.anywhere.iter().copied()).filter_map(|i| self.route(i));
+        let mut routes = exact
+            .chain(self.places.patterned(&facts.path))
+            .chain(self.anywhere.iter().copied())
+            .filter_map(|i| self.route(i));
         routes.any(|route| route.preset.is_some() && route.is_about(facts))
     }
 
