@@ -15,7 +15,7 @@ use std::fmt::{self, Write};
 use std::net::IpAddr;
 
 use bytes::Bytes;
-use http::header::{FORWARDED, HeaderName, HeaderValue};
+use http::header::{FORWARDED, HeaderName};
 
 use crate::config::node::Node;
 use crate::config::problem::Problems;
@@ -75,6 +75,16 @@ const CLAIMS: [(u8, &[&str]); 9] = [
         ],
     ),
 ];
+
+/// The first letters of the rows, as bits: the names of most headers begin otherwise.
+const LETTERS: u32 = {
+    let (mut letters, mut row) = (0, 0);
+    while row < CLAIMS.len() {
+        letters |= 1 << (CLAIMS[row].0 - b'a');
+        row += 1;
+    }
+    letters
+};
 
 /// The family by which proxies talk to applications; it has no end (`-for`, `-proto`, `-user`).
 const FAMILY: &[u8] = b"x-forwarded";
@@ -154,14 +164,14 @@ fn check_mode(node: &Node, problems: &mut Problems) -> Option<Mode> {
 #[derive(Clone, Debug)]
 pub struct Peer {
     ip: Option<IpAddr>,
-    text: HeaderValue,
+    text: AddressText,
 }
 
 impl Peer {
     /// `None` is a Unix socket, which is written as the loopback address.
     pub fn new(ip: Option<IpAddr>) -> Peer {
         let ip = ip.map(|ip| ip.to_canonical());
-        Peer { ip, text: address_value(ip.unwrap_or(LOCALHOST)) }
+        Peer { ip, text: AddressText::of(ip.unwrap_or(LOCALHOST)) }
     }
 
     /// The canonical address; `None` for a Unix socket.
@@ -206,51 +216,71 @@ pub struct Hop<'a> {
 /// - `X-Real-IP`: the client, and nothing else.
 /// - `Forwarded`: our element is added if a trusted peer sent the header or the policy wants it.
 pub fn set_forwarded(headers: &mut Headers, hop: &Hop<'_>, policy: Policy) {
-    drop_claims(headers, hop);
+    let told = drop_claims(headers, hop);
     if policy.mode == Mode::Off {
         return;
     }
     let peer = hop.peer.shown();
     let client_ip = hop.client_ip.to_canonical();
-    let client = if client_ip == peer { hop.peer.text.clone() } else { address_value(client_ip) };
+    let client = if client_ip == peer { hop.peer.text } else { AddressText::of(client_ip) };
 
-    if !hop.trusted_peer && policy.mode == Mode::Append && !policy.rfc7239 {
-        // Nothing was left that would have to be looked at: nearly every request.
-        let chain = match client_ip == peer {
-            true => client.clone(),
-            false => list(96, [client.as_bytes(), hop.peer.text.as_bytes()].into_iter()),
-        };
-        headers.append_spelled("X-Forwarded-For", chain);
-        headers.append_spelled("X-Real-IP", client);
-        headers.append_spelled("X-Forwarded-Proto", hop.scheme);
-        if let Some(host) = &hop.host {
-            headers.append_spelled("X-Forwarded-Host", host);
-        }
-        return;
-    }
-    if policy.rfc7239 || headers.contains_key(FORWARDED) {
+    if policy.rfc7239 || told.forwarded {
         let element = element(if policy.mode == Mode::Replace { client_ip } else { peer }, hop);
         let value = match policy.mode {
-            Mode::Replace => to_value(element),
+            Mode::Replace => element,
             _ => joined(headers, &FORWARDED, &element),
         };
         headers.insert(FORWARDED, value);
     }
     let chain = match policy.mode {
-        Mode::Replace => client.clone(),
-        _ if !is_blank(headers, &X_FORWARDED_FOR) => joined(headers, &X_FORWARDED_FOR, hop.peer.text.as_bytes()),
-        _ if client_ip == peer => client.clone(),
-        _ => list(96, [client.as_bytes(), hop.peer.text.as_bytes()].into_iter()),
+        Mode::Append if told.chain && !is_blank(headers, &X_FORWARDED_FOR) => {
+            Some(joined(headers, &X_FORWARDED_FOR, hop.peer.text.as_bytes()))
+        }
+        Mode::Append if client_ip != peer => Some(list(96, [client.as_bytes(), hop.peer.text.as_bytes()].into_iter())),
+        _ => None,
     };
-    headers.insert(X_FORWARDED_FOR, chain);
-    headers.insert(X_REAL_IP, client);
-    if is_blank(headers, &X_FORWARDED_PROTO) {
-        headers.insert(X_FORWARDED_PROTO, HeaderValue::from_static(hop.scheme));
+    say(headers, told.chain, X_FORWARDED_FOR, "X-Forwarded-For", chain.as_deref().unwrap_or(client.as_bytes()));
+    say(headers, told.real_ip, X_REAL_IP, "X-Real-IP", client.as_bytes());
+    if !told.proto || is_blank(headers, &X_FORWARDED_PROTO) {
+        say(headers, told.proto, X_FORWARDED_PROTO, "X-Forwarded-Proto", hop.scheme.as_bytes());
     }
-    if is_blank(headers, &X_FORWARDED_HOST) {
+    if !told.host || is_blank(headers, &X_FORWARDED_HOST) {
         match &hop.host {
-            Some(host) => headers.insert(X_FORWARDED_HOST, host),
+            Some(host) => say(headers, told.host, X_FORWARDED_HOST, "X-Forwarded-Host", host),
             None => _ = headers.remove(X_FORWARDED_HOST),
+        }
+    }
+}
+
+/// Makes this the only line of its name. Where there is none it is added without a look for one:
+/// nearly every request.
+fn say(headers: &mut Headers, there: bool, name: HeaderName, spelled: &'static str, value: &[u8]) {
+    match there {
+        true => headers.insert(name, value),
+        false => headers.append_spelled(spelled, value),
+    }
+}
+
+/// What a trusted peer told, of what we tell ourselves.
+#[derive(Clone, Copy, Debug, Default)]
+struct Told {
+    forwarded: bool,
+    chain: bool,
+    real_ip: bool,
+    proto: bool,
+    host: bool,
+}
+
+impl Told {
+    fn note(&mut self, name: &[u8]) {
+        for (known, there) in [
+            (FORWARDED, &mut self.forwarded),
+            (X_FORWARDED_FOR, &mut self.chain),
+            (X_REAL_IP, &mut self.real_ip),
+            (X_FORWARDED_PROTO, &mut self.proto),
+            (X_FORWARDED_HOST, &mut self.host),
+        ] {
+            *there |= name.eq_ignore_ascii_case(known.as_str().as_bytes());
         }
     }
 }
@@ -280,6 +310,9 @@ pub fn is_client_claim(name: &str) -> bool {
 
 fn is_claim(name: &[u8]) -> bool {
     let Some(first) = name.first().map(u8::to_ascii_lowercase) else { return false };
+    if !first.is_ascii_lowercase() || LETTERS & (1 << (first - b'a')) == 0 {
+        return false;
+    }
     let Some((_, row)) = CLAIMS.iter().find(|(letter, _)| *letter == first) else { return false };
     (first == b'x' && is_family(name)) || row.iter().any(|known| folds_to(name, known.as_bytes()))
 }
@@ -296,16 +329,25 @@ pub(super) fn folds_to(name: &[u8], other: &[u8]) -> bool {
     name.len() == other.len() && name.iter().zip(other).all(|(a, b)| fold(*a) == fold(*b))
 }
 
-fn drop_claims(headers: &mut Headers, hop: &Hop<'_>) {
+/// Drops what nobody may claim; answers what stays.
+fn drop_claims(headers: &mut Headers, hop: &Hop<'_>) -> Told {
     let claim = hop.claim.as_str();
+    let mut told = Told::default();
     headers.retain(|name, _| {
         let name = name.as_bytes();
-        let about_client = is_claim(name) || folds_to(name, claim.as_bytes());
+        if !is_claim(name) && !folds_to(name, claim.as_bytes()) {
+            return true;
+        }
         let plain = || {
             name.eq_ignore_ascii_case(claim.as_bytes()) || name.iter().all(|b| b.is_ascii_alphanumeric() || *b == b'-')
         };
-        !about_client || (hop.trusted_peer && plain())
+        let stays = hop.trusted_peer && plain();
+        if stays {
+            told.note(name);
+        }
+        stays
     });
+    told
 }
 
 fn is_blank(headers: &Headers, name: &HeaderName) -> bool {
@@ -332,14 +374,14 @@ fn element(node: IpAddr, hop: &Hop<'_>) -> Vec<u8> {
 }
 
 /// All lines of a header and one more element, as one line.
-fn joined(headers: &Headers, name: &HeaderName, last: &[u8]) -> HeaderValue {
+fn joined(headers: &Headers, name: &HeaderName, last: &[u8]) -> Vec<u8> {
     let lines = || headers.get_all(name).map(|line| line.as_bytes().trim_ascii());
     let len = lines().map(|line| line.len() + 2).sum::<usize>() + last.len();
     list(len, lines().filter(|line| !line.is_empty()).chain([last]))
 }
 
 /// The parts with commas between them; `capacity` is what they need.
-fn list<'v>(capacity: usize, parts: impl Iterator<Item = &'v [u8]>) -> HeaderValue {
+fn list<'v>(capacity: usize, parts: impl Iterator<Item = &'v [u8]>) -> Vec<u8> {
     let mut out = Vec::with_capacity(capacity);
     for part in parts {
         if !out.is_empty() {
@@ -347,35 +389,62 @@ fn list<'v>(capacity: usize, parts: impl Iterator<Item = &'v [u8]>) -> HeaderVal
         }
         out.extend_from_slice(part);
     }
-    to_value(out)
+    out
 }
 
-/// The parts are header values and addresses, so that the whole is a header value; if it were not,
-/// saying nothing would be right.
-fn to_value(bytes: impl Into<Bytes>) -> HeaderValue {
-    HeaderValue::from_maybe_shared(bytes.into()).unwrap_or_else(|_| HeaderValue::from_static(""))
-}
-
-/// An address as a header's value, without brackets.
-fn address_value(ip: IpAddr) -> HeaderValue {
-    let mut text = AddressText { bytes: [0; 48], len: 0 };
-    // The longest address has 45 characters.
-    let _ = write!(text, "{ip}");
-    HeaderValue::from_bytes(text.bytes.get(..text.len).unwrap_or_default())
-        .unwrap_or_else(|_| HeaderValue::from_static(""))
-}
-
+/// An address as a header has it, without brackets.
+#[derive(Clone, Copy)]
 struct AddressText {
+    /// The longest address has 45 characters.
     bytes: [u8; 48],
     len: usize,
 }
 
-impl fmt::Write for AddressText {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        let end = self.len.checked_add(text.len()).ok_or(fmt::Error)?;
-        self.bytes.get_mut(self.len..end).ok_or(fmt::Error)?.copy_from_slice(text.as_bytes());
+impl AddressText {
+    fn of(ip: IpAddr) -> AddressText {
+        let mut text = AddressText { bytes: [0; 48], len: 0 };
+        // There is room for it.
+        let _ = match ip {
+            // A few digits, made for every request behind another proxy.
+            IpAddr::V4(ip) => text.octets(ip.octets()),
+            IpAddr::V6(ip) => write!(text, "{ip}"),
+        };
+        text
+    }
+
+    fn octets(&mut self, octets: [u8; 4]) -> fmt::Result {
+        for (n, octet) in octets.into_iter().enumerate() {
+            let digits = [b'0' + octet / 100, b'0' + octet / 10 % 10, b'0' + octet % 10];
+            let unused = usize::from(octet < 100) + usize::from(octet < 10);
+            if n > 0 {
+                self.push(b".")?;
+            }
+            self.push(digits.get(unused..).unwrap_or_default())?;
+        }
+        Ok(())
+    }
+
+    fn push(&mut self, more: &[u8]) -> fmt::Result {
+        let end = self.len + more.len();
+        self.bytes.get_mut(self.len..end).ok_or(fmt::Error)?.copy_from_slice(more);
         self.len = end;
         Ok(())
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+}
+
+impl fmt::Write for AddressText {
+    fn write_str(&mut self, text: &str) -> fmt::Result {
+        self.push(text.as_bytes())
+    }
+}
+
+impl fmt::Debug for AddressText {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.as_bytes().escape_ascii())
     }
 }
 

@@ -1,4 +1,4 @@
-use http::header::HOST;
+use http::header::{HOST, HeaderValue};
 use proptest::prelude::*;
 
 use super::*;
@@ -283,11 +283,18 @@ fn a_setting_without_effect_is_warned_about() {
 fn the_longest_address_is_written_in_full() {
     let longest = "ffff:ffff:ffff:ffff:ffff:ffff:255.255.255.255";
     for text in [longest, "2001:db8:1111:2222:3333:4444:5555:6666"] {
-        assert_eq!(address_value(ip(text)), ip(text).to_string().as_str());
+        let written = AddressText::of(ip(text));
+        assert_eq!(written.as_bytes(), text.as_bytes());
     }
 }
 
 proptest! {
+    #[test]
+    fn addresses_are_written_as_everybody_writes_them(ip in any::<IpAddr>()) {
+        let text = AddressText::of(ip);
+        prop_assert_eq!(text.as_bytes(), ip.to_string().as_bytes());
+    }
+
     #[test]
     fn nothing_an_untrusted_peer_forges_changes_what_the_application_reads(
         picks in prop::collection::vec((0usize..1000, "[ -~]{0,20}", prop::collection::vec(any::<bool>(), 24)), 0..12),
