@@ -23,8 +23,9 @@ echo "2 of 3: the training load" >&2
 python3 bench/train.py --authtap "$target/$host/release/authtap"
 "$profdata" merge -o "$profiles/merged.profdata" "$profiles"/*.profraw
 echo "3 of 3: the build that knows" >&2
-# What is used often stands together in the program: fewer pages of it are looked up.
-build "'-Cprofile-use=$profiles/merged.profdata','-Clink-arg=-Wl,-z,keep-text-section-prefix'" "$@"
+# What is used often stands together in the program: fewer pages of it are looked up. Packed, what is
+# adapted to where it is loaded takes a megabyte less (glibc 2.36 or newer).
+build "'-Cprofile-use=$profiles/merged.profdata','-Clink-arg=-Wl,-z,keep-text-section-prefix','-Clink-arg=-Wl,-z,pack-relative-relocs'" "$@"
 mkdir -p "$target/release"
 cp "$target/$host/release/authtap" "$target/release/authtap"
 echo "$target/release/authtap"
