@@ -5,12 +5,11 @@
 //! An application that says nothing (HTTP/1.0, or one that only reads) gets the body after
 //! [`PATIENCE`], as the RFC wants of whoever waits.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
-use futures_util::task::AtomicWaker;
 use http::{StatusCode, header};
 
 use super::passage::Passage;
@@ -21,35 +20,35 @@ pub const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Keeps a body back until it is opened.
 #[derive(Clone, Debug, Default)]
-pub struct Gate(Arc<Inner>);
+pub struct Gate(Rc<Inner>);
 
 #[derive(Debug, Default)]
 struct Inner {
-    open: AtomicBool,
-    waiting: AtomicWaker,
+    open: Cell<bool>,
+    waiting: RefCell<Option<Waker>>,
 }
 
 impl Gate {
     /// Lets the body through from now on; true if it was kept back until now.
     pub fn open(&self) -> bool {
-        let first = !self.0.open.swap(true, Ordering::AcqRel);
-        self.0.waiting.wake();
+        let first = !self.0.open.replace(true);
+        let waiting = self.0.waiting.take();
+        waiting.inspect(Waker::wake_by_ref);
         first
     }
 
     /// Whether it lets the body through.
     pub fn is_open(&self) -> bool {
-        self.0.open.load(Ordering::Acquire)
+        self.0.open.get()
     }
 
     /// Ready once it is open.
     pub fn poll_open(&self, cx: &mut Context<'_>) -> Poll<()> {
-        if self.0.open.load(Ordering::Acquire) {
+        if self.0.open.get() {
             return Poll::Ready(());
         }
-        self.0.waiting.register(cx.waker());
-        // It may have been opened between the look and the registration.
-        if self.0.open.load(Ordering::Acquire) { Poll::Ready(()) } else { Poll::Pending }
+        *self.0.waiting.borrow_mut() = Some(cx.waker().clone());
+        Poll::Pending
     }
 }
 

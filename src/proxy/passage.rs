@@ -5,7 +5,6 @@
 //! client hears 100 once: from the application, or from us when that says nothing for too long.
 
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
 
 use http::StatusCode;
 
@@ -34,7 +33,7 @@ enum Way {
     /// To a connection, for its request of this number. Whoever may still speak must not keep it open.
     Http1(Weak<Wire>, u64),
     /// To a stream.
-    Http2(Arc<Heads>),
+    Http2(Rc<Heads>),
 }
 
 impl Passage {
@@ -49,7 +48,7 @@ impl Passage {
     }
 
     /// To a client's stream.
-    pub fn http2(heads: Arc<Heads>, gate: Option<Gate>) -> Passage {
+    pub fn http2(heads: Rc<Heads>, gate: Option<Gate>) -> Passage {
         Passage { way: Way::Http2(heads), gate }
     }
 

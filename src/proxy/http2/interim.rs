@@ -3,11 +3,9 @@
 //! Whoever hears them has no stream to write to, and whoever has it is waiting for the answer: they
 //! wait here for its next turn. Their number and size are bounded for each request.
 
-use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::cell::RefCell;
 use std::task::Waker;
 
-use futures_util::task::AtomicWaker;
 use http::header;
 use http::{Response, StatusCode};
 
@@ -17,16 +15,11 @@ use super::LINE;
 use crate::headers::Headers;
 
 /// See the module.
-///
-/// Everything happens on one thread, so the lock is never waited for, and it is taken only when there is
-/// an interim answer.
 #[derive(Debug, Default)]
 pub struct Heads {
-    /// True while there is something to send.
-    waiting: AtomicBool,
-    state: Mutex<State>,
+    state: RefCell<State>,
     /// The stream's task.
-    task: AtomicWaker,
+    task: RefCell<Option<Waker>>,
 }
 
 #[derive(Debug, Default)]
@@ -40,7 +33,7 @@ struct State {
 impl Heads {
     /// Hands one over. Beyond the bounds it is dropped.
     pub fn say(&self, status: StatusCode, headers: &Headers) {
-        let mut state = self.state();
+        let mut state = self.state.borrow_mut();
         let lines = headers.iter().map(|(name, value)| name.as_bytes().len() + value.len() + LINE);
         let bytes = lines.fold(state.bytes, usize::saturating_add);
         // Who waits for the word to go on waits for nothing else: it is never one too many.
@@ -58,26 +51,22 @@ impl Heads {
         *head.status_mut() = status;
         *head.headers_mut() = headers.to_map();
         state.heads.push(head);
-        self.waiting.store(true, Relaxed);
-        self.task.wake();
+        drop(state);
+        let task = self.task.borrow().clone();
+        task.inspect(Waker::wake_by_ref);
     }
 
     /// Whom to wake for the next one.
     pub(super) fn wake(&self, task: &Waker) {
-        self.task.register(task);
+        let known = self.task.borrow().as_ref().is_some_and(|known| known.will_wake(task));
+        if !known {
+            *self.task.borrow_mut() = Some(task.clone());
+        }
     }
 
     /// Those that wait, in their order.
     pub(super) fn take(&self) -> Vec<Response<()>> {
-        if !self.waiting.swap(false, Relaxed) {
-            return Vec::new();
-        }
-        std::mem::take(&mut self.state().heads)
-    }
-
-    fn state(&self) -> MutexGuard<'_, State> {
-        // Valid after every statement.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        std::mem::take(&mut self.state.borrow_mut().heads)
     }
 }
 
@@ -100,7 +89,7 @@ mod tests {
                 heads.take();
             }
         }
-        assert_eq!(heads.state().said, MAX_HEADS);
+        assert_eq!(heads.state.borrow().said, MAX_HEADS);
         let heads = Heads::default();
         heads.say(StatusCode::EARLY_HINTS, &hint(MAX_BYTES / 2));
         assert_eq!(heads.take().len(), 1);

@@ -13,7 +13,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -65,7 +65,7 @@ pub struct Allowed {
 #[derive(Debug)]
 pub struct Stream {
     /// Where its interim answers go.
-    pub interim: Arc<Heads>,
+    pub interim: Rc<Heads>,
     /// Its tunnel, once CONNECT is answered with success.
     pub tunnel: Option<oneshot::Receiver<Duplex>>,
 }
@@ -125,7 +125,7 @@ where
         let (request, respond) = accepted?;
         let head = request.method() == Method::HEAD;
         let (parts, body) = request.into_parts();
-        let interim = Arc::new(Heads::default());
+        let interim = Rc::new(Heads::default());
         // What follows a CONNECT is no body, but the tunnel, if there will be one.
         let (body, tunnel, opened) = if parts.method == Method::CONNECT {
             let (open, opened) = oneshot::channel();
@@ -147,7 +147,7 @@ pin_project! {
         #[pin]
         state: State<A>,
         respond: SendResponse<Bytes>,
-        interim: Arc<Heads>,
+        interim: Rc<Heads>,
         // The request is a HEAD.
         head: bool,
         // What a tunnel is made of, and who waits for it, if it is a CONNECT.
