@@ -13,10 +13,12 @@ mod place;
 mod route;
 mod rules;
 mod sign;
+mod words;
 mod yaml;
 
 pub use draft::{Head, draft};
-pub use observe::{Observed, Observer, is_word, observe, says_how_it_went, says_what};
+pub use observe::{Observed, Observer, observe};
+pub use words::{is_word, says_how_it_went, says_what};
 
 #[cfg(test)]
 mod tests;
