@@ -15,8 +15,6 @@ profiles=$target/profiles
 rm -rf "$profiles"
 mkdir -p "$profiles"
 profiles=$(cd "$profiles" && pwd)
-# One unit of code, which the compiler sees whole.
-export CARGO_PROFILE_RELEASE_CODEGEN_UNITS=1
 # With a target named, build scripts and macros are built without the flags.
 build() { CARGO_TARGET_DIR=$target cargo build --locked --release --target "$host" --bin authtap "${@:2}" --config "build.rustflags=[$1]"; }
 echo "1 of 3: a build that counts what it does" >&2
