@@ -14,6 +14,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use http::{StatusCode, Uri};
 use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
 
 use crate::event::Outcome;
 use crate::event::notice::{SUGGESTED, notice};
@@ -24,7 +25,7 @@ use crate::telemetry::Traffic;
 
 /// How many answers of a thread are looked at from its beginning.
 pub const FIRST: u64 = 2_000;
-/// After those, one in so many.
+/// After those, one in so many, and not more than one a second: each wakes another thread.
 pub const THEN_EVERY: u64 = 1_024;
 /// How many pages are looked at from the beginning.
 const FIRST_PAGES: u64 = 200;
@@ -43,6 +44,7 @@ pub struct Glimpses {
     sender: mpsc::Sender<Look>,
     /// Counts the changes of the presets in use.
     round: Arc<AtomicU64>,
+    began: Instant,
 }
 
 /// What is looked at.
@@ -85,11 +87,15 @@ impl Glimpses {
         let (sender, looks) = mpsc::channel(WAITING);
         let (presets, in_use) = watch::channel(in_use);
         let round: Arc<AtomicU64> = Arc::default();
-        (Glimpses { sender, round: round.clone() }, Looks { looks, in_use }, InUse { presets, round })
+        (
+            Glimpses { sender, round: round.clone(), began: Instant::now() },
+            Looks { looks, in_use },
+            InUse { presets, round },
+        )
     }
 
-    /// The path, if the answer to this request is to be looked at. Allocates nothing to say no.
-    pub fn turn(&self, uri: &Uri, stats: &Traffic) -> Option<String> {
+    /// The path, if the answer to this request, at `now`, is to be looked at. Allocates nothing to say no.
+    pub fn turn(&self, uri: &Uri, stats: &Traffic, now: Instant) -> Option<String> {
         // The thread's own counters: nobody else writes them.
         let round = self.round.load(Relaxed);
         if stats.glimpse_round.load(Relaxed) != round {
@@ -98,8 +104,13 @@ impl Glimpses {
         }
         let before = stats.glimpsed.load(Relaxed);
         stats.glimpsed.store(before.wrapping_add(1), Relaxed);
-        let looked_at = before < FIRST || before.is_multiple_of(THEN_EVERY);
+        let looked_at = before < FIRST || (before.is_multiple_of(THEN_EVERY) && self.is_first_of_second(stats, now));
         (looked_at && uri.path().len() <= MAX_PATH && self.sender.capacity() > 0).then(|| uri.path().to_owned())
+    }
+
+    fn is_first_of_second(&self, stats: &Traffic, now: Instant) -> bool {
+        let second = now.saturating_duration_since(self.began).as_secs();
+        stats.glimpse_second.swap(second, Relaxed) != second
     }
 
     /// Hands an answer's head over, or drops it if nobody has time.
@@ -148,5 +159,26 @@ pub async fn watch(mut from: Looks, spool: Arc<dyn Spool>) {
             let fields = [("preset", found.preset.to_owned()), ("signs", signs)];
             spool.append(vec![notice(SUGGESTED, Outcome::Success, &fields)]);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn after_the_first_answers_a_flood_is_looked_at_once_a_second() {
+        let (glimpses, looks, _) = Glimpses::new(Vec::new());
+        let (stats, uri, second) = (Traffic::default(), Uri::from_static("/a"), Duration::from_secs(1));
+        let looked_at = |from: Instant, requests: u64| {
+            (0..requests).filter(|_| glimpses.turn(&uri, &stats, from).is_some()).count() as u64
+        };
+        assert_eq!(looked_at(glimpses.began, FIRST), FIRST);
+        assert_eq!(looked_at(glimpses.began + second, 100 * THEN_EVERY), 1);
+        assert_eq!(looked_at(glimpses.began + 2 * second, 100 * THEN_EVERY), 1);
+        assert_eq!(looked_at(glimpses.began + 3 * second, 10), 0);
+        drop(looks);
     }
 }

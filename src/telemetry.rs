@@ -74,6 +74,8 @@ pub struct Traffic {
     pub glimpsed: AtomicU64,
     /// The round of suggestions in which these were counted.
     pub glimpse_round: AtomicU64,
+    /// The second, since the start, in which one was last looked at.
+    pub glimpse_second: AtomicU64,
     /// Exchanges handed to the pipeline.
     pub captured: AtomicU64,
     /// Exchanges lost because the queue was full.

@@ -312,7 +312,7 @@ async fn forward(
     trace.id = Some(id);
     parts.version = Version::HTTP_11;
 
-    let glimpsed = shared.glimpses.turn(&parts.uri, &shared.stats);
+    let glimpsed = shared.glimpses.turn(&parts.uri, &shared.stats, clock::recent());
     let copy = pending.as_ref().and_then(Pending::request_copy);
     // An expectation in HTTP/1.0 must be ignored (RFC 9110 section 10.1.1).
     let expects = knows_expect && expect::is_expected(&parts.headers);
