@@ -23,15 +23,15 @@ pub const MAX_SET_COOKIES: usize = 128;
 /// without a name are left out.
 pub fn request_cookies(headers: &Headers) -> impl Iterator<Item = (&[u8], &[u8])> {
     let lines = headers.get_all(header::COOKIE).iter();
-    lines.flat_map(|line| pieces(line.as_bytes(), b';')).filter_map(pair)
+    lines.flat_map(|line| pieces(line.as_bytes())).filter_map(pair)
 }
 
-/// What stands between separators.
-fn pieces(line: &[u8], separator: u8) -> impl Iterator<Item = &[u8]> {
+/// What stands between semicolons.
+fn pieces(line: &[u8]) -> impl Iterator<Item = &[u8]> {
     let mut rest = Some(line);
     std::iter::from_fn(move || {
         let line = rest?;
-        let end = memchr::memchr(separator, line);
+        let end = memchr::memchr(b';', line);
         rest = end.and_then(|end| line.get(end + 1..));
         line.get(..end.unwrap_or(line.len()))
     })

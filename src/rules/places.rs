@@ -1,4 +1,8 @@
 //! Which routes a path may belong to: one look, however many they are.
+//!
+//! It runs on the traffic path for every request, and must not allocate to say that there is none. The
+//! invariant: a route whose path fits is never left out, and one whose pattern is not in the set is named by
+//! [`Places::of`], to be asked by itself.
 
 use std::collections::HashMap;
 
