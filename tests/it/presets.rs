@@ -89,6 +89,29 @@ fn what_is_changed_in_a_form_is_told_against_the_page_as_it_was_served() {
     assert_eq!(said, [("user.role.updated", "role", "4")]);
 }
 
+/// allauth signs a key anew, with the time in seconds, whenever it writes one down: into the mail, and into the form of
+/// the page that the mail leads to. Within one second they are the same.
+#[test]
+fn a_confirmation_whose_form_has_a_younger_key_than_the_mail_knows_its_address_too() {
+    let page = "<a href=\"mailto:new@example.test\">new@example.test</a>\
+        <form method=\"post\" action=\"/accounts/confirm-email/Mg:1uKx9Z:younger/\"><button></button></form>";
+    let origin = Origin::answering(move |request| match request.start().starts_with("GET ") {
+        true => answer("200 OK", &["Content-Type: text/html"], page),
+        false => answer("302 Found", &["Location: /accounts/email/"], ""),
+    });
+    for key in ["Mg:1uKx9Z:younger", "Mg:1uKx9Y:mailed"] {
+        let proxy = Proxy::before(origin.address, "preset: django-allauth");
+        let mut client = Client::connect(proxy.address);
+        client
+            .send(format!("GET /accounts/confirm-email/{key}/ HTTP/1.1\r\nHost: app.example.test\r\n\r\n"))
+            .answer("GET");
+        client.send(form("/accounts/confirm-email/Mg:1uKx9Z:younger/", "csrfmiddlewaretoken=x")).answer("POST");
+        let events = proxy.stop();
+        let said: Vec<_> = events.iter().map(|e| (at(e, "/event_type"), at(e, "/actor/email"))).collect();
+        assert_eq!(said, [("user.email.changed", "new@example.test")], "{key}");
+    }
+}
+
 /// The presets that were proposed so far.
 fn proposed(proxy: &Proxy) -> Vec<String> {
     let stored = proxy.spool.read(0, usize::MAX).events;
