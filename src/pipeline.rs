@@ -50,9 +50,9 @@ const IDLE: Duration = Duration::from_secs(10);
 /// How long the next exchanges may gather while one batch follows another: whoever offers one meanwhile
 /// wakes nobody, and what is done once a batch (waking the store and the sinks, a commit, a write) is
 /// done once for all of them. The first after a quiet time never waits.
-const LINGER: Duration = Duration::from_millis(8);
+const LINGER: Duration = Duration::from_millis(24);
 /// A batch that comes so soon after the one before it follows it.
-const FOLLOWS: Duration = Duration::from_millis(12);
+const FOLLOWS: Duration = Duration::from_millis(32);
 /// How often what is remembered is written down, if it changed.
 const SNAPSHOT_EVERY: Duration = Duration::from_secs(60);
 
