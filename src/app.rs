@@ -113,7 +113,7 @@ pub struct Bound {
     listeners: Vec<Vec<(Entrance, Door)>>,
     admin_listener: Option<(StdListener, AdminAuth)>,
     core: Arc<Core>,
-    queue: (Queue, mpsc::Receiver<Captured>),
+    queue: (Queue, mpsc::Receiver<Box<Captured>>),
     glimpses: (Glimpses, Looks),
     delivery_of: Vec<RunningSinkSpec>,
     key: [u8; 32],
@@ -481,7 +481,7 @@ impl Bound {
     /// captured, and ends when every sender of the queue is gone.
     pub async fn run_into(
         self,
-        taker: impl FnOnce(mpsc::Receiver<Captured>) -> io::Result<JoinHandle<()>>,
+        taker: impl FnOnce(mpsc::Receiver<Box<Captured>>) -> io::Result<JoinHandle<()>>,
         stop: impl Future<Output = ()>,
     ) -> Result<(), StartError> {
         let readiness = self.core.readiness.clone();

@@ -144,12 +144,12 @@ impl Pipeline {
 
     /// Runs on a thread of its own until every sender of the queue is gone, then ends with
     /// everything appended.
-    pub fn start(self, queue: mpsc::Receiver<Captured>) -> std::io::Result<JoinHandle<()>> {
+    pub fn start(self, queue: mpsc::Receiver<Box<Captured>>) -> std::io::Result<JoinHandle<()>> {
         let clock = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
         std::thread::Builder::new().name("pipeline".into()).spawn(move || self.run(&clock, queue))
     }
 
-    fn run(mut self, clock: &tokio::runtime::Runtime, mut queue: mpsc::Receiver<Captured>) {
+    fn run(mut self, clock: &tokio::runtime::Runtime, mut queue: mpsc::Receiver<Box<Captured>>) {
         let mut batch = Vec::with_capacity(BATCH);
         let mut done = Instant::now();
         loop {

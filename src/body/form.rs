@@ -88,24 +88,31 @@ fn has_escapes(part: &str) -> bool {
 /// is replaced. Most have none.
 fn decoded(escaped: &[u8]) -> Cow<'_, str> {
     let mut bytes = Vec::with_capacity(escaped.len());
-    let plain = |b: &u8| if *b == b'+' { b' ' } else { *b };
-    for (at, piece) in escaped.split(|b| *b == b'%').enumerate() {
-        // Before the first sign nothing is escaped; after another, two digits say what is.
-        let escape = piece.split_first_chunk::<2>().filter(|_| at > 0);
-        let byte = escape.and_then(|([high, low], _)| Some(hexadecimal(*high)? << 4 | hexadecimal(*low)?));
-        match (byte, escape) {
-            (Some(byte), Some((_, rest))) => {
-                bytes.push(byte);
-                bytes.extend(rest.iter().map(plain));
-            }
-            _ => {
-                bytes.extend((at > 0).then_some(b'%'));
-                bytes.extend(piece.iter().map(plain));
-            }
-        }
+    let mut rest = escaped;
+    // What is between two signs goes over as a whole.
+    while let Some(at) = rest.iter().position(|b| matches!(b, b'%' | b'+')) {
+        let (plain, sign) = rest.split_at_checked(at).unwrap_or_default();
+        bytes.extend_from_slice(plain);
+        let (byte, after) = match sign {
+            [b'+', after @ ..] => (b' ', after),
+            [sign, after @ ..] => match escape(after) {
+                Some(byte) => (byte, after.get(2..).unwrap_or_default()),
+                None => (*sign, after),
+            },
+            [] => break,
+        };
+        bytes.push(byte);
+        rest = after;
     }
+    bytes.extend_from_slice(rest);
     let text = String::from_utf8(bytes);
     Cow::Owned(text.unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned()))
+}
+
+/// The byte that two digits behind a `%` say.
+fn escape(digits: &[u8]) -> Option<u8> {
+    let [high, low, ..] = digits else { return None };
+    Some(hexadecimal(*high)? << 4 | hexadecimal(*low)?)
 }
 
 fn hexadecimal(digit: u8) -> Option<u8> {

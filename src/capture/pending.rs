@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::net::IpAddr;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, StatusCode, Uri};
@@ -25,7 +25,6 @@ use crate::event::{Text, Timestamp};
 use crate::exchange::{ClientTls, Ended, Exchange, Kept, Request, Response};
 use crate::headers::Headers;
 use crate::rules::facts::Facts;
-use crate::rules::{Candidates, RuleSet};
 use crate::telemetry::Traffic;
 
 /// The head of a request, as capture is asked about it.
@@ -56,31 +55,17 @@ pub struct Pending {
 }
 
 struct Inner {
+    /// What is handed over in the end, filled as it becomes known: never moved, since it is large.
+    captured: Box<Captured>,
     started: Instant,
-    began: Timestamp,
-    answered: Option<Timestamp>,
-    client_ip: IpAddr,
-    scheme: &'static str,
-    tls: Option<Arc<ClientTls>>,
-    request_id: String,
-    method: Method,
-    uri: Uri,
-    host: String,
-    headers: Headers,
     request_copy: Option<RequestCopy>,
-    response: Option<(StatusCode, Headers)>,
     response_copy: Option<Copier>,
     response_limit: usize,
-    ended: Ended,
-    candidates: Candidates,
     hint: Option<HeaderName>,
-    rules: Arc<RuleSet>,
-    follows: bool,
     watch: Arc<Watch>,
     auto: Option<Arc<Gate>>,
     queue: Queue,
     stats: Arc<Traffic>,
-    written: Option<oneshot::Sender<()>>,
 }
 
 impl Pending {
@@ -101,34 +86,45 @@ impl Pending {
             || (follows && config.rules.follow_needs().request_body);
         let request_copy = wanted.then(|| Rc::new(RefCell::new(Copier::new(config.limits.request_body))));
         let (written, waits) = config.hold.then(oneshot::channel).unzip();
+        let began = Timestamp::now();
         Some(Pending {
             on_disk: waits.map(|waits| OnDisk::new(waits, stats.clone())),
             inner: Some(Box::new(Inner {
+                captured: Box::new(Captured {
+                    exchange: Exchange {
+                        began,
+                        answered: began,
+                        duration: Duration::ZERO,
+                        client_ip: head.client_ip,
+                        scheme: head.scheme,
+                        tls: head.tls.cloned(),
+                        request_id: String::new(),
+                        request: Request {
+                            method: head.method.clone(),
+                            uri: head.uri.clone(),
+                            host: head.host.to_owned(),
+                            headers: head.headers.clone(),
+                            body: Kept::default(),
+                        },
+                        response: None,
+                        ended: Ended::ClientGone,
+                    },
+                    candidates,
+                    rules: config.rules.clone(),
+                    follows,
+                    auto: auto.is_some(),
+                    held: Held::default(),
+                    written,
+                }),
                 started: Instant::now(),
-                began: Timestamp::now(),
-                answered: None,
-                client_ip: head.client_ip,
-                scheme: head.scheme,
-                tls: head.tls.cloned(),
-                request_id: String::new(),
-                method: head.method.clone(),
-                uri: head.uri.clone(),
-                host: head.host.to_owned(),
-                headers: head.headers.clone(),
                 request_copy,
-                response: None,
                 response_copy: None,
                 response_limit: config.limits.response_body,
-                ended: Ended::ClientGone,
-                candidates,
                 hint: config.hint.clone(),
-                rules: config.rules.clone(),
-                follows,
                 watch: config.watch.clone(),
                 auto: auto.cloned(),
                 queue: queue.clone(),
                 stats: stats.clone(),
-                written,
             })),
         })
     }
@@ -136,14 +132,14 @@ impl Pending {
     /// Notes what a trusted proxy says of the client's TLS, in place of what our own connection says.
     pub fn tls_told(&mut self, tls: Option<ClientTls>) {
         if let Some(inner) = &mut self.inner {
-            inner.tls = tls.map(Arc::new);
+            inner.captured.exchange.tls = tls.map(Arc::new);
         }
     }
 
     /// Notes the request id that goes to the application.
     pub fn request_id(&mut self, id: &str) {
         if let Some(inner) = &mut self.inner {
-            id.clone_into(&mut inner.request_id);
+            id.clone_into(&mut inner.captured.exchange.request_id);
         }
     }
 
@@ -151,16 +147,15 @@ impl Pending {
     /// application knows.
     pub fn traced(&mut self, told: HeaderValue) {
         if let Some(inner) = &mut self.inner {
-            inner.headers.insert(HeaderName::from_static("traceparent"), told);
+            inner.captured.exchange.request.headers.insert(HeaderName::from_static("traceparent"), told);
         }
     }
 
     /// The route that is about the request, if its head alone says so: its id, and the path it is
     /// written for, if it is one path or a template.
     pub fn route(&self) -> Option<(Text, Option<Text>)> {
-        let inner = self.inner.as_ref()?;
-        let facts = Facts::of_request(&inner.method, &inner.uri, &inner.host, &inner.headers);
-        let route = inner.rules.certain(&inner.candidates, &facts)?;
+        let captured = &self.inner.as_ref()?.captured;
+        let route = captured.rules.certain(&captured.candidates, &asked(&captured.exchange.request))?;
         let path = match route.paths.as_slice() {
             [only] => only.low_cardinality().and_then(Text::other),
             _ => None,
@@ -176,8 +171,9 @@ impl Pending {
     /// The answer's head is there; decides whether its body is kept.
     pub fn answered(&mut self, status: StatusCode, headers: &Headers) {
         let Some(inner) = &mut self.inner else { return };
-        if inner.candidates.is_empty()
-            && !inner.follows
+        let captured = &mut *inner.captured;
+        if captured.candidates.is_empty()
+            && !captured.follows
             && inner.auto.is_none()
             && !inner.hint.as_ref().is_some_and(|name| headers.contains_key(name))
         {
@@ -185,33 +181,34 @@ impl Pending {
             return;
         }
         let now = Timestamp::now();
-        inner.answered = Some(now);
-        let mut facts = Facts::of_request(&inner.method, &inner.uri, &inner.host, &inner.headers);
+        captured.exchange.answered = now;
+        let request = &captured.exchange.request;
+        let mut facts = asked(request);
         facts.response = Some((status, headers));
         facts.at = now;
         // Before the client can act on the answer, and so before its next request.
-        if let Some(within) = inner.rules.may_follow(&inner.candidates, &facts) {
-            inner.watch.open(inner.watch.client(inner.client_ip, &inner.headers), within);
+        if let Some(within) = captured.rules.may_follow(&captured.candidates, &facts) {
+            inner.watch.open(inner.watch.client(captured.exchange.client_ip, &request.headers), within);
         }
-        let followed = inner.follows && inner.rules.follow_needs().response_body;
-        if followed || inner.rules.wants_answer(&inner.candidates, &facts) {
+        let followed = captured.follows && captured.rules.follow_needs().response_body;
+        if followed || captured.rules.wants_answer(&captured.candidates, &facts) {
             inner.response_copy = Some(Copier::new(inner.response_limit));
         }
         if let Some(gate) = &inner.auto {
-            let request = (&inner.method, &inner.uri, inner.host.as_str(), &inner.headers);
-            match gate.keep(request, inner.client_ip, (status, headers), now) {
-                Keep::Nothing if inner.candidates.is_empty() && !inner.follows && inner.hint.is_none() => {
+            let request = (&request.method, &request.uri, request.host.as_str(), &request.headers);
+            match gate.keep(request, captured.exchange.client_ip, (status, headers), now) {
+                Keep::Nothing if captured.candidates.is_empty() && !captured.follows && inner.hint.is_none() => {
                     self.inner = None;
                     return;
                 }
-                Keep::Nothing => inner.auto = None,
+                Keep::Nothing => captured.auto = false,
                 Keep::Head => {}
                 Keep::Page | Keep::Body if inner.response_copy.is_some() => {}
                 Keep::Page => inner.response_copy = Some(Copier::new(inner.response_limit.min(PAGE_BYTES))),
                 Keep::Body => inner.response_copy = Some(Copier::new(inner.response_limit)),
             }
         }
-        inner.response = Some((status, headers.clone()));
+        captured.exchange.response = Some(Response { status, headers: headers.clone(), body: Kept::default() });
     }
 
     /// Data of the answer's body goes by.
@@ -229,7 +226,7 @@ impl Pending {
     /// The exchange ended; hands it over now.
     pub fn finish(&mut self, ended: Ended) {
         if let Some(mut inner) = self.inner.take() {
-            inner.ended = ended;
+            inner.captured.exchange.ended = ended;
             inner.hand_over();
         }
     }
@@ -244,51 +241,31 @@ impl Drop for Pending {
 }
 
 impl Inner {
-    fn hand_over(mut self: Box<Self>) {
-        // No route is about it, and no answer came that could have said something.
-        if self.candidates.is_empty() && !self.follows && self.response.is_none() {
-            return;
+    fn hand_over(self: Box<Self>) {
+        let Inner { mut captured, started, request_copy, response_copy, queue, stats, .. } = *self;
+        let exchange = &mut captured.exchange;
+        match &mut exchange.response {
+            Some(response) => {
+                if let Some(mut copy) = response_copy {
+                    if exchange.ended == Ended::Complete {
+                        copy.end();
+                    }
+                    response.body = copy.kept();
+                }
+            }
+            // No route is about it, and no answer came that could have said something.
+            None if captured.candidates.is_empty() && !captured.follows => return,
+            None => exchange.answered = Timestamp::now(),
         }
-        if self.ended == Ended::Complete
-            && let Some(copy) = &mut self.response_copy
-        {
-            copy.end();
+        if let Some(mut copy) = request_copy.as_ref().and_then(|copy| copy.try_borrow_mut().ok()) {
+            exchange.request.body = copy.kept();
         }
-        let duration = self.started.elapsed();
-        let request_body = self.request_copy.take().map_or_else(Kept::default, |copy| match copy.try_borrow_mut() {
-            Ok(mut copy) => copy.kept(),
-            Err(_) => Kept::default(),
-        });
-        let response_body = self.response_copy.take().map_or_else(Kept::default, |mut copy| copy.kept());
-        let exchange = Exchange {
-            began: self.began,
-            answered: self.answered.unwrap_or_else(Timestamp::now),
-            duration,
-            client_ip: self.client_ip,
-            scheme: self.scheme,
-            tls: self.tls,
-            request_id: self.request_id,
-            request: Request {
-                method: self.method,
-                uri: self.uri,
-                host: self.host,
-                headers: self.headers,
-                body: request_body,
-            },
-            response: self.response.map(|(status, headers)| Response { status, headers, body: response_body }),
-            ended: self.ended,
-        };
-        self.queue.offer(
-            Captured {
-                exchange,
-                candidates: self.candidates,
-                rules: self.rules,
-                auto: self.auto.is_some(),
-                follows: self.follows,
-                held: Held::default(),
-                written: self.written,
-            },
-            &self.stats,
-        );
+        exchange.duration = started.elapsed();
+        queue.offer(captured, &stats);
     }
+}
+
+/// What is asked.
+fn asked(request: &Request) -> Facts<'_> {
+    Facts::of_request(&request.method, &request.uri, &request.host, &request.headers)
 }

@@ -16,7 +16,7 @@ pub const CAPACITY: usize = 4096;
 /// How many bytes of bodies may wait, in all: large prefixes fill the queue before many do.
 pub const MAX_BYTES: usize = 64 << 20;
 
-/// A finished exchange with the routes it may belong to.
+/// A finished exchange with the routes it may belong to. It goes its way in a box: it is large to move.
 #[derive(Debug)]
 pub struct Captured {
     /// The exchange.
@@ -53,19 +53,19 @@ impl Drop for Held {
 /// The sending side, one clone a traffic thread.
 #[derive(Clone)]
 pub struct Queue {
-    sender: mpsc::Sender<Captured>,
+    sender: mpsc::Sender<Box<Captured>>,
     held: Arc<AtomicUsize>,
 }
 
 impl Queue {
     /// A queue and its receiving side.
-    pub fn new(capacity: usize) -> (Queue, mpsc::Receiver<Captured>) {
+    pub fn new(capacity: usize) -> (Queue, mpsc::Receiver<Box<Captured>>) {
         let (sender, receiver) = mpsc::channel(capacity);
         (Queue { sender, held: Arc::default() }, receiver)
     }
 
     /// Hands an exchange over, or drops and counts it if the queue is full. Never waits.
-    pub fn offer(&self, mut captured: Captured, stats: &Traffic) {
+    pub fn offer(&self, mut captured: Box<Captured>, stats: &Traffic) {
         let answer = captured.exchange.response.as_ref().map_or(0, |r| r.body.bytes.len());
         let bytes = captured.exchange.request.body.bytes.len() + answer;
         let before = self.held.fetch_add(bytes, Relaxed);
@@ -85,7 +85,7 @@ mod tests {
     use crate::exchange::{Ended, Kept, Request};
     use crate::rules::facts::Facts;
 
-    fn captured(body: usize) -> Captured {
+    fn boxed(body: usize) -> Box<Captured> {
         let source = "- { id: any, match: { method: POST }, emit: data.viewed }";
         let mut problems = crate::config::problem::Problems::new("t", source);
         let node = crate::config::node::Node::parse(source, &mut problems).expect("yaml");
@@ -112,7 +112,8 @@ mod tests {
             response: None,
             ended: Ended::Complete,
         };
-        Captured { exchange, candidates, rules, follows: false, auto: false, held: Held::default(), written: None }
+        let (held, written) = (Held::default(), None);
+        Box::new(Captured { exchange, candidates, rules, follows: false, auto: false, held, written })
     }
 
     #[test]
@@ -120,17 +121,17 @@ mod tests {
         let stats = Traffic::default();
         let (queue, mut receiver) = Queue::new(2);
         for _ in 0..3 {
-            queue.offer(captured(10), &stats);
+            queue.offer(boxed(10), &stats);
         }
         assert_eq!((stats.captured.load(Relaxed), stats.queue_full.load(Relaxed)), (2, 1));
 
         let (queue, mut large) = Queue::new(100);
         for _ in 0..3 {
-            queue.offer(captured(MAX_BYTES / 2), &stats);
+            queue.offer(boxed(MAX_BYTES / 2), &stats);
         }
         assert_eq!(stats.queue_full.load(Relaxed), 2, "two halves fit, a third does not");
         drop(large.try_recv());
-        queue.offer(captured(10), &stats);
+        queue.offer(boxed(10), &stats);
         assert_eq!(stats.queue_full.load(Relaxed), 2, "what was taken out gave its bytes back");
         assert!(receiver.try_recv().is_ok());
     }

@@ -98,6 +98,6 @@ impl Rotation {
             held: Held::default(),
             written: None,
         };
-        queue.offer(captured, stats);
+        queue.offer(Box::new(captured), stats);
     }
 }

@@ -54,7 +54,7 @@ impl Progress {
 /// # Errors
 /// The thread cannot be started.
 pub fn start(
-    mut queue: mpsc::Receiver<Captured>,
+    mut queue: mpsc::Receiver<Box<Captured>>,
     mut offline: Offline,
     mut show: impl FnMut(&Progress) + Send + 'static,
     mut recorder: Option<Recorder>,
@@ -65,7 +65,7 @@ pub fn start(
         let mut progress = Progress::default();
         while let Some(captured) = queue.blocking_recv() {
             // Its share of the queue is given back before the work.
-            let Captured { exchange, held, .. } = captured;
+            let Captured { exchange, held, .. } = *captured;
             drop(held);
             let looked = catch_unwind(AssertUnwindSafe(|| {
                 recorder.iter_mut().for_each(|recorder| recorder.record(&exchange));

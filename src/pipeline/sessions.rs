@@ -22,10 +22,10 @@ impl Pipeline {
     }
 
     /// Where sessions are shared: asks once for all that these exchanges carry and nobody here knows.
-    pub(super) fn ask_others(&mut self, batch: &[Captured]) {
+    pub(super) fn ask_others(&mut self, batch: &[Box<Captured>]) {
         let Some(last) = batch.last().filter(|_| self.sessions.is_shared()) else { return };
         let mut wanted = Vec::new();
-        for Captured { exchange, auto, .. } in batch {
+        for Captured { exchange, auto, .. } in batch.iter().map(AsRef::as_ref) {
             let headers = &exchange.request.headers;
             wanted
                 .extend(self.sessions.presented(headers, &exchange.request.host).iter().map(|carried| carried.handle));
