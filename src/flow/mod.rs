@@ -158,14 +158,20 @@ pub fn keys(
     sessions: &Sessions,
 ) -> Vec<Handle> {
     let space = format!("flow\0{}", plan.name);
-    let keyed = |value: &[u8]| sessions.keyed(space.as_bytes(), value);
-    let mut found = Vec::new();
+    let mut found: Vec<Handle> = Vec::new();
+    let mut add = |value: &[u8]| {
+        let handle = sessions.keyed(space.as_bytes(), value);
+        // A form that posts to where it came from: two sources, one key.
+        if !found.contains(&handle) {
+            found.push(handle);
+        }
+    };
     for key in &plan.keys {
         match key {
-            FlowKey::Session => found.extend(carried.iter().copied().flatten().map(|c| keyed(&c.handle.0))),
+            FlowKey::Session => carried.iter().copied().flatten().for_each(|carried| add(&carried.handle.0)),
             FlowKey::Source(source) => {
-                found.extend(source.read(facts, paths).map(|value| keyed(value.as_bytes())));
-                found.extend(handed_on(source, facts).map(|value| keyed(&value)));
+                source.read(facts, paths).iter().for_each(|value| add(value.as_bytes()));
+                handed_on(source, facts).iter().for_each(|value| add(value));
             }
         }
     }
@@ -242,6 +248,20 @@ mod tests {
         let mut same = said("alice");
         same.fill_from(&Said { provider: Some(Text::fixed("okta")), ..said("alice") });
         assert_eq!(same.provider, Some(Text::fixed("okta")));
+    }
+
+    #[test]
+    fn two_sources_that_say_the_same_are_one_key_and_its_end_is_counted() {
+        let sessions = Sessions::new(SessionConfig::default(), [7; 32]);
+        let (uri, headers) = (http::Uri::from_static("/confirm?key=a&again=a"), crate::headers::Headers::new());
+        let facts = Facts::of_request(&http::Method::GET, &uri, "", &headers);
+        let sources = ["key", "again"].map(|name| FlowKey::Source(Source::Query(name.into())));
+        let plan = FlowPlan { keys: sources.to_vec(), ..plan() };
+        let found = keys(&plan, &facts, &[], &[], &sessions);
+        let mut flows = Flows::default();
+        flows.remember(&found, &said("alice"), &plan, at(0));
+        flows.expire(at(61));
+        assert_eq!((found.len(), flows.take_ends().abandoned), (1, 1));
     }
 
     #[test]
