@@ -174,7 +174,9 @@ impl Feeder {
 
     /// The next events from the spool; the position moves over those that are gone.
     async fn take(&mut self, orders: &Orders) -> Vec<Stored> {
-        self.gather(orders).await;
+        if !self.gather(orders).await {
+            return Vec::new();
+        }
         // Seen from here on: what is appended after this line wakes the wait.
         self.appended.borrow_and_update();
         let position = self.position.load(Relaxed);
@@ -202,11 +204,12 @@ impl Feeder {
         tokio::task::spawn_blocking(move || spool.read(position, max)).await.unwrap_or_default()
     }
 
-    /// Waits as long as is allowed until a batch is full; at the end of delivery for nothing.
-    async fn gather(&mut self, orders: &Orders) {
+    /// Waits as long as is allowed until a batch is full; at the end of delivery for nothing. False if there are
+    /// other orders meanwhile, for which it may be another sink's.
+    async fn gather(&mut self, orders: &Orders) -> bool {
         let limits = orders.batch;
         if limits.max_wait.is_zero() || orders.finish.is_some() {
-            return;
+            return true;
         }
         let position = self.position.load(Relaxed);
         let until = Instant::now() + limits.max_wait;
@@ -215,12 +218,16 @@ impl Feeder {
             let waits = self.spool.backlog(position);
             // Nothing at all is waited for elsewhere.
             if waits.events == 0 || waits.events >= limits.max_events as u64 || waits.bytes >= limits.max_bytes as u64 {
-                return;
+                return true;
             }
             tokio::select! {
-                changed = self.appended.changed() => if changed.is_err() { return },
-                () = sleep_until(until) => return,
-                _ = self.orders.changed() => return,
+                changed = self.appended.changed() => if changed.is_err() { return true },
+                () = sleep_until(until) => return true,
+                _ = self.orders.changed() => {
+                    // Not read yet.
+                    self.orders.mark_changed();
+                    return false;
+                }
             }
         }
     }

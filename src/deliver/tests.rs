@@ -558,6 +558,21 @@ async fn a_batch_waits_as_long_as_it_may_to_fill_up_and_no_longer() {
     assert_eq!(sink.calls().iter().map(|c| c.seqs.len()).collect::<Vec<_>>(), [2, 3, 1]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_sink_replaced_while_its_batch_fills_up_is_not_sent_that_batch() {
+    let bench = Bench::new(100);
+    let (old, new) = (Scripted::new(&[], Answer::Hang), Scripted::good());
+    let limits = BatchLimits { max_wait: Duration::from_secs(3600), ..BatchLimits::default() };
+    let mut delivery = bench.start(vec![RunningSinkSpec { batch: limits, ..spec("a", &old) }]);
+    bench.append(2);
+    tokio::time::advance(Duration::from_secs(60)).await;
+    let began = Instant::now();
+    delivery.replace(vec![spec("a", &new)]);
+    new.took(2).await;
+    assert_eq!((old.calls().len(), began.elapsed()), (0, Duration::ZERO));
+    assert_eq!(delivery.drain(AGES).await, nothing());
+}
+
 /// A spool on disk, as the program has it.
 fn on_disk(folder: &std::path::Path) -> Arc<crate::spool::store::EventStore> {
     let settings = crate::spool::settings::SpoolSettings {
