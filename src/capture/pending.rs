@@ -241,8 +241,8 @@ impl Drop for Pending {
 }
 
 impl Inner {
-    fn hand_over(self: Box<Self>) {
-        let Inner { mut captured, started, request_copy, response_copy, queue, stats, .. } = *self;
+    fn hand_over(self) {
+        let Inner { mut captured, started, request_copy, response_copy, queue, stats, .. } = self;
         let exchange = &mut captured.exchange;
         match &mut exchange.response {
             Some(response) => {
