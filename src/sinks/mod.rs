@@ -16,6 +16,7 @@ pub mod datadog;
 pub mod elastic;
 pub mod exec;
 pub mod file;
+mod filter;
 pub mod gcs;
 pub mod http;
 pub mod kafka;
@@ -35,6 +36,7 @@ pub mod splunk_hec;
 pub mod stdout;
 pub mod syslog;
 pub mod webhook;
+mod worker;
 
 #[cfg(test)]
 mod contract;
@@ -44,21 +46,17 @@ mod tests;
 use std::collections::HashSet;
 use std::fmt;
 use std::future::Future;
-use std::io::{self, Write};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::pin::Pin;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
-
 use self::batch::Batch;
+pub use self::filter::Filter;
 use self::lanes::{CONCURRENCY, Lanes};
+pub(crate) use self::worker::{Worker, write_counted};
 use crate::config::node::{Key, Map, Node, Value, clip, suggest};
 use crate::config::problem::{Problem, Problems};
 use crate::config::shape::{Field, Kind};
-use crate::event::kind::{EventType, VOCABULARY};
-use crate::event::{Event, EventId, Outcome};
 use crate::format::shaped::Shaped;
 use crate::format::{self, Media, Shape};
 use crate::spool::Stored;
@@ -157,9 +155,6 @@ pub const COMMON: &[Field] = &[
 
 /// The words of `outcome:`.
 const OUTCOMES: &[&str] = &["success", "failure", "challenge", "requested", "rejected", "unknown"];
-
-/// The most organizations of one list.
-const MAX_ORGANIZATIONS: usize = 256;
 
 /// The longest `name:`, in bytes.
 const MAX_NAME: usize = 64;
@@ -421,210 +416,4 @@ fn check_name(at: &Node, problems: &mut Problems) -> Option<String> {
         return None;
     }
     Some(name.to_owned())
-}
-
-/// Which events a sink gets: those of `only` (all if it is empty) without those of `except`.
-/// Types are compared by their canonical names, whatever names the sink writes.
-///
-/// [`Filter::wants`] asks for the type alone, [`Filter::takes`] for all that was configured.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Filter {
-    only: Vec<Glob>,
-    except: Vec<Glob>,
-    outcomes: Vec<Outcome>,
-    organizations: Vec<String>,
-    /// The share that is taken, in parts of `u32::MAX`; `None` is all.
-    sample: Option<u32>,
-}
-
-impl Filter {
-    /// A filter of these globs; `None` if one of them could match no event type.
-    pub fn new(only: &[&str], except: &[&str]) -> Option<Filter> {
-        let globs = |list: &[&str]| list.iter().map(|text| Glob::parse(text)).collect::<Option<Vec<_>>>();
-        Some(Filter { only: globs(only)?, except: globs(except)?, ..Filter::default() })
-    }
-
-    /// True if the sink gets this event: by its type, outcome, organization, and the sample.
-    pub fn takes(&self, event: &Event) -> bool {
-        let event_type = event.event_type.as_str();
-        let organization = event.organization.as_ref().map(|o| o.id.as_str());
-        self.wants(event_type)
-            && (self.outcomes.is_empty() || self.outcomes.contains(&event.outcome))
-            && (self.organizations.is_empty()
-                || organization.is_some_and(|id| self.organizations.iter().any(|o| o == id)))
-            && self.sample.is_none_or(|share| is_told_always(event_type) || chance(&event.id) < share)
-    }
-
-    /// True if the sink gets events of this type.
-    pub fn wants(&self, event_type: &str) -> bool {
-        (self.only.is_empty() || self.only.iter().any(|g| g.matches(event_type)))
-            && !self.except.iter().any(|g| g.matches(event_type))
-    }
-
-    fn check(map: &Map<'_>, problems: &mut Problems) -> Filter {
-        let mut globs = |key| map.items(key).iter().filter_map(|item| Glob::check(item, problems)).collect();
-        let (only, except) = (globs("only"), globs("except"));
-        let outcomes = map.items("outcome").iter();
-        let outcomes = outcomes.filter_map(|item| item.one_of(OUTCOMES, problems).and_then(Outcome::parse)).collect();
-        let organizations = map.items("organization");
-        if let Some(beyond) = organizations.get(MAX_ORGANIZATIONS) {
-            problems.error(beyond, format!("more than {MAX_ORGANIZATIONS} organizations"));
-        }
-        let organizations = organizations
-            .iter()
-            .filter_map(|item| item.str(problems).map(str::to_owned))
-            .take(MAX_ORGANIZATIONS)
-            .collect();
-        Filter { only, except, outcomes, organizations, sample: map.get("sample").and_then(|at| share(at, problems)) }
-    }
-}
-
-/// `sample:`; `None` is all, also after an error.
-fn share(at: &Node, problems: &mut Problems) -> Option<u32> {
-    match at.scalar().and_then(|text| text.parse::<f64>().ok()) {
-        Some(share) if (0.0..1.0).contains(&share) => Some((share * f64::from(u32::MAX)) as u32),
-        Some(1.0) => None,
-        _ => {
-            let hint = "write a share from 0 to 1: 0.1 is every tenth";
-            problems.error_hint(at, format!("`sample` cannot be {}", at.describe()), hint);
-            None
-        }
-    }
-}
-
-/// What authtap says of itself and what it found must not be lost to a sample.
-fn is_told_always(event_type: &str) -> bool {
-    event_type.starts_with("authtap.") || event_type.starts_with("detection.")
-}
-
-/// A number that follows from the id alone, spread evenly.
-fn chance(id: &EventId) -> u32 {
-    let hash = blake3::hash(id.to_string().as_bytes());
-    hash.as_bytes().first_chunk().map_or(0, |four| u32::from_le_bytes(*four))
-}
-
-/// A pattern for event types: `*` stands for any run of characters, dots included.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Glob(String);
-
-impl Glob {
-    /// No event type is longer ([`EventType::parse`]).
-    const MAX: usize = 100;
-
-    fn parse(text: &str) -> Option<Glob> {
-        let known = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'_' | b'.' | b'*');
-        (!text.is_empty() && text.len() <= Glob::MAX && text.bytes().all(known)).then(|| Glob(text.to_owned()))
-    }
-
-    fn check(at: &Node, problems: &mut Problems) -> Option<Glob> {
-        let text = at.str(problems)?;
-        let Some(glob) = Glob::parse(text) else {
-            let message = format!("`{}` matches no event type", clip(text));
-            problems.error_hint(at, message, "write a type like user.login.failed, or a pattern like user.login.*");
-            return None;
-        };
-        if let Some(hint) = glob.misspelling() {
-            let message = format!("`{}` matches no event type of the vocabulary", clip(text));
-            problems.warn(at, message, &format!("{hint} (fine if a route of yours emits it)"));
-        }
-        Some(glob)
-    }
-
-    /// A hint if this matches nothing known by name but looks like something that is: a filter
-    /// with a slip in it would silence a sink without a word.
-    fn misspelling(&self) -> Option<String> {
-        if VOCABULARY.iter().any(|k| self.matches(k.name)) || self.0.starts_with("detection.") {
-            return None;
-        }
-        let stem = self.0.trim_end_matches('*').trim_end_matches('.');
-        if stem.contains('*') || EventType::parse(stem).is_some_and(|t| t.is_known()) {
-            return None;
-        }
-        let mut names: Vec<&str> = Vec::new();
-        for known in VOCABULARY {
-            let ends = known.name.match_indices('.').map(|(at, _)| at).chain([known.name.len()]);
-            names.extend(ends.filter_map(|end| known.name.get(..end)));
-        }
-        let hint = suggest(stem, &names);
-        hint.starts_with("did you mean").then_some(hint)
-    }
-
-    fn matches(&self, name: &str) -> bool {
-        let Some((head, tail)) = self.0.split_once('*') else { return self.0 == name };
-        let (middle, end) = tail.rsplit_once('*').unwrap_or(("", tail));
-        let Some(mut rest) = name.strip_prefix(head).and_then(|rest| rest.strip_suffix(end)) else { return false };
-        // The earliest place for each piece leaves the most room for the next.
-        for piece in middle.split('*') {
-            let Some((_, after)) = rest.split_once(piece) else { return false };
-            rest = after;
-        }
-        true
-    }
-}
-
-/// Batches that may wait for a [`Worker`] beyond the one it writes.
-const WORKER_QUEUE: usize = 2;
-
-type Job<S> = Box<dyn FnOnce(&mut S) + Send>;
-
-/// A thread of its own for one sink's blocking work, with the state `S` that the work needs.
-///
-/// Not the runtime's pool of blocking threads: a write that hangs for good (a paused terminal, a
-/// dead network file system) would keep the runtime, and with it the process, from ending. This
-/// thread is left behind when the process ends, and ends by itself when its handle is dropped.
-pub(crate) struct Worker<S> {
-    jobs: mpsc::Sender<Job<S>>,
-}
-
-impl<S: Send + 'static> Worker<S> {
-    /// Starts the thread; fails if the operating system gives none.
-    pub(crate) fn start(name: &str, mut state: S) -> Result<Worker<S>, SinkError> {
-        let (jobs, mut queue) = mpsc::channel::<Job<S>>(WORKER_QUEUE);
-        let body = move || {
-            while let Some(job) = queue.blocking_recv() {
-                // Whoever waits for the job sees its answer gone, and says so.
-                let _ = catch_unwind(AssertUnwindSafe(|| job(&mut state)));
-            }
-        };
-        match std::thread::Builder::new().name(name.to_owned()).spawn(body) {
-            Ok(_) => Ok(Worker { jobs }),
-            Err(source) => Err(SinkError::Io { what: format!("cannot start the thread `{name}`"), source }),
-        }
-    }
-
-    /// Does a job on the thread and waits for its answer. If the waiting is given up the job is
-    /// done all the same. Fails if the job panicked.
-    pub(crate) async fn run<R: Send + 'static>(
-        &self,
-        job: impl FnOnce(&mut S) -> R + Send + 'static,
-    ) -> Result<R, SinkError> {
-        let (answer, wait) = oneshot::channel();
-        let job: Job<S> = Box::new(move |state| {
-            let _ = answer.send(job(state));
-        });
-        let gone = || SinkError::Other("the sink's writer panicked".into());
-        self.jobs.send(job).await.map_err(|_| gone())?;
-        wait.await.map_err(|_| gone())
-    }
-
-    /// Does a job on the thread some time, without waiting; false if too many are waiting.
-    pub(crate) fn nudge(&self, job: impl FnOnce(&mut S) + Send + 'static) -> bool {
-        self.jobs.try_send(Box::new(job)).is_ok()
-    }
-}
-
-/// Writes all of `bytes`, and says how many of them went out even if it fails.
-pub(crate) fn write_counted(to: &mut dyn Write, bytes: &[u8]) -> (usize, io::Result<()>) {
-    let mut written = 0;
-    while let Some(rest) = bytes.get(written..)
-        && !rest.is_empty()
-    {
-        match to.write(rest) {
-            Ok(0) => return (written, Err(io::ErrorKind::WriteZero.into())),
-            Ok(n) => written = written.saturating_add(n).min(bytes.len()),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return (written, Err(error)),
-        }
-    }
-    (written, Ok(()))
 }

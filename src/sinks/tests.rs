@@ -1,4 +1,6 @@
+use super::filter::Glob;
 use super::*;
+use crate::event::{Event, Outcome};
 
 fn read(yaml: &str) -> (Vec<SinkSpec>, String) {
     let mut problems = Problems::new("routes.yaml", yaml);
