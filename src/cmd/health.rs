@@ -67,6 +67,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
+    use crate::sinks::net::service::nobody;
 
     /// The exit code against a server that answers every request with `answer`.
     fn against(answer: &'static [u8]) -> u8 {
@@ -97,8 +98,7 @@ mod tests {
 
     #[test]
     fn nobody_there_is_1_and_off_is_wrong_usage() {
-        let free = TcpListener::bind(("127.0.0.1", 0)).unwrap().local_addr().unwrap();
-        assert_eq!(run(&Health { admin: free.to_string() }), FAILED);
+        assert_eq!(run(&Health { admin: nobody().to_string() }), FAILED);
         assert_eq!(run(&Health { admin: "off".into() }), USAGE);
     }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::http::receiver::{Got, Receiver, Says, built, says, spec};
+use super::net::service::nobody;
 use super::{BuildCx, SINKS, Sink, Verdict};
 use crate::config::shape::Kind;
 use crate::spool::Stored;
@@ -205,11 +206,7 @@ async fn a_receiver_that_is_away_gets_everything_when_it_is_back() {
             }
             assert!(matches!(sink.send(&batch).await, Verdict::Delivered), "{} {status}", party.kind);
         }
-        let address = {
-            let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-            listener.local_addr().unwrap()
-        };
-        let sink = built(&party.yaml(&format!("http://{address}")), folder.path()).unwrap();
+        let sink = built(&party.yaml(&format!("http://{}", nobody())), folder.path()).unwrap();
         assert!(matches!(sink.send(&batch(2)).await, Verdict::Retry { .. }), "{}", party.kind);
         assert!(sink.probe().await.is_err(), "{}", party.kind);
     }

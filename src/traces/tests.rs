@@ -16,7 +16,7 @@ use crate::proxy::trace_context::TRACEPARENT;
 use crate::proxy::upstream::Address;
 use crate::sinks::http::receiver::{Receiver, Says, says};
 use crate::sinks::http::services::Python;
-use crate::sinks::net::service::wanted;
+use crate::sinks::net::service::{nobody, wanted};
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
@@ -226,11 +226,7 @@ async fn what_the_collector_cannot_take_now_is_tried_again_and_the_rest_given_up
 #[tokio::test]
 async fn the_end_does_not_wait_for_a_collector_that_is_away() {
     let metrics = Metrics::new();
-    let nobody = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap()
-    };
-    let (tracer, mut running) = started(&format!("{{ url: 'http://{nobody}' }}"), &metrics);
+    let (tracer, mut running) = started(&format!("{{ url: 'http://{}' }}", nobody()), &metrics);
     request(&tracer, None, 200, Ended::Complete);
     assert!(!running.has_ended());
     running.end().await;

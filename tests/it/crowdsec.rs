@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use crate::harness::binary::Running;
-use crate::harness::origin::nobody;
+use crate::harness::origin::later;
 use crate::harness::{Origin, answer, ask, eventually, post};
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/crowdsec");
@@ -51,7 +51,7 @@ fn install(root: &Path, parser: &str) -> std::path::PathBuf {
     ] {
         fs::create_dir_all(root.join(folder)).expect("a folder");
     }
-    let api = nobody();
+    let api = later();
     let at = root.display();
     let config = format!(
         r#"

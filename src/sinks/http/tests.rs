@@ -9,6 +9,7 @@ use super::receiver::{Receiver, Says, problems, says};
 use super::*;
 use crate::config::node::Node;
 use crate::config::shape::joined;
+use crate::sinks::net::service::nobody;
 use crate::tls::fixture::{Authority, replace};
 use crate::tls::provider::provider;
 
@@ -68,10 +69,7 @@ async fn an_answer_is_read_up_to_its_bound() {
 #[tokio::test]
 async fn nobody_there_is_told_with_the_place() {
     let folder = tempfile::tempdir().unwrap();
-    let gone = {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-        listener.local_addr().unwrap()
-    };
+    let gone = nobody();
     let client = client(&format!("url: http://{gone}/in\n"), folder.path()).unwrap();
     let error = client.send(post("x")).await.unwrap_err().to_string();
     assert!(error.contains(&format!("http://{gone}/in: no connection")), "{error}");
