@@ -126,15 +126,21 @@ impl UpstreamError {
     }
 }
 
+/// Counts in a traffic thread's own block. Nobody else writes there, so that the sum needs no lock of its
+/// cache line, which costs as much as the rest of a look at a clock.
+fn count(counter: &AtomicU64, more: u64) {
+    counter.store(counter.load(Relaxed).wrapping_add(more), Relaxed);
+}
+
 impl Traffic {
-    /// Counts one answered request.
+    /// Counts one answered request. To be called by the thread that the block belongs to.
     pub fn request(&self, status: u16, took: Duration) {
         let class = usize::from(status / 100).min(5);
-        self.status[class].fetch_add(1, Relaxed);
+        count(&self.status[class], 1);
         let us = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
         let bucket = LATENCY_BOUNDS_US.partition_point(|bound| *bound < us);
-        self.latency[bucket].fetch_add(1, Relaxed);
-        self.latency_sum_us.fetch_add(us, Relaxed);
+        count(&self.latency[bucket], 1);
+        count(&self.latency_sum_us, us);
     }
 
     /// Counts one failure of the application.

@@ -31,6 +31,8 @@ pub struct Rotation {
 impl Rotation {
     /// Notes the cookies of a request; `None` for almost every one that has no session.
     pub fn begin(config: &CaptureConfig, headers: &Headers, uri: &Uri) -> Option<Rotation> {
+        // Almost every request that anybody counts by the second has none, and the list below is shared.
+        let cookies = headers.get(header::COOKIE)?;
         // Those that are learnt are few: no application has many.
         let learnt = |names: &[String]| {
             !names.is_empty() && cookie::request_cookies(headers).any(|(name, _)| names.iter().any(|n| fits(n, name)))
@@ -42,7 +44,6 @@ impl Rotation {
         if !brought {
             return None;
         }
-        let cookies = headers.get(header::COOKIE)?;
         Some(Rotation { cookies: headers.shared(cookies), uri: uri.clone() })
     }
 

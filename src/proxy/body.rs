@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Instant;
 
+use super::clock;
 use super::expect::Gate;
 use super::http2::sending::Fails;
 use super::idle::{Hold, IdleBody, IdleError};
@@ -110,7 +111,7 @@ impl Watch {
 
     /// A piece of it is passed on.
     pub(super) fn moves(&self) {
-        self.moved.set(Some(Instant::now()));
+        self.moved.set(Some(clock::recent()));
     }
 }
 

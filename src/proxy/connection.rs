@@ -14,14 +14,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use bytes::{Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
 use tokio::sync::watch;
 
 use super::body::RequestBody;
 use super::forwarded::Peer;
-use super::handler::{Connection, Live, Local, Place, Shared, handle};
+use super::handler::{Connection, Local, Place, Shared, handle};
 use super::http1::head;
 use super::http1::server::Wire;
 use super::http1::stream::ClientStream;
@@ -62,8 +61,6 @@ pub struct Door {
 pub struct Arrival {
     /// Where it came in.
     pub door: Door,
-    /// The configuration in force.
-    pub live: Arc<ArcSwap<Live>>,
     /// What the thread's requests share.
     pub shared: Rc<Shared>,
     /// Its place among the connections allowed.
@@ -77,7 +74,7 @@ impl Arrival {
     pub async fn serve(mut self, watched: Watched, mut peer: Option<SocketAddr>) -> io::Result<()> {
         let mut stop = self.stop.clone();
         let (within, idle) = {
-            let live = self.live.load();
+            let live = self.shared.live.get();
             (live.timeouts.header, live.limits.keep_alive_idle)
         };
         let mut local = Local::Of(watched.clone());
@@ -151,10 +148,10 @@ impl Arrival {
         let allowed = http1::server::Allowed { head, within: header };
         let wire = Wire::new(stream, first);
         let (stats, stop) = (self.shared.stats.clone(), self.stop.clone());
-        let (live, shared) = (self.live.clone(), self.shared.clone());
+        let shared = self.shared.clone();
         let connection = self.connection(from, Some(wire.clone()));
         let answer = async move |request: &mut Request<RequestBody>| {
-            handle(&shared, &live.load(), &connection, request, None).await
+            handle(&shared, &shared.live.get(), &connection, request, None).await
         };
         http1::server::serve(wire, allowed, stats, stop, answer).await
     }
@@ -169,18 +166,18 @@ impl Arrival {
             idle: limits.keep_alive_idle,
         };
         let (stop, busy) = (self.stop.clone(), from.busy.clone());
-        let (live, shared) = (self.live.clone(), self.shared.clone());
+        let shared = self.shared.clone();
         let connection = self.connection(from, None);
         let answer = move |mut request, asked| {
-            let (live, shared, connection) = (live.clone(), shared.clone(), connection.clone());
+            let (shared, connection) = (shared.clone(), connection.clone());
             // In a box: it is moved into a task of its own.
-            Box::pin(async move { handle(&shared, &live.load(), &connection, &mut request, Some(asked)).await })
+            Box::pin(async move { handle(&shared, &shared.live.get(), &connection, &mut request, Some(asked)).await })
         };
         http2::server::serve(stream, allowed, busy, stop, answer).await.map_err(io::Error::other)
     }
 
     fn limits(&self) -> (Duration, Limits) {
-        let live = self.live.load();
+        let live = self.shared.live.get();
         (live.timeouts.header, live.limits)
     }
 

@@ -24,6 +24,7 @@ use super::forwarded::{Hop, Peer, Policy, client_scheme, set_forwarded};
 use super::http1::server::Wire;
 use super::http2;
 use super::idle::Busy;
+use super::in_force::InForce;
 use super::inbound::Inbound;
 use super::limits::{Limits, Permit};
 use super::listener::Opened;
@@ -72,6 +73,8 @@ pub struct Live {
 
 /// What the requests of one traffic thread share.
 pub struct Shared {
+    /// The configuration.
+    pub live: InForce,
     /// Connections to the application.
     pub pool: Rc<Pool>,
     /// The way to the pipeline.
@@ -176,7 +179,7 @@ pub async fn handle(
             response
         }
     };
-    shared.stats.request(response.status().as_u16(), clock::now().duration_since(started));
+    shared.stats.request(response.status().as_u16(), clock::recent().duration_since(started));
     let served = connection.served.get() + 1;
     connection.served.set(served);
     let most = live.limits.requests_per_connection;

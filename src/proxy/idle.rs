@@ -8,12 +8,11 @@
 //! The invariant: nothing that stood still for the time allowed passes another wait, and nothing is
 //! ended earlier.
 
+use std::cell::Cell;
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
-use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::sync::atomic::{AtomicU32, AtomicU64};
-use std::task::{Context, Poll, ready};
+use std::rc::Rc;
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use http_body::{Body, Frame, SizeHint};
@@ -26,10 +25,13 @@ use super::clock;
 #[cfg(test)]
 mod tests;
 
-/// A timer that is made when it is first needed and set anew only when it has run out.
+/// A timer that is made when it is first needed, set anew only when it has run out, and told whom to wake
+/// only when that is another task than before: asking a timer that runs costs five atomic operations.
 #[derive(Debug, Default)]
 pub(super) struct Alarm {
     sleep: Option<Pin<Box<Sleep>>>,
+    /// Whom the timer wakes as it is set.
+    wakes: Option<Waker>,
 }
 
 impl Alarm {
@@ -38,9 +40,17 @@ impl Alarm {
         let sleep = self.sleep.get_or_insert_with(|| Box::pin(sleep_until(deadline)));
         if sleep.deadline() > deadline {
             sleep.as_mut().reset(deadline);
+            self.wakes = None;
         }
+        if !sleep.is_elapsed() && self.wakes.as_ref().is_some_and(|waker| waker.will_wake(cx.waker())) {
+            return Poll::Pending;
+        }
+        self.wakes = None;
         loop {
-            ready!(sleep.as_mut().poll(cx));
+            if sleep.as_mut().poll(cx).is_pending() {
+                self.wakes = Some(cx.waker().clone());
+                return Poll::Pending;
+            }
             if sleep.deadline() >= deadline {
                 return Poll::Ready(());
             }
@@ -119,7 +129,7 @@ impl<B: Body> Body for IdleBody<B> {
         if this.idle.is_zero() {
             return Poll::Pending;
         }
-        let since = *this.waits_since.get_or_insert_with(Instant::now);
+        let since = *this.waits_since.get_or_insert_with(clock::recent);
         let Some(deadline) = after(since, *this.idle) else { return Poll::Pending };
         ready!(this.alarm.poll(deadline, cx));
         *this.failed = true;
@@ -144,67 +154,55 @@ pub struct IdleTimes {
     pub idle: Duration,
 }
 
-/// Tells a stream that its peer is waiting for us, not we for it.
+/// Tells a stream that its peer is waiting for us, not we for it. Of one thread, as the stream is.
 #[derive(Clone, Debug)]
-pub struct Busy(Arc<Holds>);
+pub struct Busy(Rc<Holds>);
 
 #[derive(Debug)]
 struct Holds {
-    count: AtomicU32,
-    began: Instant,
-    /// When the last hold ended, in milliseconds after `began`, rounded up.
-    ended_ms: AtomicU64,
-    /// When the stream was last seen full, in the same.
-    full_ms: AtomicU64,
-}
-
-impl Holds {
-    fn now_ms(&self) -> u64 {
-        u64::try_from(self.began.elapsed().as_nanos().div_ceil(1_000_000)).unwrap_or(u64::MAX)
-    }
-
-    fn at(&self, ms: &AtomicU64) -> Instant {
-        self.began.checked_add(Duration::from_millis(ms.load(Relaxed))).unwrap_or(self.began)
-    }
+    count: Cell<u32>,
+    /// When the last hold ended; at first, when the stream began.
+    ended: Cell<Instant>,
+    /// When the stream was last seen full, or began.
+    full: Cell<Instant>,
 }
 
 impl Busy {
     pub(super) fn new() -> Busy {
-        let (count, began) = (AtomicU32::new(0), Instant::now());
-        Busy(Arc::new(Holds { count, began, ended_ms: AtomicU64::new(0), full_ms: AtomicU64::new(0) }))
+        let began = Instant::now();
+        Busy(Rc::new(Holds { count: Cell::new(0), ended: Cell::new(began), full: Cell::new(began) }))
     }
 
     /// While the guard lives, silence of the peer is no idleness; that it does not take what is
     /// written still is.
     pub fn hold(&self) -> Hold {
-        self.0.count.fetch_add(1, Relaxed);
+        self.0.count.update(|count| count + 1);
         Hold(self.0.clone())
     }
 
     fn held(&self) -> bool {
-        self.0.count.load(Acquire) > 0
-    }
-
-    fn ended(&self) -> Instant {
-        self.0.at(&self.0.ended_ms)
+        self.0.count.get() > 0
     }
 
     /// When the stream last took no more: until then the connection itself held everything up. Its
     /// beginning, if that never was.
     pub(super) fn last_full(&self) -> Instant {
-        self.0.at(&self.0.full_ms)
+        self.0.full.get()
+    }
+
+    fn is_full(&self) {
+        self.0.full.set(clock::recent());
     }
 }
 
 /// See [`Busy::hold`].
 #[derive(Debug)]
-pub struct Hold(Arc<Holds>);
+pub struct Hold(Rc<Holds>);
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.0.ended_ms.fetch_max(self.0.now_ms(), Relaxed);
-        // Whoever sees the count at zero sees the time too.
-        self.0.count.fetch_sub(1, Release);
+        self.0.ended.set(clock::recent());
+        self.0.count.update(|count| count.saturating_sub(1));
     }
 }
 
@@ -278,20 +276,20 @@ impl State {
             after(self.began, self.times.first_byte)
         } else if self.busy.held() {
             // Nothing is due; this only makes sure that it is looked at again.
-            after(Instant::now(), self.times.idle)
+            after(clock::recent(), self.times.idle)
         } else {
-            after(self.moved.max(self.busy.ended()), self.times.idle)
+            after(self.moved.max(self.busy.0.ended.get()), self.times.idle)
         };
         self.wait(deadline, cx)
     }
 
     /// A write that waits: the peer does not take what we have for it.
     fn write_waits<T>(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<T>> {
-        self.busy.0.full_ms.store(self.busy.0.now_ms(), Relaxed);
+        self.busy.is_full();
         if self.times.idle.is_zero() {
             return Poll::Pending;
         }
-        let since = *self.write_waits_since.get_or_insert_with(Instant::now);
+        let since = *self.write_waits_since.get_or_insert_with(clock::recent);
         self.wait(after(self.moved.max(since), self.times.idle), cx)
     }
 
@@ -304,9 +302,9 @@ impl State {
 
     fn wrote(&mut self, result: io::Result<usize>) -> Poll<io::Result<usize>> {
         if self.write_waits_since.take().is_some() {
-            self.busy.0.full_ms.store(self.busy.0.now_ms(), Relaxed);
+            self.busy.is_full();
         }
-        self.moved = clock::now();
+        self.moved = clock::recent();
         Poll::Ready(result)
     }
 }
@@ -323,7 +321,7 @@ impl<S: AsyncRead> AsyncRead for IdleStream<S> {
         match this.inner.poll_read(cx, buf) {
             Poll::Ready(result) => {
                 this.state.spoken |= buf.filled().len() > before;
-                this.state.moved = clock::now();
+                this.state.moved = clock::recent();
                 Poll::Ready(result)
             }
             Poll::Pending => this.state.read_waits(cx),

@@ -20,10 +20,13 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, watch};
 
 use super::aside::Aside;
+use super::clock;
 use super::connection::{Arrival, Door};
 use super::handler::{Live, Place, Shared};
+use super::in_force::InForce;
 use super::limits::Connections;
-use super::stream::{self, Watched};
+use super::socket;
+use super::stream::Watched;
 use super::upstream::Pool;
 use crate::capture::queue::Queue;
 use crate::glimpse::Glimpses;
@@ -97,17 +100,17 @@ pub struct Thread {
 impl Thread {
     /// Serves until told to stop and the connections have ended or the deadline has passed.
     pub fn run(self) -> io::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        let runtime = clock::at_each_turn(tokio::runtime::Builder::new_current_thread().enable_all()).build()?;
         let local = tokio::task::LocalSet::new();
         local.block_on(&runtime, self.serve())
     }
 
     async fn serve(self) -> io::Result<()> {
-        let live = self.live.load();
-        let pool = Pool::new(live.upstream.clone(), self.number, self.connections.outward.clone(), self.stats.clone());
-        drop(live);
-        let shared =
-            Rc::new(Shared { pool: pool.clone(), queue: self.queue, glimpses: self.glimpses, stats: self.stats });
+        let live = InForce::new(self.live);
+        let upstream = live.get().upstream.clone();
+        let pool = Pool::new(upstream, self.number, self.connections.outward.clone(), self.stats.clone());
+        let (queue, glimpses, stats) = (self.queue, self.glimpses, self.stats);
+        let shared = Rc::new(Shared { live, pool, queue, glimpses, stats });
         let open = Rc::new(Open::default());
         let mut accepting = Vec::new();
         for (listener, door) in self.listeners {
@@ -115,29 +118,28 @@ impl Thread {
                 listener: Listener::new(listener)?,
                 door,
                 connections: self.connections.clone(),
-                live: self.live.clone(),
                 shared: shared.clone(),
                 open: open.clone(),
                 stop: self.stop.clone(),
             };
             accepting.push(tokio::task::spawn_local(acceptor.run()));
         }
-        let sweeper = tokio::task::spawn_local(sweep(pool, self.live.clone()));
+        let sweeper = tokio::task::spawn_local(sweep(shared.clone()));
         for accepting in accepting {
             // A panic of the accept loop itself: nothing is served any more on that listener.
             accepting.await.map_err(io::Error::other)?;
         }
-        let deadline = self.live.load().timeouts.drain;
+        let deadline = shared.live.get().timeouts.drain;
         let _ = tokio::time::timeout(deadline, open.none()).await;
         sweeper.abort();
         Ok(())
     }
 }
 
-async fn sweep(pool: Rc<Pool>, live: Arc<ArcSwap<Live>>) {
+async fn sweep(shared: Rc<Shared>) {
     loop {
         tokio::time::sleep(Duration::from_secs(1)).await;
-        pool.sweep(live.load().timeouts.upstream_idle);
+        shared.pool.sweep(shared.live.get().timeouts.upstream_idle);
     }
 }
 
@@ -202,16 +204,16 @@ impl Listener {
     }
 
     /// The next connection and who it is from; `None` over a Unix socket.
-    async fn accept(&self) -> io::Result<(stream::Socket, Option<SocketAddr>)> {
+    async fn accept(&self) -> io::Result<(socket::Socket, Option<SocketAddr>)> {
         match self {
             Listener::Tcp { listener, hands_down } => {
                 let (stream, peer) = listener.accept().await?;
                 if !hands_down {
                     let _ = stream.set_nodelay(true);
                 }
-                Ok((stream::Socket::Tcp(stream), Some(peer)))
+                Ok((socket::Socket::Tcp(stream), Some(peer)))
             }
-            Listener::Unix(listener) => Ok((stream::Socket::Unix(listener.accept().await?.0), None)),
+            Listener::Unix(listener) => Ok((socket::Socket::Unix(listener.accept().await?.0), None)),
         }
     }
 }
@@ -220,7 +222,6 @@ struct Acceptor {
     listener: Listener,
     door: Door,
     connections: Arc<Connections>,
-    live: Arc<ArcSwap<Live>>,
     shared: Rc<Shared>,
     open: Rc<Open>,
     stop: watch::Receiver<bool>,
@@ -246,7 +247,7 @@ impl Acceptor {
         }
     }
 
-    fn spawn(&self, stream: stream::Socket, peer: Option<SocketAddr>) {
+    fn spawn(&self, stream: socket::Socket, peer: Option<SocketAddr>) {
         // Behind a PROXY header the peer is a load balancer: the client is counted once it is known.
         let permit = match peer {
             Some(peer) if self.door.proxy_protocol.is_none() => self.connections.try_enter(peer.ip().to_canonical()),
@@ -257,12 +258,11 @@ impl Acceptor {
             return;
         };
         let place = Place { permit, opened: Opened::new(&self.open, &self.shared.stats) };
-        let (door, live, shared) = (self.door.clone(), self.live.clone(), self.shared.clone());
-        let stop = self.stop.clone();
+        let (door, shared, stop) = (self.door.clone(), self.shared.clone(), self.stop.clone());
         // In a box: a task is moved several times while it begins and ends.
         tokio::task::spawn_local(Box::pin(async move {
             let watched = Watched::new(stream);
-            let arrival = Arrival { door, live, shared, place, stop };
+            let arrival = Arrival { door, shared, place, stop };
             // Where they are made: a `select!` that makes them moves them first.
             let serving = std::pin::pin!(arrival.serve(watched.clone(), peer));
             let reset = std::pin::pin!(Aside::new(watched.reset()));
@@ -287,7 +287,7 @@ mod tests {
         let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         listener.set_nonblocking(true).unwrap();
         let listener = Listener::new(Entrance::Tcp(listener)).unwrap();
-        let (stream::Socket::Tcp(stream), _) = listener.accept().await.unwrap() else { panic!("not of TCP") };
+        let (socket::Socket::Tcp(stream), _) = listener.accept().await.unwrap() else { panic!("not of TCP") };
         stream.nodelay().unwrap()
     }
 

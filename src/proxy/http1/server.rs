@@ -36,6 +36,7 @@ use super::reader::Reader;
 use super::stream::ClientStream;
 use super::writer::Writer;
 use crate::headers::Headers;
+use crate::proxy::aside::Aside;
 use crate::proxy::body::{RequestBody, ResponseBody};
 use crate::proxy::error::ProxyError;
 use crate::proxy::headers::strip_hop_by_hop;
@@ -409,8 +410,9 @@ pub async fn serve(
     answer: impl AsyncFn(&mut Request<RequestBody>) -> Response<ResponseBody>,
 ) -> io::Result<()> {
     let told = stop.clone();
-    let mut stopping = pin!(stop.wait_for(|stop| *stop));
-    let mut stopped = false;
+    let mut stopped = *told.borrow();
+    // It ends once, and is not asked with each request.
+    let mut stopping = pin!(Aside::new(stop.wait_for(|stop| *stop)));
     // Of the first head something has come.
     let mut since = Some(Instant::now());
     loop {
@@ -455,7 +457,7 @@ pub async fn serve(
         // A client that was not told to go on may send the body or not: nobody can tell what follows.
         let unasked = waits && !wire.continued.get() && !wire.io.borrow().decoder.is_end();
         wire.open.set(0);
-        stopped = stopped || *told.borrow();
+        stopped = stopped || told.has_changed().unwrap_or(true);
         let (mut parts, mut body) = answered.into_parts();
         let switches = parts.status == StatusCode::SWITCHING_PROTOCOLS;
         let mut keep_alive = keep_alive && !unasked && !stopped;

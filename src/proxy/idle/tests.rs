@@ -1,5 +1,7 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use bytes::Bytes;
 use http_body_util::BodyExt;

@@ -15,6 +15,7 @@ use super::wire::Wire;
 use super::{Address, Protocol, Timeouts, Upstream, http2};
 use crate::descriptors::Outgoing;
 use crate::proxy::error::ProxyError;
+use crate::proxy::socket::Socket;
 use crate::tls::HandshakeError;
 use crate::tls::client::ClientTls;
 
@@ -48,7 +49,9 @@ impl Dial<'_> {
     pub(super) async fn dial(self) -> Result<(Wire, bool), ProxyError> {
         let dialling = async {
             match self.address {
-                Address::Tcp(host, port) => Ok((Wire::Tcp(self.tcp(host, *port).await?), self.by_knowledge())),
+                Address::Tcp(host, port) => {
+                    Ok((Wire::Plain(Socket::Tcp(self.tcp(host, *port).await?)), self.by_knowledge()))
+                }
                 Address::Tls(host, port) => {
                     let Some(tls) = self.tls else {
                         return Err(ProxyError::Connect("TLS to the application was not set up".into()));
@@ -69,7 +72,7 @@ impl Dial<'_> {
                 Address::Unix(path) => {
                     let mut stream = UnixStream::connect(path).await.map_err(refused)?;
                     stream.write_all(self.first).await.map_err(refused)?;
-                    Ok((Wire::Unix(stream), self.by_knowledge()))
+                    Ok((Wire::Plain(Socket::Unix(stream)), self.by_knowledge()))
                 }
             }
         };

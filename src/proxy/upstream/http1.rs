@@ -282,7 +282,7 @@ impl Http1 {
         let (allowed, watch) = (sending.allowed, sending.watch.clone());
         let mut alarm = std::mem::take(&mut self.alarm);
         let sent =
-            within(clock::now(), allowed, &mut alarm, watch.as_deref(), poll_fn(|cx| self.poll_sending(cx))).await;
+            within(clock::recent(), allowed, &mut alarm, watch.as_deref(), poll_fn(|cx| self.poll_sending(cx))).await;
         self.alarm = alarm;
         self.reusable &= sent.is_some();
     }

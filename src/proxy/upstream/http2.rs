@@ -195,7 +195,7 @@ impl Connection {
             }
             poll_answer(&mut answer, passage, cx)
         });
-        match within(clock::now(), allowed, &mut Alarm::default(), watch.as_deref(), answering).await {
+        match within(clock::recent(), allowed, &mut Alarm::default(), watch.as_deref(), answering).await {
             None => Err(Failed::Lost(ProxyError::UpstreamTimeout, Processed::Maybe)),
             Some(Err(error)) => Err(lost(error, watch.and_then(|watch| watch.broke()))),
             Some(Ok(answer)) => {
@@ -223,7 +223,7 @@ impl Connection {
         }
         let late = || Failed::Lost(ProxyError::UpstreamTimeout, Processed::Maybe);
         let alarm = &mut Alarm::default();
-        within(clock::now(), allowed, alarm, None, self.settled()).await.ok_or_else(late)?;
+        within(clock::recent(), allowed, alarm, None, self.settled()).await.ok_or_else(late)?;
         let mut sender = self.sender.clone();
         if let Err(error) = poll_fn(|cx| sender.poll_ready(cx)).await {
             return Err(Failed::NotSent(Box::new(request), error));
@@ -238,7 +238,7 @@ impl Connection {
         let (mut answer, mut stream) = sent.map_err(|error| lost(error, None))?;
         drop(sender);
         let answering = poll_fn(|cx| poll_answer(&mut answer, passage, cx));
-        let answer = within(clock::now(), allowed, alarm, None, answering).await.ok_or_else(late)?;
+        let answer = within(clock::recent(), allowed, alarm, None, answering).await.ok_or_else(late)?;
         let answer = answer.map_err(|error| lost(error, None))?;
         if answer.status().is_success() {
             let (mut parts, recv) = Response::from(answer).into_parts();

@@ -199,7 +199,7 @@ impl Pool {
 
     /// Closes connections that have been idle for too long.
     pub fn sweep(&self, idle: Duration) {
-        let now = clock::now();
+        let now = clock::recent();
         for station in self.stations.borrow_mut().iter_mut() {
             station.idle.retain_mut(|c| now.duration_since(c.since) < idle && !c.http1.is_spent());
             station.shared.retain(|c| c.is_kept(idle));
@@ -391,10 +391,7 @@ impl Pool {
         };
         let within = timeouts.connect;
         let dial = Dial { address, tls: upstream.tls(), protocol, first: &first, within };
-        let opened = dial.open(outgoing).await;
-        // That took a while, whatever came of it: what follows, here or at another address, begins now.
-        clock::now();
-        opened
+        dial.open(outgoing).await
     }
 
     /// A place for one more connection. If all are taken, the coldest idle connection of this thread

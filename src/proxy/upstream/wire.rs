@@ -7,21 +7,20 @@ use std::io::{self, IoSlice};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpStream, UnixStream};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
+use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use crate::descriptors::Outgoing;
+use crate::proxy::socket::Socket;
 
 /// A connection to the application.
 #[derive(Debug)]
 pub(super) enum Wire {
-    /// Over TCP.
-    Tcp(TcpStream),
+    /// Without TLS.
+    Plain(Socket),
     /// Over TCP with TLS.
     Tls(Box<TlsStream<TcpStream>>),
-    /// Over a Unix socket.
-    Unix(UnixStream),
 }
 
 impl Wire {
@@ -41,11 +40,9 @@ pub struct Counted {
 impl Counted {
     /// True if nothing has come that nobody has read, not even its end; false may be wrong.
     pub(super) fn is_quiet(&self) -> bool {
-        let cx = &mut Context::from_waker(std::task::Waker::noop());
         match &self.wire {
-            Wire::Tcp(stream) => stream.poll_read_ready(cx).is_pending(),
-            Wire::Tls(stream) => stream.get_ref().0.poll_read_ready(cx).is_pending(),
-            Wire::Unix(stream) => stream.poll_read_ready(cx).is_pending(),
+            Wire::Plain(socket) => socket.is_quiet(),
+            Wire::Tls(stream) => stream.get_ref().0.try_io(Interest::READABLE, || Ok(())).is_err(),
         }
     }
 
@@ -55,26 +52,21 @@ impl Counted {
     }
 }
 
-/// Calls the same method of whichever it is.
-macro_rules! either {
-    ($wire:expr, $stream:ident => $call:expr) => {
-        match $wire.get_mut() {
-            Wire::Tcp($stream) => $call,
-            Wire::Tls($stream) => $call,
-            Wire::Unix($stream) => $call,
-        }
-    };
-}
-
 impl AsyncRead for Wire {
     fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        either!(self, stream => Pin::new(stream).poll_read(cx, buf))
+        match self.get_mut() {
+            Wire::Plain(socket) => socket.poll_read(cx, buf),
+            Wire::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+        }
     }
 }
 
 impl AsyncWrite for Wire {
     fn poll_write(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        either!(self, stream => Pin::new(stream).poll_write(cx, buf))
+        match self.get_mut() {
+            Wire::Plain(socket) => socket.poll_write(cx, buf),
+            Wire::Tls(stream) => Pin::new(stream).poll_write(cx, buf),
+        }
     }
 
     fn poll_write_vectored(
@@ -82,23 +74,31 @@ impl AsyncWrite for Wire {
         cx: &mut Context<'_>,
         bufs: &[IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        either!(self, stream => Pin::new(stream).poll_write_vectored(cx, bufs))
+        match self.get_mut() {
+            Wire::Plain(socket) => socket.poll_write_vectored(cx, bufs),
+            Wire::Tls(stream) => Pin::new(stream).poll_write_vectored(cx, bufs),
+        }
     }
 
     fn is_write_vectored(&self) -> bool {
         match self {
-            Wire::Tcp(stream) => stream.is_write_vectored(),
+            Wire::Plain(_) => true,
             Wire::Tls(stream) => stream.is_write_vectored(),
-            Wire::Unix(stream) => stream.is_write_vectored(),
         }
     }
 
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, stream => Pin::new(stream).poll_flush(cx))
+        match self.get_mut() {
+            Wire::Plain(_) => Poll::Ready(Ok(())),
+            Wire::Tls(stream) => Pin::new(stream).poll_flush(cx),
+        }
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        either!(self, stream => Pin::new(stream).poll_shutdown(cx))
+        match self.get_mut() {
+            Wire::Plain(socket) => Poll::Ready(socket.end()),
+            Wire::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+        }
     }
 }
 

@@ -9,7 +9,8 @@ use tokio::net::UnixStream;
 use super::*;
 use crate::proxy::idle::{IdleStream, IdleTimes};
 use crate::proxy::proxy_protocol::Prefixed;
-use crate::proxy::stream::{Socket, Watched};
+use crate::proxy::socket::Socket;
+use crate::proxy::stream::Watched;
 
 /// A connection on which these bytes have come, and its other end.
 fn connected(bytes: &[u8]) -> (Rc<Wire>, UnixStream) {

@@ -6,6 +6,7 @@ use super::*;
 use crate::descriptors::Outward;
 use crate::proxy::http1::server;
 use crate::proxy::limits::Limits;
+use crate::proxy::socket::Socket;
 use crate::proxy::upstream::wire::Wire;
 
 /// A request's body out of these bytes, which have all come.
@@ -23,7 +24,7 @@ async fn a_body_of_which_nothing_was_sent_is_whole_when_it_is_sent_again() {
     // The application has stopped reading long ago.
     while ours.try_write(&[0; 64 << 10]).is_ok() {}
     let outgoing = Outward::at_most(1).try_enter().unwrap();
-    let mut wire = Wire::Unix(ours).counted(outgoing);
+    let mut wire = Wire::Plain(Socket::Unix(ours)).counted(outgoing);
     let (mut writer, mut encoder, mut ended, mut sent) = (Writer::default(), Encoder::Chunked, false, false);
     writer.head().extend_from_slice(b"POST / HTTP/1.1\r\n\r\n");
     let mut body = body("3\r\nabc\r\n3\r\ndef\r\n0\r\n\r\n");

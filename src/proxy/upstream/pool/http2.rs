@@ -6,9 +6,10 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::uri::Scheme;
+use tokio::time::Instant;
 
 use super::{Link, Missed, Owner, Place, Pool, Station, Timeouts, over_new_http1};
 use crate::proxy::body::RequestBody;
@@ -64,7 +65,7 @@ impl Stream {
 
 impl Drop for Stream {
     fn drop(&mut self) {
-        self.shared.since.set(Instant::now());
+        self.shared.since.set(clock::recent());
     }
 }
 
@@ -174,8 +175,6 @@ impl Pool {
                 return Err(ProxyError::UpstreamTimeout);
             }
         };
-        // The turn was waited for.
-        clock::now();
         // Whoever was here before may have made one.
         if let Some(stream) = self.room(place, owner) {
             return Ok(Reached::Warm(stream));
@@ -207,7 +206,7 @@ impl Pool {
                 // Until the application has said how many streams it allows, a crowd would queue up
                 // on this one. It says so at once (RFC 9113 section 3.4), or waits for us no longer.
                 let _ = tokio::time::timeout(SETTLED.min(timeouts.connect), connection.settled()).await;
-                let (since, spent) = (Cell::new(Instant::now()), Cell::new(false));
+                let (since, spent) = (Cell::new(clock::recent()), Cell::new(false));
                 let shared = Rc::new(Shared { connection, since, owner, spent });
                 let stream = Stream::on(&shared);
                 self.with_station(place, |station| {
