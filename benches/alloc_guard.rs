@@ -17,11 +17,12 @@
 use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr};
 use std::process::{Command, ExitCode};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use authtap::capture::CaptureConfig;
 use authtap::capture::pending::{Head, Pending};
-use authtap::capture::queue::Queue;
+use authtap::capture::queue::{Outlet, Queue};
 use authtap::capture::rotation::Rotation;
 use authtap::config::settings;
 use authtap::headers::Headers;
@@ -133,7 +134,7 @@ fn repeat(case: &Case, times: u64) -> ExitCode {
         ..CaptureConfig::default()
     };
     let (queue, mut receiver) = Queue::new(8);
-    let stats = Arc::new(Traffic::default());
+    let outlet = Rc::new(Outlet::new(queue, Arc::new(Traffic::default())));
     let uri = Uri::from_static(case.target);
     // As they come: lines of a head that was read.
     let mut head = BytesMut::from(HEAD);
@@ -158,10 +159,10 @@ fn repeat(case: &Case, times: u64) -> ExitCode {
         if tracer.sample(&headers).is_some() {
             return ExitCode::from(2);
         }
-        let captured = Pending::begin(&capture, &head, &queue, &stats).is_some();
+        let captured = Pending::begin(&capture, &head, &outlet).is_some();
         // A session cookie that is not changed costs no more.
         if let Some(rotation) = Rotation::begin(&capture, &headers, &uri) {
-            rotation.answered(&capture, ("app.example.test", head.client_ip), &answer, &queue, &stats);
+            rotation.answered(&capture, ("app.example.test", head.client_ip), &answer, &outlet);
         }
         if captured != case.captured || receiver.try_recv().is_ok() != captured {
             return ExitCode::from(2);

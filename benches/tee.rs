@@ -8,11 +8,12 @@
 
 use std::hint::black_box;
 use std::net::{IpAddr, Ipv4Addr};
+use std::rc::Rc;
 use std::sync::Arc;
 
 use authtap::capture::CaptureConfig;
 use authtap::capture::pending::{Head, Pending};
-use authtap::capture::queue::Queue;
+use authtap::capture::queue::{Outlet, Queue};
 use authtap::capture::tee::Copier;
 use authtap::config::settings;
 use authtap::exchange::Ended;
@@ -50,7 +51,7 @@ fn exchanges(criterion: &mut Criterion) {
     let config = config.unwrap_or_else(|| panic!("the routes of the benchmark are wrong: {problems}"));
     let capture = CaptureConfig { rules: config.rules, limits: config.capture, ..CaptureConfig::default() };
     let (queue, mut receiver) = Queue::new(8);
-    let stats = Arc::new(Traffic::default());
+    let outlet = Rc::new(Outlet::new(queue, Arc::new(Traffic::default())));
     let request = headers(&[
         (header::HOST, "app.example.test"),
         (header::USER_AGENT, "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0"),
@@ -79,7 +80,7 @@ fn exchanges(criterion: &mut Criterion) {
         };
         group.bench_function(name, |b| {
             b.iter(|| {
-                let pending = Pending::begin(&capture, black_box(&head), &queue, &stats);
+                let pending = Pending::begin(&capture, black_box(&head), &outlet);
                 assert_eq!(pending.is_some(), matches);
                 let Some(mut pending) = pending else { return };
                 if let Some(copy) = pending.request_copy() {

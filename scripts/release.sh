@@ -31,7 +31,9 @@ echo "3 of 3: the build that knows" >&2
 link="'-Clink-arg=-Wl,-z,pack-relative-relocs'"
 # Where Rust links with lld by itself: what the start needs stands together, three megabytes less are resident.
 case $host in x86_64-unknown-linux-gnu) link="$link,'-Clink-arg=-Wl,--symbol-ordering-file=$order','-Clink-arg=-Wl,--no-warn-symbol-ordering'" ;; esac
-build "'-Cprofile-use=$profiles/merged.profdata',$link" "$@"
+# What is outside of the hottest code is to be fast too: made small, it is copied by slow instructions.
+fast="'-Cllvm-args=-pgso=false'"
+build "'-Cprofile-use=$profiles/merged.profdata',$fast,$link" "$@"
 mkdir -p "$target/release"
 cp "$target/$host/release/authtap" "$target/release/authtap"
 echo "$target/release/authtap"

@@ -321,10 +321,11 @@ impl Headers {
         if let Some(first) = first {
             self.remove_from(first + 1, name);
         }
-        if self.push(name, value.as_ref(), Place::Added)
-            && let Some(first) = first
-        {
-            self.lines.swap_remove(first);
+        let Some(line) = self.written(name, value.as_ref(), Place::Added) else { return };
+        // In its place at once: a line that was written last is slow to move.
+        match first.and_then(|first| self.lines.get_mut(first)) {
+            Some(place) => *place = line,
+            None => self.lines.push(line),
         }
     }
 
@@ -413,6 +414,9 @@ impl Headers {
 
     fn remove_from(&mut self, from: usize, name: &str) {
         let tag = Tag::of(name.as_bytes());
+        if self.lines.iter().skip(from).all(|line| !self.is(line, tag, name.as_bytes())) {
+            return;
+        }
         let mut n = 0;
         let mut lines = std::mem::take(&mut self.lines);
         lines.retain(|line| {
@@ -427,11 +431,18 @@ impl Headers {
         line.tag == tag && same(self.name_of(line), name)
     }
 
-    /// `name` is a token. False if there is no room, which limits are far below.
-    fn push(&mut self, name: &str, value: &[u8], place: Place) -> bool {
+    fn push(&mut self, name: &str, value: &[u8], place: Place) {
+        if let Some(line) = self.written(name, value, place) {
+            self.lines.push(line);
+        }
+    }
+
+    /// Writes a line that stands nowhere yet. `name` is a token. `None` if there is no room, which limits
+    /// are far below.
+    fn written(&mut self, name: &str, value: &[u8], place: Place) -> Option<Line> {
         let at = self.added.len();
         let (value_at, end) = (at + name.len() + 2, at + name.len() + 2 + value.len());
-        let (true, Ok(name_len)) = (u32::try_from(end).is_ok(), u16::try_from(name.len())) else { return false };
+        let (true, Ok(name_len)) = (u32::try_from(end).is_ok(), u16::try_from(name.len())) else { return None };
         self.added.reserve(end + 2 - at);
         self.added.extend_from_slice(name.as_bytes());
         self.added.extend_from_slice(b": ");
@@ -447,8 +458,7 @@ impl Headers {
         let tag = Tag::of(name.as_bytes());
         self.maybe |= tag.bit();
         let (name, value, value_len) = (at as u32, value_at as u32, value.len() as u32);
-        self.lines.push(Line { tag, name_len, place, name, value, value_len });
-        true
+        Some(Line { tag, name_len, place, name, value, value_len })
     }
 
     #[inline]

@@ -17,7 +17,7 @@ use tokio::sync::oneshot;
 
 use super::CaptureConfig;
 use super::hold::OnDisk;
-use super::queue::{Captured, Held, Queue};
+use super::queue::{Captured, Held, Outlet};
 use super::tee::Copier;
 use super::watch::Watch;
 use crate::auto::gate::{Gate, Keep, PAGE_BYTES};
@@ -25,7 +25,6 @@ use crate::event::{Text, Timestamp};
 use crate::exchange::{ClientTls, Ended, Exchange, Kept, Request, Response};
 use crate::headers::Headers;
 use crate::rules::facts::Facts;
-use crate::telemetry::Traffic;
 
 /// The head of a request, as capture is asked about it.
 pub struct Head<'a> {
@@ -64,14 +63,13 @@ struct Inner {
     hint: Option<HeaderName>,
     watch: Arc<Watch>,
     auto: Option<Arc<Gate>>,
-    queue: Queue,
-    stats: Arc<Traffic>,
+    outlet: Rc<Outlet>,
 }
 
 impl Pending {
     /// A guard if a route, or capture without routes, may be about this request, or another waits for
     /// it; `None`, without an allocation, if none of this is so.
-    pub fn begin(config: &CaptureConfig, head: &Head<'_>, queue: &Queue, stats: &Arc<Traffic>) -> Option<Pending> {
+    pub fn begin(config: &CaptureConfig, head: &Head<'_>, outlet: &Rc<Outlet>) -> Option<Pending> {
         let facts = Facts::of_request(head.method, head.uri, head.host, head.headers);
         let candidates = config.rules.candidates(&facts);
         let auto = config.auto.as_ref().filter(|_| Gate::may_matter(head.method, head.uri, head.headers));
@@ -88,7 +86,7 @@ impl Pending {
         let (written, waits) = config.hold.then(oneshot::channel).unzip();
         let began = Timestamp::now();
         Some(Pending {
-            on_disk: waits.map(|waits| OnDisk::new(waits, stats.clone())),
+            on_disk: waits.map(|waits| OnDisk::new(waits, outlet.stats.clone())),
             inner: Some(Box::new(Inner {
                 captured: Box::new(Captured {
                     exchange: Exchange {
@@ -123,8 +121,7 @@ impl Pending {
                 hint: config.hint.clone(),
                 watch: config.watch.clone(),
                 auto: auto.cloned(),
-                queue: queue.clone(),
-                stats: stats.clone(),
+                outlet: outlet.clone(),
             })),
         })
     }
@@ -242,7 +239,7 @@ impl Drop for Pending {
 
 impl Inner {
     fn hand_over(self) {
-        let Inner { mut captured, started, request_copy, response_copy, queue, stats, .. } = self;
+        let Inner { mut captured, started, request_copy, response_copy, outlet, .. } = self;
         let exchange = &mut captured.exchange;
         match &mut exchange.response {
             Some(response) => {
@@ -261,7 +258,7 @@ impl Inner {
             exchange.request.body = copy.kept();
         }
         exchange.duration = started.elapsed();
-        queue.offer(captured, &stats);
+        outlet.offer(captured);
     }
 }
 

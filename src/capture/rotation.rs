@@ -12,14 +12,13 @@ use bytes::Bytes;
 use http::{Method, StatusCode, Uri, header};
 
 use super::CaptureConfig;
-use super::queue::{Captured, Held, Queue};
+use super::queue::{Captured, Held, Outlet};
 use crate::body::cookie::{self, CookieChange};
 use crate::body::wanted::fits;
 use crate::event::Timestamp;
 use crate::exchange::{Ended, Exchange, Kept, Request, Response};
 use crate::headers::Headers;
 use crate::rules::Candidates;
-use crate::telemetry::Traffic;
 
 /// The `Cookie` line of a request whose session may move.
 #[derive(Debug)]
@@ -48,14 +47,7 @@ impl Rotation {
     }
 
     /// Looks at the answer's head, and hands the change over if there is one.
-    pub fn answered(
-        self,
-        config: &CaptureConfig,
-        from: (&str, IpAddr),
-        answer: &Headers,
-        queue: &Queue,
-        stats: &Traffic,
-    ) {
+    pub fn answered(self, config: &CaptureConfig, from: (&str, IpAddr), answer: &Headers, outlet: &Outlet) {
         if !answer.contains_key(header::SET_COOKIE) {
             return;
         }
@@ -99,6 +91,6 @@ impl Rotation {
             held: Held::default(),
             written: None,
         };
-        queue.offer(Box::new(captured), stats);
+        outlet.offer(Box::new(captured));
     }
 }

@@ -273,14 +273,15 @@ struct Told {
 
 impl Told {
     fn note(&mut self, name: &[u8]) {
-        for (known, there) in [
-            (FORWARDED, &mut self.forwarded),
-            (X_FORWARDED_FOR, &mut self.chain),
-            (X_REAL_IP, &mut self.real_ip),
-            (X_FORWARDED_PROTO, &mut self.proto),
-            (X_FORWARDED_HOST, &mut self.host),
-        ] {
-            *there |= name.eq_ignore_ascii_case(known.as_str().as_bytes());
+        let is = |known: &HeaderName| name.eq_ignore_ascii_case(known.as_str().as_bytes());
+        // One length at a time: a balancer's headers come with every request.
+        match name.len() {
+            15 => self.chain |= is(&X_FORWARDED_FOR),
+            17 => self.proto |= is(&X_FORWARDED_PROTO),
+            16 => self.host |= is(&X_FORWARDED_HOST),
+            9 if is(&FORWARDED) => self.forwarded = true,
+            9 => self.real_ip |= is(&X_REAL_IP),
+            _ => {}
         }
     }
 }

@@ -38,7 +38,7 @@ use super::upstream::{Client, Pool, Timeouts, Upstream};
 use super::{client_tls, framing, headers, host, request_id, upgrade};
 use crate::capture::CaptureConfig;
 use crate::capture::pending::{Head, Pending};
-use crate::capture::queue::Queue;
+use crate::capture::queue::Outlet;
 use crate::capture::rotation::Rotation;
 use crate::exchange::{ClientTls, Ended};
 use crate::glimpse::Glimpses;
@@ -78,7 +78,7 @@ pub struct Shared {
     /// Connections to the application.
     pub pool: Rc<Pool>,
     /// The way to the pipeline.
-    pub queue: Queue,
+    pub outlet: Rc<Outlet>,
     /// A look at some answers.
     pub glimpses: Glimpses,
     /// Counters.
@@ -273,7 +273,7 @@ async fn forward(
     };
     // Read before the strip: what a proxy vouched for must not go on a word of the client's `Connection`.
     let tls_told = live.client_tls.read(&parts.headers, trusted);
-    let mut pending = Pending::begin(&live.capture, &head, &shared.queue, &shared.stats);
+    let mut pending = Pending::begin(&live.capture, &head, &shared.outlet);
     if let (Some(told), Some(pending)) = (&tls_told, &mut pending) {
         pending.tls_told(told.facts());
     }
@@ -369,7 +369,7 @@ async fn forward(
     }
     if let Some(rotation) = rotation {
         let from = (&*host_name, client_ip);
-        rotation.answered(&live.capture, from, response.headers(), &shared.queue, &shared.stats);
+        rotation.answered(&live.capture, from, response.headers(), &shared.outlet);
     }
     if let Some(hint) = &live.capture.hint {
         response.headers_mut().remove(hint);

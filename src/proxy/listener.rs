@@ -28,7 +28,7 @@ use super::limits::Connections;
 use super::socket;
 use super::stream::Watched;
 use super::upstream::Pool;
-use crate::capture::queue::Queue;
+use crate::capture::queue::{Outlet, Queue};
 use crate::glimpse::Glimpses;
 use crate::telemetry::Traffic;
 
@@ -109,8 +109,9 @@ impl Thread {
         let live = InForce::new(self.live);
         let upstream = live.get().upstream.clone();
         let pool = Pool::new(upstream, self.number, self.connections.outward.clone(), self.stats.clone());
-        let (queue, glimpses, stats) = (self.queue, self.glimpses, self.stats);
-        let shared = Rc::new(Shared { live, pool, queue, glimpses, stats });
+        let outlet = Rc::new(Outlet::new(self.queue, self.stats.clone()));
+        let (glimpses, stats) = (self.glimpses, self.stats);
+        let shared = Rc::new(Shared { live, pool, outlet, glimpses, stats });
         let open = Rc::new(Open::default());
         let mut accepting = Vec::new();
         for (listener, door) in self.listeners {
