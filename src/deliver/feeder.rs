@@ -3,6 +3,7 @@
 //! It never waits for another sink. The invariant is that of [`super`]: its position moves past what
 //! is dealt with, and nothing else.
 
+use std::borrow::Cow;
 use std::future::{pending, poll_fn};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
@@ -34,11 +35,6 @@ pub(super) const LAG: Duration = Duration::from_secs(1);
 pub(super) const DOWN: Duration = Duration::from_secs(30);
 /// How long a sink waits until its position is on disk before it goes on regardless.
 const NOTED: Duration = Duration::from_secs(1);
-/// How long after a large batch the next events gather: each batch wakes this thread, the sink's, and this one
-/// again.
-const LINGER: Duration = Duration::from_millis(24);
-/// A batch of so many events is one of a flood. At less, the pipeline itself lets events gather.
-const LARGE: usize = 128;
 /// Dead letters sent again at once.
 const DEAD_LETTERS: usize = 100;
 /// The longest reason that is kept with a dead letter, in characters.
@@ -55,8 +51,6 @@ pub(super) struct Feeder {
     position: Arc<AtomicU64>,
     backoff: Backoff,
     failing: Option<Failing>,
-    /// When the last batch was dealt with, if that was a large one.
-    flood: Option<Instant>,
     refused: Loss,
     skipped: Loss,
     /// The last replay that was begun.
@@ -115,7 +109,6 @@ impl Feeder {
             position,
             backoff: Backoff::seeded_by_chance(),
             failing: None,
-            flood: None,
             refused: Loss::default(),
             skipped: Loss::default(),
             replayed: 0,
@@ -212,22 +205,15 @@ impl Feeder {
         tokio::task::spawn_blocking(move || spool.read(position, max)).await.unwrap_or_default()
     }
 
-    /// Waits as long as is allowed until a batch is full, in a flood a moment even where no wait is wanted; at
-    /// the end of delivery for nothing. False if there are other orders meanwhile, for which it may be another
-    /// sink's.
+    /// Waits as long as is allowed until a batch is full; at the end of delivery for nothing. False if there are
+    /// other orders meanwhile, for which it may be another sink's.
     async fn gather(&mut self, orders: &Orders) -> bool {
         let limits = orders.batch;
-        if orders.finish.is_some() {
+        if limits.max_wait.is_zero() || orders.finish.is_some() {
             return true;
         }
-        let until = match limits.max_wait.is_zero() {
-            false => Instant::now() + limits.max_wait,
-            true => match self.flood {
-                Some(last) => last + LINGER,
-                None => return true,
-            },
-        };
         let position = self.position.load(Relaxed);
+        let until = Instant::now() + limits.max_wait;
         loop {
             self.appended.borrow_and_update();
             let waits = self.spool.backlog(position);
@@ -262,7 +248,12 @@ impl Feeder {
 
     /// Sends a batch once, and waits as long as a failure demands. True if the batch is dealt with.
     async fn attempt(&mut self, orders: &Orders, batch: &[Stored]) -> bool {
-        let wanted: Vec<Stored> = batch.iter().filter(|one| orders.filter.takes(&one.event)).cloned().collect();
+        // Most sinks take everything: then nothing is copied.
+        let takes = |one: &&Stored| orders.filter.takes(&one.event);
+        let wanted: Cow<'_, [Stored]> = match batch.iter().all(|one| takes(&one)) {
+            true => batch.into(),
+            false => batch.iter().filter(takes).cloned().collect(),
+        };
         let refused = match wanted.is_empty() {
             true => Vec::new(),
             false => match self.verdict(orders, &wanted).await {
@@ -290,7 +281,6 @@ impl Feeder {
             };
             // A disk that hangs must not hold a sink up: then a crash repeats more than one batch.
             let _ = timeout(NOTED, self.spool.acknowledge(ack).wait()).await;
-            self.flood = (batch.len() >= LARGE).then(Instant::now);
         }
         self.state_lag();
         true

@@ -247,30 +247,6 @@ async fn a_dead_sink_delays_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn in_a_flood_events_gather_for_a_moment_and_after_it_each_goes_at_once() {
-    let bench = Bench::new(1000);
-    let sink = Scripted::good();
-    let delivery = bench.start(vec![spec("a", &sink)]);
-    bench.append(200);
-    sink.took(200).await;
-    let began = Instant::now();
-    for _ in 0..3 {
-        bench.append(10);
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
-    sink.took(230).await;
-    assert_eq!((began.elapsed(), sink.calls().len()), (Duration::from_millis(24), 2));
-    // The wait lasts as long as its batch is not full.
-    bench.append(200);
-    sink.took(430).await;
-    let began = Instant::now();
-    bench.append(500);
-    sink.took(930).await;
-    assert_eq!(began.elapsed(), Duration::ZERO);
-    assert_eq!(delivery.drain(AGES).await, nothing());
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_panic_at_once_or_later_is_a_reason_to_try_again() {
     let bench = Bench::new(100);
     bench.append(2);

@@ -18,6 +18,7 @@ use std::time::Duration;
 use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::task::coop::has_budget_remaining;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::clock;
@@ -48,7 +49,8 @@ impl Alarm {
         self.wakes = None;
         loop {
             if sleep.as_mut().poll(cx).is_pending() {
-                self.wakes = Some(cx.waker().clone());
+                // A task that has used up its turn is told the same, and the timer was not asked.
+                self.wakes = has_budget_remaining().then(|| cx.waker().clone());
                 return Poll::Pending;
             }
             if sleep.deadline() >= deadline {

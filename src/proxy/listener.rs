@@ -100,9 +100,9 @@ pub struct Thread {
 impl Thread {
     /// Serves until told to stop and the connections have ended or the deadline has passed.
     pub fn run(self) -> io::Result<()> {
-        let runtime = clock::at_each_turn(tokio::runtime::Builder::new_current_thread().enable_all()).build()?;
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let local = tokio::task::LocalSet::new();
-        local.block_on(&runtime, self.serve())
+        local.block_on(&runtime, clock::at_each_turn(self.serve()))
     }
 
     async fn serve(self) -> io::Result<()> {

@@ -125,7 +125,11 @@ impl Socket {
     /// # Errors
     /// Those of shutdown(2).
     pub fn end(&self) -> io::Result<()> {
-        either!(self, s => SockRef::from(s).shutdown(Shutdown::Write))
+        match either!(self, s => SockRef::from(s).shutdown(Shutdown::Write)) {
+            // The other end has reset it: what came before that can still be read.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            ended => ended,
+        }
     }
 
     fn write_when_ready(&self, cx: &mut Context<'_>, write: impl Fn() -> io::Result<usize>) -> Poll<io::Result<usize>> {

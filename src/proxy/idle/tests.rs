@@ -1,5 +1,6 @@
 use std::convert::Infallible;
 use std::future::poll_fn;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
@@ -181,4 +182,22 @@ async fn what_moves_touches_no_timer() {
     let pending = poll_fn(|cx| Poll::Ready(Pin::new(&mut stream).poll_read(cx, &mut empty).is_pending())).await;
     assert!(pending);
     assert_eq!(stream.state.alarm.sleep.as_ref().map(|s| s.deadline()), set);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_time_that_is_asked_for_at_the_end_of_a_tasks_turn_runs_out_too() {
+    let mut alarm = Alarm::default();
+    let began = Instant::now();
+    let mut used_up = false;
+    let asked = poll_fn(|cx| {
+        if !used_up {
+            while has_budget_remaining() {
+                assert!(pin!(tokio::task::coop::consume_budget()).poll(cx).is_ready());
+            }
+            used_up = true;
+        }
+        alarm.poll(began + SHORT, cx)
+    });
+    timeout(IDLE, asked).await.expect("the timer was made");
+    assert_eq!(began.elapsed(), SHORT);
 }
