@@ -26,6 +26,8 @@ pub mod history;
 pub mod identity;
 pub mod learn;
 pub mod pipeline;
+#[cfg(test)]
+mod ports;
 pub mod protobuf;
 pub mod proxy;
 pub mod record;

@@ -67,7 +67,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
-    use crate::sinks::net::service::nobody;
+    use crate::ports::nobody;
 
     /// The exit code against a server that answers every request with `answer`.
     fn against(answer: &'static [u8]) -> u8 {

@@ -7,6 +7,7 @@
 //! process.
 
 pub mod app;
+mod bounded;
 mod pages;
 mod state;
 pub mod tour;

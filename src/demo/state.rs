@@ -4,11 +4,13 @@
 //! every collection has a limit, and the oldest entry makes room. Passwords and keys are held as
 //! keyed hashes, as any application should.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::hash::{BuildHasher, RandomState};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use subtle::ConstantTimeEq;
+
+use super::bounded::Bounded;
 
 /// The most sessions, links, tokens and keys, each.
 pub const MAX_ENTRIES: usize = 1000;
@@ -531,51 +533,6 @@ impl Inner {
 
     fn end_sessions(&mut self, name: &str) {
         self.sessions.retain(|s| !matches!(s, Session::Pending(n) | Session::SignedIn(n) if n == name));
-    }
-}
-
-/// A map of at most [`MAX_ENTRIES`]; the oldest entry makes room for the newest.
-struct Bounded<V> {
-    next: u64,
-    entries: HashMap<String, (u64, V)>,
-    order: BTreeMap<u64, String>,
-}
-
-impl<V> Bounded<V> {
-    fn new() -> Bounded<V> {
-        Bounded { next: 0, entries: HashMap::new(), order: BTreeMap::new() }
-    }
-
-    fn get(&self, key: &str) -> Option<&V> {
-        self.entries.get(key).map(|(_, value)| value)
-    }
-
-    fn put(&mut self, key: String, value: V) {
-        self.remove(&key);
-        if self.entries.len() >= MAX_ENTRIES
-            && let Some((_, oldest)) = self.order.pop_first()
-        {
-            self.entries.remove(&oldest);
-        }
-        self.next += 1;
-        self.order.insert(self.next, key.clone());
-        self.entries.insert(key, (self.next, value));
-    }
-
-    fn remove(&mut self, key: &str) {
-        if let Some((place, _)) = self.entries.remove(key) {
-            self.order.remove(&place);
-        }
-    }
-
-    fn retain(&mut self, keep: impl Fn(&V) -> bool) {
-        self.entries.retain(|_, (_, value)| keep(value));
-        self.order.retain(|_, key| self.entries.contains_key(key));
-    }
-
-    /// Oldest first.
-    fn iter(&self) -> impl Iterator<Item = (&str, &V)> {
-        self.order.values().filter_map(|key| Some((key.as_str(), self.get(key)?)))
     }
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use socket2::SockRef;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Type};
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{Notify, watch};
 
@@ -25,7 +25,7 @@ use super::connection::{Arrival, Door};
 use super::handler::{Live, Place, Shared};
 use super::in_force::InForce;
 use super::limits::Connections;
-use super::socket;
+use super::socket::Socket;
 use super::stream::Watched;
 use super::upstream::Pool;
 use crate::capture::queue::{Outlet, Queue};
@@ -63,8 +63,8 @@ pub fn bind(address: SocketAddr, threads: usize) -> io::Result<Vec<StdListener>>
         .collect()
 }
 
-fn socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+fn socket(address: SocketAddr, shared: bool) -> io::Result<socket2::Socket> {
+    let socket = socket2::Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     // A restart must not wait for the old connections' TIME_WAIT.
     socket.set_reuse_address(true)?;
     if shared {
@@ -205,16 +205,16 @@ impl Listener {
     }
 
     /// The next connection and who it is from; `None` over a Unix socket.
-    async fn accept(&self) -> io::Result<(socket::Socket, Option<SocketAddr>)> {
+    async fn accept(&self) -> io::Result<(Socket, Option<SocketAddr>)> {
         match self {
             Listener::Tcp { listener, hands_down } => {
                 let (stream, peer) = listener.accept().await?;
                 if !hands_down {
                     let _ = stream.set_nodelay(true);
                 }
-                Ok((socket::Socket::Tcp(stream), Some(peer)))
+                Ok((Socket::Tcp(stream), Some(peer)))
             }
-            Listener::Unix(listener) => Ok((socket::Socket::Unix(listener.accept().await?.0), None)),
+            Listener::Unix(listener) => Ok((Socket::Unix(listener.accept().await?.0), None)),
         }
     }
 }
@@ -248,7 +248,7 @@ impl Acceptor {
         }
     }
 
-    fn spawn(&self, stream: socket::Socket, peer: Option<SocketAddr>) {
+    fn spawn(&self, stream: Socket, peer: Option<SocketAddr>) {
         // Behind a PROXY header the peer is a load balancer: the client is counted once it is known.
         let permit = match peer {
             Some(peer) if self.door.proxy_protocol.is_none() => self.connections.try_enter(peer.ip().to_canonical()),
@@ -288,7 +288,7 @@ mod tests {
         let _client = std::net::TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         listener.set_nonblocking(true).unwrap();
         let listener = Listener::new(Entrance::Tcp(listener)).unwrap();
-        let (socket::Socket::Tcp(stream), _) = listener.accept().await.unwrap() else { panic!("not of TCP") };
+        let (Socket::Tcp(stream), _) = listener.accept().await.unwrap() else { panic!("not of TCP") };
         stream.nodelay().unwrap()
     }
 

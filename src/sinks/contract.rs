@@ -6,9 +6,9 @@ use std::path::Path;
 use serde_json::json;
 
 use super::http::receiver::{Got, Receiver, Says, built, says, spec};
-use super::net::service::nobody;
 use super::{BuildCx, SINKS, Sink, Verdict};
 use crate::config::shape::Kind;
+use crate::ports::nobody;
 use crate::spool::Stored;
 use crate::spool::sample::stored;
 

@@ -10,13 +10,14 @@ use super::*;
 use crate::event::text::Text;
 use crate::exchange::Ended;
 use crate::headers::Headers;
+use crate::ports::nobody;
 use crate::protobuf::{Field, Fields};
 use crate::proxy::spans::{Head, Span};
 use crate::proxy::trace_context::TRACEPARENT;
 use crate::proxy::upstream::Address;
 use crate::sinks::http::receiver::{Receiver, Says, says};
 use crate::sinks::http::services::Python;
-use crate::sinks::net::service::{nobody, wanted};
+use crate::sinks::net::service::wanted;
 
 const PARENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 

@@ -14,7 +14,7 @@ use rustls::{ClientConfig, ClientConnection, DigitallySignedStruct, SignatureSch
 
 use crate::harness::binary::{Running, authtap};
 use crate::harness::certificate::Authority;
-use crate::harness::origin::later;
+use crate::harness::ports::free_port;
 use crate::harness::{Origin, answer, eventually, get};
 
 /// The one name that is this machine without a name server.
@@ -47,7 +47,7 @@ impl Pebble {
     fn start(folder: &Path, at: SocketAddr, tls: SocketAddr, http: SocketAddr) -> Pebble {
         let config = serde_json::json!({"pebble": {
             "listenAddress": at.to_string(),
-            "managementListenAddress": later().to_string(),
+            "managementListenAddress": SocketAddr::from(([127, 0, 0, 1], free_port())).to_string(),
             "certificate": folder.join("ca.pem"),
             "privateKey": folder.join("ca.key"),
             "httpPort": http.port(),
@@ -144,7 +144,7 @@ fn a_certificate_is_got_kept_and_served_again(challenge: &str) {
     authority.write(folder.path(), "ca", &[NAME, "127.0.0.1"]);
     authority.write_itself(folder.path(), "root.pem");
     let origin = Origin::answering(|_| answer("200 OK", &[], "the application"));
-    let directory = later();
+    let directory = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let (running, plain, tls) = started(folder.path(), directory, challenge, &origin);
 
     // The authority is away: the start did not wait, plain requests are served, handshakes refused.

@@ -3,11 +3,12 @@
 //! then `crowdsec` and `cscli` (Debian: crowdsec) must be there. Nothing of an installed one is used.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Command, Output};
 
 use crate::harness::binary::Running;
-use crate::harness::origin::later;
+use crate::harness::ports::free_port;
 use crate::harness::{Origin, answer, ask, eventually, post};
 
 const EXAMPLE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/examples/crowdsec");
@@ -51,7 +52,7 @@ fn install(root: &Path, parser: &str) -> std::path::PathBuf {
     ] {
         fs::create_dir_all(root.join(folder)).expect("a folder");
     }
-    let api = later();
+    let api = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let at = root.display();
     let config = format!(
         r#"

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Output;
 
 use crate::harness::binary::run;
-use crate::harness::origin::nobody;
+use crate::harness::ports::nobody;
 use crate::harness::{Client, Message, Origin, Proxy, answer, ask, eventually, get, post};
 
 fn asking(accept: &str) -> String {

@@ -174,7 +174,7 @@ fn a_head_that_is_too_large_is_answered_431_and_counted() {
 #[test]
 fn an_answer_of_our_own_to_head_has_a_length_and_no_body() {
     within_patience(async {
-        let proxy = Proxy::before(crate::harness::origin::nobody(), "");
+        let proxy = Proxy::before(crate::harness::ports::nobody(), "");
         let mut client = dial(proxy.address).await;
         let (asked, _) = client.send_request(head("GET", "/", &[]), true).expect("sent");
         let got = asked.await.expect("an answer");

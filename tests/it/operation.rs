@@ -1,6 +1,7 @@
 //! How it is operated: the access log, the service manager, and listening on a Unix socket.
 
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixDatagram, UnixStream};
 use std::path::Path;
@@ -12,7 +13,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use serde_json::Value;
 
 use crate::harness::binary::{Running, authtap};
-use crate::harness::origin::{later, nobody};
+use crate::harness::ports::{free_port, nobody};
 use crate::harness::{Client, Origin, PATIENCE, Proxy, answer, ask, at, eventually, get};
 
 fn lines(file: &Path) -> Vec<Value> {
@@ -194,7 +195,7 @@ fn a_socket_of_the_service_manager_takes_the_place_of_listen() {
     // The tool takes no port 0: it gets one that was free a moment ago, and another if it is gone.
     let (mut running, address) = (0..5)
         .find_map(|_| {
-            let address = later();
+            let address = SocketAddr::from(([127, 0, 0, 1], free_port()));
             let mut command = Command::new(TOOL);
             command.args(["--setenv", "AUTHTAP_LOG_FORMAT", "--listen", &address.to_string()]);
             command.arg(env!("CARGO_BIN_EXE_authtap")).args(["run", "--config", "routes.yaml", "--admin", "off"]);

@@ -150,6 +150,8 @@ fn what_a_sink_did_not_take_goes_out_at_the_next_start_and_can_be_sent_again() {
     std::fs::remove_dir_all(folder.path().join("there")).expect("removed");
     std::fs::write(folder.path().join("there"), "").expect("a file in its place");
     running.signal("HUP");
+    // Until then it is still the removed file that is written to. The configuration itself is refused.
+    running.await_line("the old one stays in force");
     let signed = Client::connect(address).send(form("/login", "username=alice&password=x")).answer("POST");
     assert_eq!(signed.status(), 302);
     running.signal("TERM");

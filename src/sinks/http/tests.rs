@@ -9,7 +9,7 @@ use super::receiver::{Receiver, Says, problems, says};
 use super::*;
 use crate::config::node::Node;
 use crate::config::shape::joined;
-use crate::sinks::net::service::nobody;
+use crate::ports::nobody;
 use crate::tls::fixture::{Authority, replace};
 use crate::tls::provider::provider;
 

@@ -1,14 +1,11 @@
 //! Real peers for tests, under `AUTHTAP_TEST_SERVICES=1`: there a missing one is a failure,
 //! elsewhere the test says that it did not run. Each is started on a free port and ended by its id.
 
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use socket2::{Domain, Socket, Type};
-
+pub(crate) use crate::ports::free_port;
 use crate::spool::Stored;
 use crate::spool::sample::stored;
 
@@ -66,29 +63,6 @@ impl Drop for Service {
         let _ = self.0.kill();
         let _ = self.0.wait();
     }
-}
-
-/// A port that was free a moment ago, for TCP and UDP. Below those that the system gives out by
-/// itself, so that no connection of another test takes it in between.
-pub(crate) fn free_port() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let free =
-        |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok() && UdpSocket::bind(("127.0.0.1", *port)).is_ok();
-    // Test programs that run at one time begin at different places.
-    let begin = std::process::id() as u16;
-    let ports = || 12_000 + begin.wrapping_mul(37).wrapping_add(NEXT.fetch_add(1, Relaxed)) % 20_000;
-    std::iter::repeat_with(ports).take(20_000).find(free).expect("a free port")
-}
-
-/// An address that nobody listens on. A socket that stays bound and never listens holds it for as long
-/// as the tests run: a port that was only free a moment ago is soon the port of another test.
-pub(crate) fn nobody() -> SocketAddr {
-    static HELD: Mutex<Vec<Socket>> = Mutex::new(Vec::new());
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
-    let address = socket.local_addr().expect("its address").as_socket().expect("of the internet");
-    HELD.lock().expect("no panic under the lock").push(socket);
-    address
 }
 
 /// Asks again and again until there is an answer.

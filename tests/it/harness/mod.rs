@@ -8,6 +8,8 @@ pub mod faulty;
 pub mod h2;
 pub mod message;
 pub mod origin;
+#[path = "../../../src/ports.rs"]
+pub mod ports;
 pub mod proxy;
 
 use std::time::{Duration, Instant};

@@ -4,11 +4,8 @@
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicU16, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
-
-use socket2::{Domain, Socket, Type};
 
 use super::PATIENCE;
 use super::message::{Message, Wire};
@@ -134,29 +131,6 @@ impl Conn {
         }
         false
     }
-}
-
-/// An address that nobody listens on. A socket that stays bound and never listens holds it for as long
-/// as the tests run: a port that was only free a moment ago is soon the port of another test.
-pub fn nobody() -> SocketAddr {
-    static HELD: Mutex<Vec<Socket>> = Mutex::new(Vec::new());
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
-    socket.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).expect("a free port");
-    let address = socket.local_addr().expect("its address").as_socket().expect("of the internet");
-    HELD.lock().expect("no panic under the lock").push(socket);
-    address
-}
-
-/// An address that somebody will listen on who cannot choose a port by itself: one that was free a
-/// moment ago, of those that the system gives to nobody who asks for any.
-pub fn later() -> SocketAddr {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let begin = std::process::id() as u16;
-    (0..20_000)
-        .map(|_| 12_000 + begin.wrapping_mul(37).wrapping_add(NEXT.fetch_add(1, Relaxed)) % 20_000)
-        .map(|port| SocketAddr::from(([127, 0, 0, 1], port)))
-        .find(|address| TcpListener::bind(address).is_ok())
-        .expect("a free port")
 }
 
 /// A door that a test opens for whoever waits behind it.
