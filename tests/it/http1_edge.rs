@@ -4,7 +4,7 @@
 use std::io::ErrorKind;
 use std::time::Instant;
 
-use crate::harness::{Client, Gate, Message, Origin, PATIENCE, Proxy, answer};
+use crate::harness::{Client, Gate, Message, Origin, PATIENCE, Proxy, answer, get};
 
 /// Bytes without a short period, so that a piece that is missing shows.
 fn upload(len: usize) -> Vec<u8> {
@@ -93,6 +93,31 @@ fn who_waits_for_the_word_to_go_on_hears_it_after_any_number_of_hints() {
     }
     assert!((1..50).contains(&hints), "{hints} hints: bounded");
     assert_eq!(client.send("body").answer("PUT").text(), "body");
+}
+
+#[test]
+fn hints_without_end_hold_up_neither_the_time_limit_nor_other_requests() {
+    let origin = Origin::raw(|conn| {
+        let Some(request) = conn.head() else { return };
+        if request.start().contains("/quick") {
+            conn.send(&answer("200 OK", &[], "quick"));
+            return;
+        }
+        let hints = "HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n".repeat(1000);
+        while conn.send(hints.as_bytes()) {}
+    });
+    let proxy = Proxy::before(origin.address, "timeouts: { answer: 300ms }");
+    let mut client = Client::connect(proxy.address);
+    client.send("GET /slow HTTP/1.1\r\nHost: a\r\n\r\n");
+    assert_eq!(client.head().status(), 103);
+    assert_eq!(get(proxy.address, "/quick").text(), "quick");
+    let answered = loop {
+        let head = client.head();
+        if head.status() != 103 {
+            break head;
+        }
+    };
+    assert_eq!(answered.status(), 504);
 }
 
 #[test]

@@ -42,6 +42,8 @@ use crate::proxy::passage::Passage;
 
 /// The most bytes of the head of an answer.
 const MAX_HEAD: usize = 400 << 10;
+/// So many interim answers are read in one go, before others have their turn.
+const AT_ONCE: usize = 64;
 
 /// A connection over HTTP/1.1.
 pub struct Http1 {
@@ -238,6 +240,7 @@ impl Http1 {
             Poll::Ready(Err(fault)) => return Poll::Ready(Err(fault)),
             _ => {}
         }
+        let mut told = 0;
         loop {
             if !self.reader.is_empty() {
                 match self.heads.answer(self.reader.buf(), request.method(), allowed).map_err(Fault::Head)? {
@@ -245,6 +248,10 @@ impl Http1 {
                         passage.say(head.parts.status, &head.parts.headers);
                         // The gate of the body may be open now.
                         cx.waker().wake_by_ref();
+                        told += 1;
+                        if told == AT_ONCE {
+                            return Poll::Pending;
+                        }
                         continue;
                     }
                     Some(head) => return Poll::Ready(Ok(head)),

@@ -1,4 +1,4 @@
-//! Requests to an application that takes nothing.
+//! Requests to an application that takes nothing, or says too much before its answer.
 
 use tokio::net::UnixStream;
 
@@ -43,4 +43,25 @@ async fn a_body_of_which_nothing_was_sent_is_whole_when_it_is_sent_again() {
         all.extend(frame.unwrap().into_data().unwrap());
     }
     assert_eq!(String::from_utf8_lossy(&all), "abcdef");
+}
+
+#[tokio::test]
+async fn of_hints_without_pause_so_many_are_read_before_others_have_their_turn() {
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    theirs.writable().await.unwrap();
+    let said = "HTTP/1.1 103 Early Hints\r\n\r\n".repeat(AT_ONCE * 3) + "HTTP/1.1 204 No Content\r\n\r\n";
+    assert_eq!(theirs.try_write(said.as_bytes()).unwrap(), said.len());
+    let outgoing = Outward::at_most(1).try_enter().unwrap();
+    let http1 = Box::new(Http1::over(Wire::Plain(Socket::Unix(ours)).counted(outgoing)));
+    let mut request = Request::from_parts(Default::default(), RequestBody::empty());
+    let (passage, timeouts) = (Passage::closed(None), Timeouts::default());
+    let mut asking = std::pin::pin!(http1.ask(&mut request, &passage, &timeouts, 16));
+    let mut turns = 0;
+    let answered = poll_fn(|cx| {
+        turns += 1;
+        asking.as_mut().poll(cx)
+    });
+    let Ok(answer) = answered.await else { panic!("no answer") };
+    assert_eq!(answer.status(), StatusCode::NO_CONTENT);
+    assert!(turns > 3, "all in {turns} turns");
 }
