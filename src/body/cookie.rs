@@ -12,7 +12,7 @@ use std::time::UNIX_EPOCH;
 
 use http::header;
 
-use super::wanted::fits;
+use super::wanted::{Wanted, fits};
 use crate::event::Timestamp;
 use crate::headers::Headers;
 
@@ -24,6 +24,30 @@ pub const MAX_SET_COOKIES: usize = 128;
 pub fn request_cookies(headers: &Headers) -> impl Iterator<Item = (&[u8], &[u8])> {
     let lines = headers.get_all(header::COOKIE).iter();
     lines.flat_map(|line| pieces(line.as_bytes())).filter_map(pair)
+}
+
+/// True if a request brought a cookie of one of these names: as [`request_cookies`] would tell, which every
+/// request with cookies is asked here.
+pub fn brings_any(headers: &Headers, wanted: &Wanted) -> bool {
+    headers.get_all(header::COOKIE).any(|line| names_any(line.as_bytes(), wanted))
+}
+
+fn names_any(line: &[u8], wanted: &Wanted) -> bool {
+    let mut rest = line;
+    loop {
+        rest = rest.trim_ascii_start();
+        let Some(first) = rest.first() else { return false };
+        if wanted.begins(*first) {
+            let Some(end) = rest.iter().position(|byte| matches!(byte, b'=' | b';')) else { return false };
+            let (name, more) = rest.split_at_checked(end).unwrap_or_default();
+            if more.first() == Some(&b'=') && wanted.has(name.trim_ascii_end()) {
+                return true;
+            }
+            rest = more;
+        }
+        let Some(end) = memchr::memchr(b';', rest) else { return false };
+        rest = rest.get(end + 1..).unwrap_or_default();
+    }
 }
 
 /// What stands between semicolons.

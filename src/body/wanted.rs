@@ -50,6 +50,12 @@ impl Wanted {
         &self.names
     }
 
+    /// False if none of them begins so.
+    #[inline]
+    pub fn begins(&self, first: u8) -> bool {
+        self.lengths[usize::from(first)] != 0
+    }
+
     /// True if this is one of them.
     pub fn has(&self, name: &[u8]) -> bool {
         let first = name.first().map_or(0, |first| self.lengths[usize::from(*first)]);

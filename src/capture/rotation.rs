@@ -38,7 +38,7 @@ impl Rotation {
         };
         let brought = match config.session_cookies.names().is_empty() {
             true => config.watch.learnt_any(learnt),
-            false => cookie::request_cookies(headers).any(|(name, _)| config.session_cookies.has(name)),
+            false => cookie::brings_any(headers, &config.session_cookies),
         };
         if !brought {
             return None;

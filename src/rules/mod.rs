@@ -268,6 +268,12 @@ impl RuleSet {
         Some(Candidates { routes, wants_request_body })
     }
 
+    /// The patterns that make each GET be looked at by the automaton of all of them.
+    #[cfg(test)]
+    pub(in crate::rules) fn loose_patterns_of_get(&self) -> Vec<&str> {
+        self.of_get.loose()
+    }
+
     /// True if a preset is about the place and method of the request: where none of its routes took
     /// it, the preset is silent on purpose.
     pub fn preset_is_about(&self, facts: &Facts<'_>) -> bool {

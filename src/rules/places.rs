@@ -8,8 +8,12 @@ use std::collections::HashMap;
 
 use regex::RegexSet;
 
+use ends::Ends;
+
 use super::path::PathPattern;
 use super::route::Route;
+
+mod ends;
 
 /// How much the patterns of a set may take, compiled and while they are looked for, in bytes.
 const SET: usize = 256 << 20;
@@ -23,6 +27,8 @@ pub(super) struct Places {
     /// By the last byte of a literal path: bit `n` if one has `n` bytes, the last for all longer ones.
     /// Most paths are told by it without being hashed.
     endings: Endings,
+    /// How paths begin and end that fit a pattern.
+    ends: Ends,
     /// Patterns looked for at once.
     patterns: RegexSet,
     /// The route each of them belongs to.
@@ -71,6 +77,7 @@ impl Places {
             });
             places.owners.push(i);
         }
+        sources.iter().for_each(|source| places.ends.add(source));
         match regex::RegexSetBuilder::new(&sources).size_limit(SET).dfa_size_limit(SEARCH).build() {
             Ok(patterns) => (Places { patterns, ..places }, Vec::new()),
             // Each compiled alone.
@@ -91,7 +98,13 @@ impl Places {
 
     /// True if the path fits one of the patterns.
     pub fn fits(&self, path: &str) -> bool {
-        self.patterns.is_match(path)
+        self.ends.may_fit(path) && self.patterns.is_match(path)
+    }
+
+    /// The patterns that say neither how a path begins nor how it ends.
+    #[cfg(test)]
+    pub fn loose(&self) -> Vec<&str> {
+        self.patterns.patterns().iter().map(String::as_str).filter(|pattern| ends::is_loose(pattern)).collect()
     }
 
     /// The routes whose patterns the path fits.

@@ -139,6 +139,17 @@ fn debug_shows_no_value() {
 
 proptest! {
     #[test]
+    fn a_cookie_of_a_wanted_name_is_seen_exactly_where_it_is_read(
+        lines in proptest::collection::vec("([ab=;\" ]|a=|; b=){0,10}", 0..3),
+        names in proptest::collection::vec("[ab]{1,2}[*]?", 0..3),
+    ) {
+        let headers = cookies(&lines.iter().map(String::as_str).collect::<Vec<_>>());
+        let wanted = Wanted::new(names);
+        let read = request_cookies(&headers).any(|(name, _)| wanted.has(name));
+        prop_assert_eq!(brings_any(&headers, &wanted), read);
+    }
+
+    #[test]
     fn any_bytes_are_some_cookie(bytes in proptest::collection::vec(any::<u8>(), 0..200), name in ".*") {
         let _ = (SetCookie::parse(&bytes, AT), date(&bytes), lenient_date(&bytes));
         let expires = [b"sid=x; Expires=", &bytes[..]].concat();
