@@ -1,44 +1,64 @@
 //! The time, as a traffic thread last read it.
 //!
 //! Reading the clock costs a request as much as finding its route, and what happens within one turn of the
-//! thread (the tasks that were woken since the last one, some sixty at most) happens at one time for all that
-//! is decided by it: how long a connection was idle, when an answer is late, how long it took. So a thread
-//! reads it once a turn.
+//! thread (the tasks that were woken while it slept) happens at one time for all that is decided by it: how
+//! long a connection was idle, when an answer is late, how long it took. So a thread reads it when it wakes,
+//! and a thread that never sleeps after so many looks.
 //!
-//! The invariant: [`recent`] is never later than now, and as old at most as the turn.
+//! The invariant: [`recent`] is never later than now, and as old at most as what a thread does between its
+//! wake and [`LOOKS`] looks. Whoever reads or writes a connection looks, so that is some hundred of reads and
+//! writes.
 
 use std::cell::Cell;
-use std::future::poll_fn;
-use std::pin::pin;
 
+use tokio::runtime::Builder;
 use tokio::time::Instant;
 
+/// How often the time is looked at before it is read anew.
+const LOOKS: u32 = 256;
+
 thread_local! {
-    static TURN: Cell<Option<Instant>> = const { Cell::new(None) };
+    static TURN: Cell<Option<Turn>> = const { Cell::new(None) };
 }
 
-/// Does `work`, with the clock read whenever it is its turn. To be what a `LocalSet` runs: it asks this
-/// before each of its rounds, also of those between which the thread did not sleep.
-pub async fn at_each_turn<T>(work: impl Future<Output = T>) -> T {
-    let mut work = pin!(work);
-    poll_fn(|cx| {
-        TURN.set(Some(Instant::now()));
-        work.as_mut().poll(cx)
+#[derive(Clone, Copy)]
+struct Turn {
+    began: Instant,
+    looks: u32,
+}
+
+fn read() -> Instant {
+    let began = Instant::now();
+    TURN.set(Some(Turn { began, looks: 0 }));
+    began
+}
+
+/// A thread of this runtime reads the clock whenever it wakes. The runtime tells nobody of its wake-ups while
+/// there is no sleep between them.
+pub fn read_at_each_turn(runtime: &mut Builder) -> &mut Builder {
+    runtime.on_thread_unpark(|| {
+        read();
     })
-    .await
 }
 
 /// When the turn began; on other threads than those above, now.
 pub fn recent() -> Instant {
-    TURN.get().unwrap_or_else(Instant::now)
+    match TURN.get() {
+        Some(Turn { began, looks }) if looks < LOOKS => {
+            TURN.set(Some(Turn { began, looks: looks + 1 }));
+            began
+        }
+        Some(_) => read(),
+        None => Instant::now(),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
-    use tokio::runtime::Builder;
-    use tokio::task::{LocalSet, spawn_local, yield_now};
+    use tokio::runtime::LocalOptions;
+    use tokio::task::{spawn_local, yield_now};
 
     use super::*;
 
@@ -46,8 +66,13 @@ mod tests {
 
     /// Runs a task as a traffic thread does.
     fn in_turns(task: impl Future<Output = ()> + 'static) {
-        let runtime = Builder::new_current_thread().enable_time().build().unwrap();
-        LocalSet::new().block_on(&runtime, at_each_turn(async { spawn_local(task).await.unwrap() }));
+        let mut runtime = Builder::new_current_thread();
+        let runtime = read_at_each_turn(runtime.enable_time()).build_local(LocalOptions::default()).unwrap();
+        runtime.block_on(async {
+            // Before its first sleep a thread has not read it.
+            tokio::time::sleep(WAITED).await;
+            spawn_local(task).await.unwrap();
+        });
     }
 
     #[test]

@@ -17,6 +17,7 @@ use arc_swap::ArcSwap;
 use socket2::SockRef;
 use socket2::{Domain, Protocol, Type};
 use tokio::net::{TcpListener, UnixListener};
+use tokio::runtime::{Builder, LocalOptions};
 use tokio::sync::{Notify, watch};
 
 use super::aside::Aside;
@@ -100,9 +101,9 @@ pub struct Thread {
 impl Thread {
     /// Serves until told to stop and the connections have ended or the deadline has passed.
     pub fn run(self) -> io::Result<()> {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let local = tokio::task::LocalSet::new();
-        local.block_on(&runtime, clock::at_each_turn(self.serve()))
+        let mut runtime = Builder::new_current_thread();
+        let runtime = clock::read_at_each_turn(runtime.enable_all()).build_local(LocalOptions::default())?;
+        runtime.block_on(self.serve())
     }
 
     async fn serve(self) -> io::Result<()> {

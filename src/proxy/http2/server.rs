@@ -71,7 +71,7 @@ pub struct Stream {
 }
 
 /// Serves a connection until it ends, or until `stop` turns true and its requests in flight have ended.
-/// To be called inside a `LocalSet`. `answer` makes the answer to each request.
+/// To be called on a thread of a `LocalRuntime` or inside a `LocalSet`. `answer` makes the answer to each request.
 ///
 /// # Errors
 /// The connection failed: the client broke the protocol, left, or did not answer.

@@ -80,7 +80,7 @@ impl Dial<'_> {
     }
 
     /// Connects; the request that uses the connection learns of what goes wrong with it. It keeps
-    /// `outgoing` for as long as it is open. To be called inside a `LocalSet`.
+    /// `outgoing` for as long as it is open. To be called on a thread of a `LocalRuntime` or inside a `LocalSet`.
     ///
     /// # Errors
     /// As [`Dial::dial`].

@@ -102,7 +102,7 @@ pub(super) enum Processed {
 }
 
 impl Connection {
-    /// Speaks HTTP/2 over `wire`. To be called inside a `LocalSet`.
+    /// Speaks HTTP/2 over `wire`. To be called on a thread of a `LocalRuntime` or inside a `LocalSet`.
     ///
     /// # Errors
     /// [`ProxyError::Connect`] if its beginning cannot be sent.
